@@ -1,0 +1,87 @@
+"""yotta_async: the asyncio SDK for Yotta Labs GPU pods.
+
+`async with YottaClient() as yotta:` gives `yotta.pods`, with a method for each thing that the API can do, and the waits
+that it cannot. `yotta_async.emulator` serves the same API on this machine, without an account.
+"""
+
+from yotta_async._retry import RetryPolicy
+from yotta_async._transport import SessionPool
+from yotta_async._version import __version__
+from yotta_async.client import YottaClient
+from yotta_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    CreateOutcomeUnknownError,
+    InvalidRequestError,
+    InvalidStateError,
+    NotFoundError,
+    PermissionDeniedError,
+    PodFailedError,
+    PodGoneError,
+    ProtocolError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    TransportError,
+    WaitError,
+    WaitTimeoutError,
+    YottaError,
+)
+from yotta_async.models import (
+    CloudType,
+    EnvironmentVariable,
+    ExposedPort,
+    ImagePublicType,
+    ImageSource,
+    PersistentVolume,
+    Pod,
+    ResourceType,
+)
+from yotta_async.pods import PodHandle
+from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
+from yotta_async.status import PodStatus
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CloudType",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "CreateOutcomeUnknownError",
+    "EnvironmentVariable",
+    "ExposedPort",
+    "ImagePublicType",
+    "ImageSource",
+    "InvalidRequestError",
+    "InvalidStateError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PersistentVolume",
+    "PersistentVolumeRequest",
+    "Pod",
+    "PodFailedError",
+    "PodGoneError",
+    "PodHandle",
+    "PodSpec",
+    "PodStatus",
+    "PortRequest",
+    "ProtocolError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResourceType",
+    "RetryPolicy",
+    "ServerError",
+    "SessionPool",
+    "TransportError",
+    "WaitError",
+    "WaitTimeoutError",
+    "YottaClient",
+    "YottaError",
+    "__version__",
+]

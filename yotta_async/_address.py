@@ -1,0 +1,65 @@
+"""Where the API is and what opens it: the base URL and the key, checked before they are used."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from typing import Any
+
+from yarl import URL
+
+from yotta_async._secrets import Secret
+from yotta_async.errors import ConfigurationError
+
+VENDOR_URL = "https://api.yottalabs.ai"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by name or by number."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_key(given: Secret[Any] | None) -> Secret[str]:
+    """Return the key that was given, or the one of $YOTTA_API_KEY. No message quotes it."""
+    key = given or Secret(os.environ.get("YOTTA_API_KEY", ""))
+    source = "api_key" if given else "$YOTTA_API_KEY"
+    if not isinstance(key.reveal(), str):
+        raise ConfigurationError(f"api_key must be text, not {type(key.reveal()).__name__}")
+    if not key.reveal():
+        raise ConfigurationError(
+            "there is no API key: give api_key or set $YOTTA_API_KEY; to work without an account, use "
+            "yotta_async.emulator.Emulator and its client()"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", key.reveal()):
+        raise ConfigurationError(f"{source} holds a space, a line break or a character that no HTTP header can carry")
+    return key
+
+
+def read_base_url(given: object) -> URL:
+    """Return the base URL that was given, or the one of $YOTTA_BASE_URL, or the vendor's, without a final slash.
+
+    No message quotes it, as it may hold a password.
+    """
+    text = given if given is not None else os.environ.get("YOTTA_BASE_URL") or VENDOR_URL
+    if not isinstance(text, str) or re.search(r"[\x00-\x20\x7f\\]", text):
+        raise ConfigurationError("base_url must be text without spaces, control characters and backslashes")
+    try:
+        url = URL(text.rstrip("/"))
+        port, host = url.port, url.host or ""
+    except ValueError:
+        port, host, url = None, "", URL()
+    if url.scheme not in ("https", "http") or not host or port == 0:
+        raise ConfigurationError(f"base_url must be a URL with a host, such as {VENDOR_URL}")
+    if url.user is not None or url.password is not None:
+        raise ConfigurationError("base_url must not hold a user name or a password; the key goes into api_key")
+    if "?" in text or "#" in text:
+        raise ConfigurationError("base_url must not hold a query or a fragment")
+    if url.scheme == "http" and not is_loopback(host):
+        raise ConfigurationError("base_url must be https: http shows the key to the network, and is for loopback only")
+    return url

@@ -1,0 +1,45 @@
+"""Time as an argument, so that whoever tests an hour of waiting can turn the hands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a client asks about time: its waits, its pauses between repeats and its deadlines of waits follow this.
+
+    The time limit of one attempt does not: that one is for a server that does not answer, in real seconds.
+    """
+
+    def time(self) -> float:
+        """Return the seconds since some moment; they never go back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds of this clock."""
+        ...
+
+    def call(self) -> AbstractContextManager[object]:
+        """Be told, by entering and leaving what this returns, that a call is in flight."""
+        ...
+
+
+class RealClock:
+    """The machine's own monotonic clock."""
+
+    _call = nullcontext()
+
+    def time(self) -> float:
+        """Return the seconds of the monotonic clock."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep as asyncio does."""
+        await asyncio.sleep(seconds)
+
+    def call(self) -> AbstractContextManager[object]:
+        """Return nothing of note: real time goes on by itself."""
+        return self._call

@@ -1,0 +1,63 @@
+"""What keeps keys, tokens and environment values out of reprs, messages and tracebacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Generic, ParamSpec, TypeVar
+
+from yotta_async.errors import YottaError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", str, bytes)
+
+
+class Secret(Generic[S]):
+    """A text or bytes that no repr shows; `reveal()` where it is needed, and keep what comes out in no variable."""
+
+    __slots__ = ("_value",)
+
+    _value: S
+
+    def __init__(self, value: S) -> None:
+        self._value = value
+
+    def reveal(self) -> S:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+def scrub(text: str, secrets: Iterable[Secret[str]]) -> str:
+    """Replace every secret that a server repeats in its words.
+
+    Secrets of fewer than four characters stay: masking every "1" would hide the message and protect nothing.
+    """
+    for secret in secrets:
+        if len(secret.reveal()) >= 4:
+            text = text.replace(secret.reveal(), "***")
+    return text
+
+
+def raised_without_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """Let what `function` raises leave without the frames below it.
+
+    A traceback can be printed with the local variables of each frame, and the frames that build a request or take an
+    answer apart hold environment values and tokens in plain text. The arguments go for the same reason.
+    """
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except YottaError as error:
+            problem = error.with_traceback(None)
+        del args, kwargs
+        # The context is a parser's or a converter's own exception, which quotes the document.
+        problem.__context__ = None
+        raise problem
+
+    return guarded

@@ -1,0 +1,3 @@
+"""The version of the package, where the build and the client both read it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""The client: settings checked, parts wired together, and an end that leaves nothing open."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from yotta_async._address import read_base_url, read_key
+from yotta_async._clock import Clock, RealClock
+from yotta_async._endpoints import Endpoints
+from yotta_async._retry import Retries, RetryPolicy
+from yotta_async._secrets import Secret
+from yotta_async._transport import SessionPool, Transport
+from yotta_async.errors import ConfigurationError
+from yotta_async.pods import Pods
+
+
+class YottaClient:
+    """A client of the Yotta Labs API: `async with YottaClient() as yotta: await yotta.pods.list()`.
+
+    Args:
+        api_key: the key of the account; None reads $YOTTA_API_KEY.
+        base_url: where the API is, https or http to loopback; None reads $YOTTA_BASE_URL, then it is the vendor's host.
+        timeout: seconds for one attempt at a call, everything in it.
+        retry: what is repeated, how often and after how long.
+        session_pool: connections shared with other clients, not closed with this one; None makes a pool of its own.
+        poll_interval: seconds between two looks of a waiter.
+        client_token: whether each create marks its pod with a random YOTTA_CLIENT_TOKEN in its environment variables,
+            which is how a create is found again whose answer was lost.
+        clock: what waits and pauses follow instead of real time, such as an emulator's clock.
+
+    Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
+    It can be made outside an event loop, and belongs to the loop of its first call.
+
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(max_attempts=4),  # noqa: B008  # frozen, and the default worth seeing in help()
+        session_pool: SessionPool | None = None,
+        poll_interval: float = 5.0,
+        client_token: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        key = None if api_key is None else Secret(api_key)
+        # A traceback can show the variables of this frame, and whatever raises below would show the key.
+        api_key = None
+        key = read_key(key)
+        root = read_base_url(base_url)
+        for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ConfigurationError(f"{name} must be a finite number of seconds above 0")
+        for name, thing, kind in (("retry", retry, RetryPolicy), ("session_pool", session_pool, SessionPool | None)):
+            if not isinstance(thing, kind):
+                raise ConfigurationError(f"{name} must be a {kind}, not {type(thing).__name__}")
+        if not isinstance(client_token, bool):
+            raise ConfigurationError("client_token must be True or False; the token itself is drawn for each create")
+        clock = clock or RealClock()
+        self._transport = Transport(base_url=root, key=key, timeout=timeout, pool=session_pool, clock=clock)
+        endpoints = Endpoints(self._transport, Retries(retry, clock))
+        self.pods = Pods(endpoints, clock, poll_interval=poll_interval, client_token=client_token)
+
+    async def aclose(self) -> None:
+        """Wait for creates in flight, end every other call, and close the connections. May be called again."""
+        try:
+            await self.pods.settle()
+        finally:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._transport.check()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -1,0 +1,231 @@
+"""The emulated account: its pods, and how they move from state to state as time goes by.
+
+Nothing here runs by itself: every look first lets happen what was due by then. So time may be turned in any steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import random
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import attrs
+
+from yotta_async.emulator import catalogue
+
+Seconds: TypeAlias = float | tuple[float, float]
+
+
+@attrs.frozen(kw_only=True)
+class Timings:
+    """How many seconds a pod stays in the states that it leaves by itself: a number, or (least, most) to draw from.
+
+    `terminated` is how long a deleted pod can still be seen.
+    """
+
+    initialize: Seconds = (1.0, 3.0)
+    pausing: Seconds = (0.2, 0.9)
+    terminating: Seconds = (0.2, 0.9)
+    terminated: Seconds = 86_400.0
+
+
+class PodMissingError(Exception):
+    """There is no such pod (13000)."""
+
+
+class StateError(Exception):
+    """The pod's status does not allow it (12001)."""
+
+
+class EmulatedPod:
+    """One pod as the wire shows it, and what becomes of it next."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        self.changed = (0.0, 0)
+        self.next: tuple[float, str] | None = None
+        self._json: bytes | None = None
+
+    @property
+    def status(self) -> str:
+        """The pod's state by name."""
+        return str(self.fields["status"])
+
+    def become(self, status: str, now: float, order: int) -> None:
+        """Enter a state."""
+        self.fields["status"] = status
+        self.fields["updatedAt"] = wire_time(now)
+        self.changed = (now, order)
+        for port in self.fields["expose"]:
+            port["healthy"] = status == "RUNNING"
+        self._json = None
+
+    def json(self) -> bytes:
+        """Return the pod as JSON; made once for each state, as lists of many pods are asked for often."""
+        if self._json is None:
+            self._json = json.dumps(self.fields, separators=(",", ":")).encode()
+        return self._json
+
+
+def wire_time(now: float) -> str:
+    """Write a time as the guide's examples do: UTC without saying so."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+class Account:
+    """All pods of the one account that the emulator has."""
+
+    def __init__(self, *, timings: Timings, seed: int, host: str) -> None:
+        self._timings = timings
+        self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
+        self._host = host
+        self._pods: dict[str, EmulatedPod] = {}
+        self._due: list[tuple[float, int, str]] = []
+        self._order = itertools.count(1)
+        self._last_id = 331_864_222_263_676_928
+        self._ports = itertools.cycle(range(32_000, 61_000))
+
+    def create(self, body: dict[str, Any], now: float) -> str:
+        """Make a pod from the body of a create and return its id."""
+        self._last_id += self._random.randrange(1, 2**22)
+        pod = EmulatedPod(self._fields(str(self._last_id), body, now))
+        self._pods[str(self._last_id)] = pod
+        self._enter(pod, "INITIALIZE", now)
+        return str(self._last_id)
+
+    def get(self, pod_id: str, now: float) -> EmulatedPod:
+        """Return one pod as it is now."""
+        self._settle(now)
+        if pod_id not in self._pods:
+            raise PodMissingError(pod_id)
+        return self._pods[pod_id]
+
+    def list(self, regions: Collection[str], statuses: Collection[str], now: float) -> list[EmulatedPod]:
+        """Return the pods in any of the regions and any of the statuses (none: all), the last change first."""
+        self._settle(now)
+        found = [
+            pod
+            for pod in self._pods.values()
+            if (not statuses or pod.status in statuses) and (not regions or pod.fields["region"] in regions)
+        ]
+        return sorted(found, key=lambda pod: pod.changed, reverse=True)
+
+    def pause(self, pod_id: str, now: float) -> None:
+        """Begin to pause a running pod."""
+        self._move(pod_id, "PAUSING", {"RUNNING"}, now)
+
+    def resume(self, pod_id: str, now: float) -> None:
+        """Begin to start a paused pod."""
+        self._move(pod_id, "INITIALIZE", {"PAUSED"}, now)
+
+    def delete(self, pod_id: str, now: float) -> None:
+        """Begin to delete a pod."""
+        allowed = {"INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "FAILED"}
+        self._move(pod_id, "TERMINATING", allowed, now)
+
+    def _move(self, pod_id: str, status: str, allowed: Collection[str], now: float) -> None:
+        pod = self.get(pod_id, now)
+        if pod.status not in allowed:
+            raise StateError(pod.status)
+        self._enter(pod, status, now)
+
+    def _enter(self, pod: EmulatedPod, status: str, now: float) -> None:
+        timings = self._timings
+        pod.become(status, now, next(self._order))
+        pod.next = None
+        stay: dict[str, tuple[Seconds, str]] = {
+            "INITIALIZE": (timings.initialize, "RUNNING"),
+            "PAUSING": (timings.pausing, "PAUSED"),
+            "TERMINATING": (timings.terminating, "TERMINATED"),
+            "TERMINATED": (timings.terminated, "GONE"),
+        }
+        if status in stay:
+            seconds, then = stay[status]
+            when = now + (self._random.uniform(*seconds) if isinstance(seconds, tuple) else seconds)
+            pod.next = (when, then)
+            heapq.heappush(self._due, (when, next(self._order), pod.fields["id"]))
+
+    def _settle(self, now: float) -> None:
+        """Let everything happen that was due by now, in its order and at its own time."""
+        while self._due and self._due[0][0] <= now:
+            when, _, pod_id = heapq.heappop(self._due)
+            pod = self._pods.get(pod_id)
+            if pod is None or pod.next is None or pod.next[0] != when:
+                continue  # another change came between
+            if pod.next[1] == "GONE":
+                del self._pods[pod_id]
+            else:
+                self._enter(pod, pod.next[1], when)
+
+    def _fields(self, pod_id: str, body: dict[str, Any], now: float) -> dict[str, Any]:
+        gpu = catalogue.gpu_type_of(body["gpuType"])
+        region = body.get("region") or next(iter(body.get("regionList") or ()), catalogue.DEFAULT_REGION)
+        official = body["image"].startswith("yottalabsai/")
+        return {
+            "id": pod_id,
+            "orgId": "217646376996249600",
+            "applicantId": "217646376987860992",
+            "podName": body.get("podName") or f"pod-{pod_id[-6:]}",
+            "imageId": str(219_419_172_892_971_011 + len(body["image"])),
+            "officialImage": "OFFICIAL" if official else "CUSTOM",
+            "imagePublicType": body.get("imagePublicType") or "PUBLIC",
+            "image": body["image"],
+            "imageRegistry": body.get("imageRegistry") or "https://index.docker.io/v1/",
+            "imageRegistryUsername": body.get("imageRegistryUsername"),
+            "resourceType": body.get("resourceType") or "GPU",
+            "gpuType": body["gpuType"],
+            "gpuDisplayName": gpu.display_name,
+            "gpuCount": body.get("gpuCount") or 1,
+            "shmInGb": body.get("shmInGb"),
+            "singleCardVramInGb": gpu.vram,
+            "singleCardRamInGb": gpu.ram,
+            "singleCardVcpu": gpu.vcpu,
+            "location": catalogue.REGIONS.get(region, "US"),
+            "region": region,
+            "cloudType": "SECURE",
+            "containerVolumeInGb": body.get("containerVolumeInGb") or catalogue.CONTAINER_VOLUME_GB,
+            "persistentVolumeInGb": body.get("persistentVolumeInGb") or 0,
+            "persistentMountPath": body.get("persistentMountPath"),
+            "networkUploadMbps": 1258.2912,
+            "networkDownloadMbps": 1761.60768,
+            "diskReadSpeedMbps": 2516.5824,
+            "diskWriteSpeedMbps": 5872.0256,
+            "singleCardPrice": gpu.price,
+            "persistentVolumePrice": catalogue.VOLUME_PRICE,
+            "containerVolumePrice": catalogue.VOLUME_PRICE,
+            "initializationCommand": body.get("initializationCommand") or "",
+            "environmentVars": [
+                {"key": item["key"], "value": item["value"]} for item in body.get("environmentVars") or ()
+            ],
+            "expose": [self._exposed(port) for port in body.get("expose") or ()],
+            "sshCmd": "",
+            "status": "INITIALIZE",
+            "createdAt": wire_time(now),
+            "updatedAt": wire_time(now),
+            "persistentVolumes": [
+                {name: value for name, value in volume.items() if name not in ("mountMode", "systemVolumeTypeEnum")}
+                for volume in body.get("persistentVolumes") or ()
+            ],
+            "internalIp": f"10.{self._random.randrange(256)}.{self._random.randrange(256)}.{self._random.randrange(256)}",
+        }
+
+    def _exposed(self, port: dict[str, Any]) -> dict[str, Any]:
+        proxy_port = next(self._ports)
+        protocol = port.get("protocol") or "TCP"
+        urls = {
+            "SSH": f"ssh user@{self._host} -p {proxy_port} -i <private key file>",
+            "HTTP": f"http://{self._host}:{proxy_port}",
+        }
+        return {
+            "port": port["port"],
+            "proxyPort": proxy_port,
+            "protocol": protocol,
+            "host": self._host,
+            "healthy": False,
+            "ingressUrl": urls.get(protocol.upper(), f"{self._host}:{proxy_port}"),
+            "serviceName": f"{protocol} Port",
+        }
