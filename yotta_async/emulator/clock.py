@@ -40,7 +40,7 @@ class EmulatorClock:
         yield
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once, each sleeper waking at its own time. Raises RuntimeError on a real clock."""
+        """Let so many seconds pass at once, each sleeper waking at its own time. RuntimeError on a real clock."""
         raise RuntimeError(f"real time cannot be advanced by {seconds} s: use Emulator(clock='manual')")
 
     def close(self) -> None:

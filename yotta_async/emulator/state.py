@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import random
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import attrs
 
-from yotta_async.emulator import catalogue
+from yotta_async.emulator.pod import EmulatedPod, new_fields
 
 Seconds: TypeAlias = float | tuple[float, float]
 
@@ -41,41 +39,6 @@ class StateError(Exception):
     """The pod's status does not allow it (12001)."""
 
 
-class EmulatedPod:
-    """One pod as the wire shows it, and what becomes of it next."""
-
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self.fields = fields
-        self.changed = (0.0, 0)
-        self.next: tuple[float, str] | None = None
-        self._json: bytes | None = None
-
-    @property
-    def status(self) -> str:
-        """The pod's state by name."""
-        return str(self.fields["status"])
-
-    def become(self, status: str, now: float, order: int) -> None:
-        """Enter a state."""
-        self.fields["status"] = status
-        self.fields["updatedAt"] = wire_time(now)
-        self.changed = (now, order)
-        for port in self.fields["expose"]:
-            port["healthy"] = status == "RUNNING"
-        self._json = None
-
-    def json(self) -> bytes:
-        """Return the pod as JSON; made once for each state, as lists of many pods are asked for often."""
-        if self._json is None:
-            self._json = json.dumps(self.fields, separators=(",", ":")).encode()
-        return self._json
-
-
-def wire_time(now: float) -> str:
-    """Write a time as the guide's examples do: UTC without saying so."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 class Account:
     """All pods of the one account that the emulator has."""
 
@@ -92,10 +55,11 @@ class Account:
     def create(self, body: dict[str, Any], now: float) -> str:
         """Make a pod from the body of a create and return its id."""
         self._last_id += self._random.randrange(1, 2**22)
-        pod = EmulatedPod(self._fields(str(self._last_id), body, now))
-        self._pods[str(self._last_id)] = pod
+        pod_id = str(self._last_id)
+        pod = EmulatedPod(new_fields(pod_id, body, now, host=self._host, ports=self._ports, random=self._random))
+        self._pods[pod_id] = pod
         self._enter(pod, "INITIALIZE", now)
-        return str(self._last_id)
+        return pod_id
 
     def get(self, pod_id: str, now: float) -> EmulatedPod:
         """Return one pod as it is now."""
@@ -160,72 +124,3 @@ class Account:
                 del self._pods[pod_id]
             else:
                 self._enter(pod, pod.next[1], when)
-
-    def _fields(self, pod_id: str, body: dict[str, Any], now: float) -> dict[str, Any]:
-        gpu = catalogue.gpu_type_of(body["gpuType"])
-        region = body.get("region") or next(iter(body.get("regionList") or ()), catalogue.DEFAULT_REGION)
-        official = body["image"].startswith("yottalabsai/")
-        return {
-            "id": pod_id,
-            "orgId": "217646376996249600",
-            "applicantId": "217646376987860992",
-            "podName": body.get("podName") or f"pod-{pod_id[-6:]}",
-            "imageId": str(219_419_172_892_971_011 + len(body["image"])),
-            "officialImage": "OFFICIAL" if official else "CUSTOM",
-            "imagePublicType": body.get("imagePublicType") or "PUBLIC",
-            "image": body["image"],
-            "imageRegistry": body.get("imageRegistry") or "https://index.docker.io/v1/",
-            "imageRegistryUsername": body.get("imageRegistryUsername"),
-            "resourceType": body.get("resourceType") or "GPU",
-            "gpuType": body["gpuType"],
-            "gpuDisplayName": gpu.display_name,
-            "gpuCount": body.get("gpuCount") or 1,
-            "shmInGb": body.get("shmInGb"),
-            "singleCardVramInGb": gpu.vram,
-            "singleCardRamInGb": gpu.ram,
-            "singleCardVcpu": gpu.vcpu,
-            "location": catalogue.REGIONS.get(region, "US"),
-            "region": region,
-            "cloudType": "SECURE",
-            "containerVolumeInGb": body.get("containerVolumeInGb") or catalogue.CONTAINER_VOLUME_GB,
-            "persistentVolumeInGb": body.get("persistentVolumeInGb") or 0,
-            "persistentMountPath": body.get("persistentMountPath"),
-            "networkUploadMbps": 1258.2912,
-            "networkDownloadMbps": 1761.60768,
-            "diskReadSpeedMbps": 2516.5824,
-            "diskWriteSpeedMbps": 5872.0256,
-            "singleCardPrice": gpu.price,
-            "persistentVolumePrice": catalogue.VOLUME_PRICE,
-            "containerVolumePrice": catalogue.VOLUME_PRICE,
-            "initializationCommand": body.get("initializationCommand") or "",
-            "environmentVars": [
-                {"key": item["key"], "value": item["value"]} for item in body.get("environmentVars") or ()
-            ],
-            "expose": [self._exposed(port) for port in body.get("expose") or ()],
-            "sshCmd": "",
-            "status": "INITIALIZE",
-            "createdAt": wire_time(now),
-            "updatedAt": wire_time(now),
-            "persistentVolumes": [
-                {name: value for name, value in volume.items() if name not in ("mountMode", "systemVolumeTypeEnum")}
-                for volume in body.get("persistentVolumes") or ()
-            ],
-            "internalIp": f"10.{self._random.randrange(256)}.{self._random.randrange(256)}.{self._random.randrange(256)}",
-        }
-
-    def _exposed(self, port: dict[str, Any]) -> dict[str, Any]:
-        proxy_port = next(self._ports)
-        protocol = port.get("protocol") or "TCP"
-        urls = {
-            "SSH": f"ssh user@{self._host} -p {proxy_port} -i <private key file>",
-            "HTTP": f"http://{self._host}:{proxy_port}",
-        }
-        return {
-            "port": port["port"],
-            "proxyPort": proxy_port,
-            "protocol": protocol,
-            "host": self._host,
-            "healthy": False,
-            "ingressUrl": urls.get(protocol.upper(), f"{self._host}:{proxy_port}"),
-            "serviceName": f"{protocol} Port",
-        }

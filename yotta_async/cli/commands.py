@@ -1,0 +1,39 @@
+"""The commands and their options; what they do is in the files beside this one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from yotta_async._version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="yotta-async")
+def cli() -> None:
+    """Rent GPU pods from Yotta Labs, or emulate them on this machine."""
+
+
+@cli.command()
+def demo() -> None:
+    """Run 12 pods through their whole life on the emulator. Takes about 10 seconds and costs nothing.
+
+    Example: yotta-async demo
+    """
+    from yotta_async.cli.demo import run  # keeps --help and --version quick
+
+    asyncio.run(run())
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to listen on.")
+@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+def emulator(host: str, port: int) -> None:
+    """Serve the API's emulator on this machine until Ctrl-C.
+
+    Example: yotta-async emulator --port 8787
+    """
+    from yotta_async.cli.serve import run  # keeps --help and --version quick
+
+    asyncio.run(run(host, port))
