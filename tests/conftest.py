@@ -1,0 +1,54 @@
+"""Fixtures: the emulator on the clock that moves by itself, a client of it, and a server that misbehaves on order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.raw_server import RawServer, raw_server
+from yotta_async import YottaClient
+from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import make_clock
+
+KEY = "key-that-nobody-may-see"
+SPEC: dict[str, Any] = {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("YOTTA_API_KEY", "YOTTA_BASE_URL", "YOTTA_JOURNAL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator(clock="auto") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def yotta(emulator: Emulator) -> AsyncIterator[YottaClient]:
+    async with emulator.client() as yotta:
+        yield yotta
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    async with raw_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def client_of(server: RawServer) -> AsyncIterator[Callable[..., YottaClient]]:
+    """Return a function that makes clients of the raw server, whose pauses take no time."""
+    made: list[YottaClient] = []
+
+    def make(**options: Any) -> YottaClient:
+        made.append(YottaClient(KEY, base_url=server.url, **{"clock": make_clock("auto"), **options}))
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.aclose()

@@ -1,0 +1,105 @@
+"""A server that misbehaves on order, for what the emulator, which keeps to HTTP, cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+@dataclass
+class Heard:
+    """One request that arrived."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+
+Reply: TypeAlias = Callable[[Heard, asyncio.StreamWriter], Awaitable[None]]
+
+
+def raw(data: bytes, *, then_close: bool = True) -> Reply:
+    """Send these bytes."""
+
+    async def reply(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        if then_close:
+            writer.close()
+
+    return reply
+
+
+def http(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    """Send a whole answer and keep the connection."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in ({"Content-Type": "application/json"} | (headers or {})).items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body, then_close=False)
+
+
+def envelope(data: Any = None, *, code: Any = 10000, message: Any = "success", status: int = 200, **headers: str) -> Reply:
+    """Send the documented envelope."""
+    return http(
+        json.dumps({"message": message, "code": code, "data": data}).encode(),
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+async def reset(_: Heard, writer: asyncio.StreamWriter) -> None:
+    """Drop the connection after the request has arrived."""
+    writer.transport.abort()
+
+
+async def silence(_: Heard, writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the client goes."""
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@dataclass
+class RawServer:
+    """Answers the n-th request with the n-th reply, and every further one with the last."""
+
+    replies: list[Reply] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    connections: int = 0
+    url: str = ""
+
+    def answers(self, *replies: Reply) -> None:
+        """Set what comes next."""
+        self.replies = list(replies)
+        self.heard.clear()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while not writer.is_closing():
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                method, target, _ = head[0].split(" ")
+                headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+                request = Heard(method, target, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+                self.heard.append(request)
+                await self.replies[min(len(self.heard), len(self.replies)) - 1](request, writer)
+        writer.close()
+
+
+@asynccontextmanager
+async def raw_server(*replies: Reply) -> AsyncIterator[RawServer]:
+    """Serve on loopback until the block ends."""
+    server = RawServer(list(replies))
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        listener.close()

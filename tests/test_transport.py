@@ -1,0 +1,228 @@
+"""One attempt: what each failure means, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence
+from yotta_async import (
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    RequestTimeoutError,
+    RetryPolicy,
+    SessionPool,
+    TransportError,
+    YottaClient,
+    YottaError,
+)
+
+ONCE = RetryPolicy(max_attempts=1)
+Make = Callable[..., YottaClient]
+
+POD = {"id": "7", "status": "RUNNING"}
+MISBEHAVIOUR: list[tuple[str, Reply, type[TransportError]]] = [
+    ("reset", reset, ConnectionLostError),
+    ("closed", raw(b""), ConnectionLostError),
+    ("garbage for a status line", raw(b"WHAT IS THIS\r\n\r\n"), ProtocolError),
+    ("both lengths", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"), ProtocolError),
+    ("cut body", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), ProtocolError),
+    ("cut chunk", raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"), ProtocolError),
+    ("bad gzip", http(b"no gzip", headers={"Content-Encoding": "gzip"}), ProtocolError),
+    ("html", http(b"<html>502</html>", 502, {"Content-Type": "text/html"}), ProtocolError),
+    ("empty", http(b""), ProtocolError),
+    ("no content", raw(b"HTTP/1.1 204 No Content\r\n\r\n"), ProtocolError),
+    ("bad json", http(b'{"code": 10000,'), ProtocolError),
+    ("bad utf-8", http(b'{"code": 10000, "message": "\xff"}'), ProtocolError),
+    ("deep", http(b"[" * 100_000), ProtocolError),
+    ("not a number", http(b'{"code": 10000, "data": NaN}'), ProtocolError),
+    ("infinite", http(b'{"code": 10000, "data": 1e999}'), ProtocolError),
+    ("a key twice", http(b'{"code": 10002, "code": 10000, "data": {"id": "7"}}'), ProtocolError),
+    ("5,000 digits", http(b'{"code": 10000, "data": ' + b"9" * 5000 + b"}"), ProtocolError),
+    ("true for a code", envelope(POD, code=True), ProtocolError),
+    ("text for a code", envelope(POD, code="10000"), ProtocolError),
+    ("a list for an envelope", http(b"[]"), ProtocolError),
+    ("no code", http(b'{"message": "success"}'), ProtocolError),
+    ("a number for a message", envelope(POD, message=5), ProtocolError),
+    ("no pod", envelope(None), ProtocolError),
+    ("a list for a pod", envelope([POD]), ProtocolError),
+    ("another pod", envelope({"id": "8"}), ProtocolError),
+    ("wrong type in a pod", envelope({"id": "7", "gpuCount": "many"}), ProtocolError),
+    ("redirect", http(b"", 302, {"Location": "http://127.0.0.1:1/"}), ProtocolError),
+    ("too large", http(b" " * (2**20 + 1)), ProtocolError),
+    ("bomb", http(gzip.compress(bytes(2**26)), headers={"Content-Encoding": "gzip"}), ProtocolError),
+    ("gateway's 404", http(b"Not here", 404), ProtocolError),
+    ("5xx without an envelope", http(b"{}", 503), ProtocolError),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind"), [row[1:] for row in MISBEHAVIOUR], ids=[row[0] for row in MISBEHAVIOUR])
+async def test_an_unusable_answer_becomes_its_error(
+    server: RawServer, client_of: Make, reply: Reply, kind: type[TransportError]
+) -> None:
+    server.answers(reply)
+    with pytest.raises(TransportError) as caught:
+        await client_of(retry=ONCE).pods.get(7)
+    assert type(caught.value) is kind
+    assert caught.value.maybe_heard
+    assert caught.value.__context__ is None, "a foreign exception would carry headers and documents into tracebacks"
+    assert "GET /openapi/v1/pods/7" in str(caught.value)
+
+
+async def test_a_silent_server_is_a_timeout(server: RawServer, client_of: Make) -> None:
+    server.answers(silence)
+    with pytest.raises(RequestTimeoutError) as caught:
+        await client_of(retry=ONCE, timeout=0.05).pods.get(7)
+    assert isinstance(caught.value, TimeoutError)
+    assert "0.05 s" in str(caught.value)
+
+
+async def test_a_body_that_drips_is_a_timeout(server: RawServer, client_of: Make) -> None:
+    async def drip(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.01)
+
+    server.answers(drip)
+    with pytest.raises(RequestTimeoutError):
+        await client_of(retry=ONCE, timeout=0.1).pods.get(7)
+
+
+async def test_an_endless_body_is_not_read_on(server: RawServer, client_of: Make) -> None:
+    sent = 0
+
+    async def endless(_: Any, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" " * 65536)
+            sent += 65536
+            await writer.drain()
+
+    server.answers(endless)
+    with pytest.raises(ProtocolError, match="larger than 1048576 bytes"):
+        await client_of(retry=ONCE).pods.get(7)
+    assert sent < 2**25
+
+
+async def test_nobody_listening_is_never_sent(unused_tcp_port: int) -> None:
+    async with YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE) as yotta:
+        with pytest.raises(ConnectError) as caught:
+            await yotta.pods.create(**SPEC)
+    assert not caught.value.maybe_heard
+
+
+async def test_an_untrusted_certificate_is_not_tried_again(tmp_path: Path) -> None:
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", *files]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    connections = 0
+
+    async def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(count, "127.0.0.1", 0, ssl=context) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with YottaClient(KEY, base_url=f"https://localhost:{port}") as yotta:
+            with pytest.raises(ConnectError, match="certificate") as caught:
+                await yotta.pods.list()
+    assert not caught.value.temporary
+    assert connections == 0
+
+
+async def test_the_key_goes_out_and_cookies_do_not(server: RawServer, client_of: Make) -> None:
+    server.answers(http(b'{"code":10000,"data":{"id":"7"}}', headers={"Set-Cookie": "a=b"}))
+    yotta = client_of()
+    await yotta.pods.get(7)
+    await yotta.pods.get(7)
+    assert [heard.headers["x-api-key"] for heard in server.heard] == [KEY, KEY]
+    assert not any("cookie" in heard.headers for heard in server.heard)
+    assert server.connections == 1
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    server.answers(envelope(POD))
+    assert (await client_of().pods.get(7)).id == "7"
+
+
+async def test_each_create_has_a_connection_of_its_own(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope(1))
+    yotta = client_of()
+    for _ in range(3):
+        await yotta.pods.create(**SPEC)
+    assert server.connections == 3
+
+
+async def test_a_path_in_base_url_is_kept(server: RawServer) -> None:
+    server.answers(envelope(POD))
+    async with YottaClient(KEY, base_url=f"{server.url}/gateway/") as yotta:
+        await yotta.pods.get("7")
+    assert server.heard[0].target == "/gateway/openapi/v1/pods/7"
+
+
+async def test_clients_share_a_pool_and_leave_it_open(server: RawServer) -> None:
+    server.answers(envelope(POD))
+    async with SessionPool(limit=1) as pool:
+        for key in ("one", "two"):
+            async with YottaClient(key, base_url=server.url, session_pool=pool) as yotta:
+                await asyncio.gather(*(yotta.pods.get(7) for _ in range(5)))
+        assert server.connections == 1
+        assert {heard.headers["x-api-key"] for heard in server.heard} == {"one", "two"}
+    with pytest.raises(ConfigurationError, match="SessionPool is closed"):
+        async with YottaClient(KEY, base_url=server.url, session_pool=pool) as yotta:
+            await yotta.pods.get(7)
+
+
+async def test_closing_ends_the_calls_in_flight(server: RawServer, client_of: Make) -> None:
+    server.answers(silence)
+    yotta = client_of()
+    calls = [asyncio.create_task(yotta.pods.get(7)) for _ in range(3)]
+    while len(server.heard) < 3:
+        await asyncio.sleep(0)
+    await yotta.aclose()
+    await yotta.aclose()
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
+    assert all(isinstance(result, YottaError) for result in results)
+    with pytest.raises(ConfigurationError, match="closed"):
+        await yotta.pods.get(7)
+
+
+def test_a_client_of_another_loop_says_so(tmp_path: Path) -> None:
+    yotta = YottaClient(KEY, base_url="http://127.0.0.1:1", retry=ONCE)
+
+    async def call() -> None:
+        await yotta.pods.list()
+
+    with pytest.raises(ConnectError):
+        asyncio.run(call())
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(call())
+
+
+async def test_a_cancel_goes_through_without_the_frames_that_hold_the_request(
+    server: RawServer, client_of: Make
+) -> None:
+    server.answers(silence)
+    call = asyncio.create_task(client_of().pods.get(7))
+    while not server.heard:
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
