@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
 from yotta_async import _wire
 from yotta_async._retry import Retries, may_pass, maybe_done, not_heard
@@ -59,70 +59,73 @@ class Endpoints:
 
     async def pause(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/pause/{id}."""
-        attempt = self._change(_wire.pause_request(pod_id), pod_id, _PAUSED, repeat_in=frozenset({PodStatus.RUNNING}))
-        await self._retries.run(
-            attempt, attempts=self._retries.policy.attempts_of_change, on=_may_change_again, deadline=deadline
-        )
+        request = _wire.pause_request(pod_id)
+        await self._change(request, pod_id, done=_PAUSED, unmoved=frozenset({PodStatus.RUNNING}), deadline=deadline)
 
     async def resume(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/resume/{id}."""
-        attempt = self._change(_wire.resume_request(pod_id), pod_id, _RESUMED, repeat_in=_PAUSED)
-        await self._retries.run(
-            attempt, attempts=self._retries.policy.attempts_of_change, on=_may_change_again, deadline=deadline
-        )
+        request = _wire.resume_request(pod_id)
+        await self._change(request, pod_id, done=_RESUMED, unmoved=_PAUSED, deadline=deadline)
 
-    async def delete(self, pod_id: str, *, deadline: float = math.inf) -> None:
+    async def delete(self, pod_id: str, *, missing_ok: bool = False, deadline: float = math.inf) -> None:
         """DELETE pods/{id}. Not found after a try that may have been heard is success."""
         request = _wire.delete_request(pod_id)
-        doubt = False
+        maybe_deleted = missing_ok
 
         async def attempt() -> None:
-            nonlocal doubt
+            nonlocal maybe_deleted
             try:
                 _wire.read_nothing(request, await self._transport.send(request))
             except NotFoundError:
-                if not doubt:
+                if not maybe_deleted:
                     raise
             except InvalidStateError:
-                # The first try may be what made the state one that refuses a delete.
-                if not doubt or (await self.get(pod_id)).status not in _DELETED:
+                # The delete that came before may be what made the state one that refuses a delete.
+                if not maybe_deleted or (await self.get(pod_id)).status not in _DELETED:
                     raise
             except YottaError as error:
-                doubt = doubt or maybe_done(error)
+                maybe_deleted = maybe_deleted or maybe_done(error)
                 raise
 
-        policy = self._retries.policy
-        await self._retries.run(
-            attempt, attempts=policy.attempts_of_delete, on=may_pass, deadline=deadline, budgeted=False
-        )
+        tries = self._retries.policy.attempts_of_delete
+        await self._retries.run(attempt, attempts=tries, on=may_pass, deadline=deadline, budgeted=False)
 
-    def _change(
-        self, request: _wire.Request, pod_id: str, done: frozenset[PodStatus], repeat_in: frozenset[PodStatus]
-    ) -> Callable[[], Awaitable[None]]:
-        """Return an attempt that, after one whose outcome is not known, looks first and sends only if nothing moved."""
+    async def _change(
+        self,
+        request: _wire.Request,
+        pod_id: str,
+        *,
+        done: frozenset[PodStatus],
+        unmoved: frozenset[PodStatus],
+        deadline: float,
+    ) -> None:
+        """Send a pause or resume. After a try whose outcome is not known, look, and send again only if nothing moved."""
         doubt: YottaError | None = None
+        settled = False
 
         async def attempt() -> None:
-            nonlocal doubt
+            nonlocal doubt, settled
             if doubt is not None:
-                status = (await self.get(pod_id)).status
+                status = (await self.get(pod_id, deadline=deadline)).status
                 if status in done:
                     return
-                if status not in repeat_in:
+                if status not in unmoved:
+                    settled = True
                     raise doubt
             try:
                 _wire.read_nothing(request, await self._transport.send(request))
             except InvalidStateError:
                 # The try in doubt may have arrived between the look and this one.
-                if doubt is None or (await self.get(pod_id)).status not in done:
+                if doubt is None or (await self.get(pod_id, deadline=deadline)).status not in done:
                     raise
             except YottaError as error:
                 if maybe_done(error):
                     doubt = error
                 raise
 
-        return attempt
+        def again(error: BaseException) -> bool:
+            return not settled and (not_heard(error) or maybe_done(error))
 
-
-def _may_change_again(error: BaseException) -> bool:
-    return not_heard(error) or maybe_done(error)
+        await self._retries.run(
+            attempt, attempts=self._retries.policy.attempts_of_change, on=again, deadline=deadline
+        )

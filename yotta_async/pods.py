@@ -11,7 +11,7 @@ from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
-from yotta_async.errors import InvalidRequestError, NotFoundError
+from yotta_async.errors import InvalidRequestError
 from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.spec import PodFields, PodSpec, spec_from
 from yotta_async.status import PodStatus, status_of
@@ -91,14 +91,10 @@ class Pods:
     async def delete(self, pod_id: PodId, *, missing_ok: bool = False) -> None:
         """Delete the pod for good; it goes over TERMINATING to TERMINATED, and later disappears.
 
-        Raises NotFoundError unless `missing_ok`. Not finding it after a try that may have been heard is success.
-        Source: DELETE /openapi/v1/pods/{podId}.
+        Raises NotFoundError, and InvalidStateError when it was deleted already; `missing_ok` takes both for success.
+        So is not finding it after a try that may have been heard. Source: DELETE /openapi/v1/pods/{podId}.
         """
-        try:
-            await self._endpoints.delete(pod_id_of(pod_id))
-        except NotFoundError:
-            if not missing_ok:
-                raise
+        await self._endpoints.delete(pod_id_of(pod_id), missing_ok=missing_ok)
 
     async def wait_until(
         self,
