@@ -46,7 +46,9 @@ def http(body: bytes, status: int = 200, headers: dict[str, str] | None = None) 
     return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body, then_close=False)
 
 
-def envelope(data: Any = None, *, code: Any = 10000, message: Any = "success", status: int = 200, **headers: str) -> Reply:
+def envelope(
+    data: Any = None, *, code: Any = 10000, message: Any = "success", status: int = 200, **headers: str
+) -> Reply:
     """Send the documented envelope."""
     return http(
         json.dumps({"message": message, "code": code, "data": data}).encode(),
@@ -87,7 +89,9 @@ class RawServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = head[0].split(" ")
                 headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
-                request = Heard(method, target, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+                request = Heard(
+                    method, target, headers, await reader.readexactly(int(headers.get("content-length", 0)))
+                )
                 self.heard.append(request)
                 await self.replies[min(len(self.heard), len(self.replies)) - 1](request, writer)
         writer.close()

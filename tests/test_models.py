@@ -159,7 +159,10 @@ def test_unknown_values_of_enumerations_are_kept_as_text() -> None:
         ({"id": None}, "data[3].id: expected an id, got null"),
         ({"id": ""}, "data[3].id: expected an id, got empty text"),
         ({"orgId": 1.5}, "data[3].orgId: expected an id, got a number"),
-        ({"expose": [{"port": 1}, {"proxyPort": "x"}]}, "data[3].expose[1].proxyPort: expected a whole number, got text"),
+        (
+            {"expose": [{"port": 1}, {"proxyPort": "x"}]},
+            "data[3].expose[1].proxyPort: expected a whole number, got text",
+        ),
         ({"expose": {}}, "data[3].expose: expected a list, got an object"),
         ({"expose": [5]}, "data[3].expose[0]: expected an object, got a number"),
         ({"environmentVars": ["A=hunter2"]}, "data[3].environmentVars[0]: expected an object, got text"),

@@ -319,11 +319,13 @@ async def test_pauses_have_full_jitter_below_a_doubling_ceiling(server: RawServe
 async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -> None:
     yotta = client_of(retry=RetryPolicy(budget=5, budget_refill=0.5))
     server.answers(envelope(code=10002))
+    notes: list[str] = []
     for _ in range(20):
         with pytest.raises(ServerError) as caught:
             await get(yotta)
+        notes += getattr(caught.value, "__notes__", [])
     assert len(server.heard) == 20 + 5
-    assert "retry budget" in caught.value.__notes__[0]
+    assert "retry budget" in notes[-1]
     server.answers(POD)
     for _ in range(4):
         await get(yotta)

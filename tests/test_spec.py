@@ -20,7 +20,7 @@ from yotta_async._codec import to_wire
 from yotta_async._wire import create_request
 from yotta_async.spec import PodFields, spec_from
 
-VOLUME = {"mount_path": "/data", "volume_type": "NFS"}
+VOLUME: dict[str, Any] = {"mount_path": "/data", "volume_type": "NFS"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image": ""}, "PodSpec.image must be at least 1 character"),
     ({"image": "x" * 256}, "PodSpec.image must be at most 255 characters long, not 256"),
@@ -49,7 +49,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"environment_vars": {"A": 5}}, r"PodSpec.environment_vars\[0\].value must be text, not int"),
     ({"environment_vars": "A=B"}, "PodSpec.environment_vars must be a list"),
     ({"environment_vars": ["A=B"]}, r"PodSpec.environment_vars\[0\] must be a \(key, value\) pair"),
-    ({"environment_vars": [{"key": "A", "secret": "B"}]}, r"PodSpec.environment_vars\[0\] must be a \(key, value\) pair"),
+    (
+        {"environment_vars": [{"key": "A", "secret": "B"}]},
+        r"PodSpec.environment_vars\[0\] must be a \(key, value\) pair",
+    ),
     ({"expose": 22}, "PodSpec.expose must be a list of ports"),
     ({"expose": [70000]}, r"PodSpec.expose\[0\]: PortRequest.port must be between 0 and 65535, not 70000"),
     ({"expose": [True]}, r"PodSpec.expose\[0\]: PortRequest.port must be a whole number"),
@@ -91,7 +94,7 @@ def test_the_required_fields_are_named() -> None:
     with pytest.raises(InvalidRequestError, match="PodSpec needs image and gpu_type"):
         spec_from(None, {})
     with pytest.raises(InvalidRequestError, match="takes its fields by name"):
-        PodSpec("ubuntu")  # type: ignore[misc,call-arg]  # that is the point
+        PodSpec("ubuntu")  # type: ignore[call-arg]  # that is the point
 
 
 def test_every_field_goes_out_by_its_name_and_nothing_else() -> None:
@@ -109,7 +112,10 @@ def test_every_field_goes_out_by_its_name_and_nothing_else() -> None:
         min_single_card_vcpu=0,
     )
     assert to_wire(spec) == {
-        **{"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G", "gpuCount": 8, "podName": "räksmörgås"},
+        "image": "ubuntu:24.04",
+        "gpuType": "NVIDIA_L4_24G",
+        "gpuCount": 8,
+        "podName": "räksmörgås",
         "credentialId": 331864222263676928,
         "imagePublicType": "PRIVATE",
         "regionList": ["a", "b"],

@@ -35,7 +35,11 @@ MISBEHAVIOUR: list[tuple[str, Reply, type[TransportError]]] = [
     ("reset", reset, ConnectionLostError),
     ("closed", raw(b""), ConnectionLostError),
     ("garbage for a status line", raw(b"WHAT IS THIS\r\n\r\n"), ProtocolError),
-    ("both lengths", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"), ProtocolError),
+    (
+        "both lengths",
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"),
+        ProtocolError,
+    ),
     ("cut body", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), ProtocolError),
     ("cut chunk", raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"), ProtocolError),
     ("bad gzip", http(b"no gzip", headers={"Content-Encoding": "gzip"}), ProtocolError),
@@ -125,7 +129,19 @@ async def test_nobody_listening_is_never_sent(unused_tcp_port: int) -> None:
 
 async def test_an_untrusted_certificate_is_not_tried_again(tmp_path: Path) -> None:
     files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", *files]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+        *files,
+    ]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")

@@ -9,7 +9,7 @@ from typing import Any
 
 from yarl import URL
 
-from yotta_async._secrets import Secret
+from yotta_async._secrets import Secret, raised_without_frames
 from yotta_async.errors import ConfigurationError
 
 VENDOR_URL = "https://api.yottalabs.ai"
@@ -25,10 +25,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_key(given: Secret[Any] | None) -> Secret[str]:
-    """Return the key that was given, or the one of $YOTTA_API_KEY. No message quotes it."""
-    key = given or Secret(os.environ.get("YOTTA_API_KEY", ""))
-    source = "api_key" if given else "$YOTTA_API_KEY"
+@raised_without_frames
+def read_key(given: Secret[Any]) -> Secret[str]:
+    """Return the key that was given, or for None the one of $YOTTA_API_KEY. No message quotes it."""
+    from_environment = given.reveal() is None
+    key = Secret(os.environ.get("YOTTA_API_KEY", "")) if from_environment else given
+    source = "$YOTTA_API_KEY" if from_environment else "api_key"
     if not isinstance(key.reveal(), str):
         raise ConfigurationError(f"api_key must be text, not {type(key.reveal()).__name__}")
     if not key.reveal():
@@ -41,12 +43,15 @@ def read_key(given: Secret[Any] | None) -> Secret[str]:
     return key
 
 
-def read_base_url(given: object) -> URL:
-    """Return the base URL that was given, or the one of $YOTTA_BASE_URL, or the vendor's, without a final slash.
+@raised_without_frames
+def read_base_url(given: Secret[Any]) -> URL:
+    """Return the base URL that was given, or for None that of $YOTTA_BASE_URL or the vendor's, without a final slash.
 
     No message quotes it, as it may hold a password.
     """
-    text = given if given is not None else os.environ.get("YOTTA_BASE_URL") or VENDOR_URL
+    text = given.reveal()
+    if text is None:
+        text = os.environ.get("YOTTA_BASE_URL") or VENDOR_URL
     if not isinstance(text, str) or re.search(r"[\x00-\x20\x7f\\]", text):
         raise ConfigurationError("base_url must be text without spaces, control characters and backslashes")
     try:
@@ -56,7 +61,7 @@ def read_base_url(given: object) -> URL:
         port, host, url = None, "", URL()
     if url.scheme not in ("https", "http") or not host or port == 0:
         raise ConfigurationError(f"base_url must be a URL with a host, such as {VENDOR_URL}")
-    if url.user is not None or url.password is not None:
+    if "@" in text.split("/")[2]:
         raise ConfigurationError("base_url must not hold a user name or a password; the key goes into api_key")
     if "?" in text or "#" in text:
         raise ConfigurationError("base_url must not hold a query or a fragment")

@@ -99,7 +99,7 @@ class Endpoints:
         unmoved: frozenset[PodStatus],
         deadline: float,
     ) -> None:
-        """Send a pause or resume. After a try whose outcome is not known, look, and send again only if nothing moved."""
+        """Send a pause or resume; after a try in doubt, look first, and send again only if nothing moved."""
         doubt: YottaError | None = None
         settled = False
 
@@ -126,6 +126,4 @@ class Endpoints:
         def again(error: BaseException) -> bool:
             return not settled and (not_heard(error) or maybe_done(error))
 
-        await self._retries.run(
-            attempt, attempts=self._retries.policy.attempts_of_change, on=again, deadline=deadline
-        )
+        await self._retries.run(attempt, attempts=self._retries.policy.attempts_of_change, on=again, deadline=deadline)

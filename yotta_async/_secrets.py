@@ -10,11 +10,11 @@ from yotta_async.errors import YottaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", str, bytes)
+S = TypeVar("S")
 
 
 class Secret(Generic[S]):
-    """A text or bytes that no repr shows; `reveal()` where it is needed, and keep what comes out in no variable."""
+    """A value that no repr shows; `reveal()` where it is needed, and keep what comes out in no variable."""
 
     __slots__ = ("_value",)
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import attrs
 
@@ -112,7 +112,7 @@ def list_request(regions: Collection[str], statuses: Collection[PodStatus]) -> R
     query = [("regionList", region) for region in regions]
     if all(status in STATUS_NUMBERS for status in statuses):
         query += [("statusList", str(STATUS_NUMBERS[status])) for status in statuses]
-    return Request("GET", f"{_ROOT}/list", urlencode(query), max_bytes=MAX_LIST_BYTES)
+    return Request("GET", f"{_ROOT}/list", urlencode(query, quote_via=quote), max_bytes=MAX_LIST_BYTES)
 
 
 def pause_request(pod_id: str) -> Request:

@@ -46,11 +46,11 @@ class YottaClient:
         client_token: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        key = None if api_key is None else Secret(api_key)
-        # A traceback can show the variables of this frame, and whatever raises below would show the key.
-        api_key = None
-        key = read_key(key)
-        root = read_base_url(base_url)
+        given_key, given_url = Secret(api_key), Secret(base_url)
+        # A traceback can show the variables of this frame, and whatever raises below would show a key or a password.
+        api_key = base_url = None
+        key = read_key(given_key)
+        root = read_base_url(given_url)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ConfigurationError(f"{name} must be a finite number of seconds above 0")

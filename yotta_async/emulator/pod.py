@@ -92,10 +92,7 @@ def new_fields(
         "status": "INITIALIZE",
         "createdAt": wire_time(now),
         "updatedAt": wire_time(now),
-        "persistentVolumes": [
-            {name: value for name, value in volume.items() if name not in ("mountMode", "systemVolumeTypeEnum")}
-            for volume in body.get("persistentVolumes") or ()
-        ],
+        "persistentVolumes": [_mounted(volume) for volume in body.get("persistentVolumes") or ()],
         "internalIp": ".".join(["10", *(str(random.randrange(256)) for _ in range(3))]),
     }
 
@@ -115,3 +112,9 @@ def _exposed(port: dict[str, Any], host: str, proxy_port: int) -> dict[str, Any]
         "ingressUrl": urls.get(protocol.upper(), f"{host}:{proxy_port}"),
         "serviceName": f"{protocol} Port",
     }
+
+
+def _mounted(volume: dict[str, Any]) -> dict[str, Any]:
+    names = ("name", "volumeType", "volumeSize", "volumePrice", "mountPath", "cloudStorageType", "systemVolumeType")
+    volume_id = volume.get("id")
+    return {"id": None if volume_id is None else str(volume_id)} | {name: volume.get(name) for name in names}

@@ -26,7 +26,7 @@ _RECORDED = 100_000
 
 @attrs.frozen
 class RecordedRequest:
-    """One request that the emulator answered, at a time of its clock."""
+    """One request that the emulator answered, at a time of its clock; `query` is as it came, still encoded."""
 
     time: float
     method: str
@@ -65,7 +65,7 @@ class Server:
         """Return the application."""
         app = web.Application(middlewares=[self._guard], client_max_size=2**20)
         app.router.add_post(f"{ROOT}/create", self._create)
-        app.router.add_get(f"{ROOT}/list", self._list)
+        app.router.add_get(f"{ROOT}/list", self._list, allow_head=False)
         app.router.add_post(f"{ROOT}/pause/{{pod_id}}", self._pause)
         app.router.add_post(f"{ROOT}/resume/{{pod_id}}", self._resume)
         app.router.add_get(f"{ROOT}/{{pod_id}}", self._get, allow_head=False)
@@ -92,7 +92,9 @@ class Server:
         except web.HTTPException as error:
             response = envelope(code=error.status, message=error.reason, status=error.status)
         self.requests.append(
-            RecordedRequest(self._clock.time(), request.method, request.path, request.query_string, response.status)
+            RecordedRequest(
+                self._clock.time(), request.method, request.path, request.rel_url.raw_query_string, response.status
+            )
         )
         return response
 

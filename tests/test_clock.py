@@ -1,0 +1,110 @@
+"""The emulator's clocks: what moves them, how far, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.conftest import SPEC
+from yotta_async import PodStatus, YottaClient
+from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.clock import AutoClock, EmulatorClock, ManualClock
+
+
+async def test_a_manual_clock_wakes_each_sleeper_at_its_own_time() -> None:
+    clock = ManualClock()
+    woken: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, *naps: float) -> None:
+        for nap in naps:
+            await clock.sleep(nap)
+            woken.append((name, clock.time()))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sleeper("a", 2, 2, 2))
+        group.create_task(sleeper("b", 3, 0))
+        await clock.advance(1)
+        assert woken == []
+        await clock.advance(3.5)
+        assert woken == [("a", 2), ("b", 3), ("b", 3), ("a", 4)]
+        assert clock.time() == 4.5
+        await clock.advance(10)
+    assert woken[-1] == ("a", 6)
+
+
+async def test_a_manual_clock_waits_for_calls_in_flight() -> None:
+    clock = ManualClock()
+    seen: list[float] = []
+
+    async def caller() -> None:
+        await clock.sleep(1)
+        with clock.call():
+            await asyncio.sleep(0.02)
+        seen.append(clock.time())
+        await clock.sleep(1)
+        seen.append(clock.time())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(caller())
+        await clock.advance(10)
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+async def test_time_moves_forward_only(seconds: float) -> None:
+    with pytest.raises(ValueError, match="forward"):
+        await ManualClock().advance(seconds)
+
+
+async def test_real_time_cannot_be_turned() -> None:
+    with pytest.raises(RuntimeError, match="manual"):
+        await EmulatorClock().advance(1)
+
+
+async def test_an_automatic_clock_jumps_to_the_earliest_sleeper_and_no_further() -> None:
+    clock = AutoClock()
+    await asyncio.gather(clock.sleep(3600), clock.sleep(5), clock.sleep(60))
+    assert clock.time() == 3600
+    await asyncio.sleep(0.01)
+    assert clock.time() == 3600, "nobody sleeps, so time stands still"
+
+
+async def test_an_automatic_clock_skips_sleepers_that_were_cancelled() -> None:
+    clock = AutoClock()
+    sleeper = asyncio.create_task(clock.sleep(1000))
+    await asyncio.sleep(0)
+    sleeper.cancel()
+    await clock.sleep(5)
+    assert clock.time() == 5
+
+
+async def test_an_automatic_clock_stands_still_while_a_call_is_in_flight() -> None:
+    clock = AutoClock()
+    with clock.call():
+        sleeper = asyncio.create_task(clock.sleep(5))
+        await asyncio.sleep(0.02)
+        assert not sleeper.done()
+        assert clock.time() == 0
+    await sleeper
+
+
+async def test_an_automatic_clock_does_not_run_on_to_expiries(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC)
+    await handle.wait_until()
+    await handle.delete()
+    await handle.wait_until(status=PodStatus.TERMINATED)
+    await asyncio.sleep(0.01)
+    assert emulator.clock.time() < 60
+    assert (await handle.refresh()).status == "TERMINATED"
+
+
+async def test_many_waiters_see_every_step_of_an_automatic_clock() -> None:
+    async with (
+        Emulator(clock="auto", timings=Timings(initialize=(10.0, 100.0))) as emulator,
+        emulator.client(poll_interval=1) as yotta,
+    ):
+        handles = await asyncio.gather(*(yotta.pods.create(**SPEC) for _ in range(40)))
+        pods = await asyncio.gather(*(handle.wait_until() for handle in handles))
+        assert {pod.status for pod in pods} == {"RUNNING"}
+        assert emulator.clock.time() <= 102

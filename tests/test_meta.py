@@ -1,0 +1,289 @@
+"""What holds for the package as a whole: its names, its imports, its errors, its routes, its words."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mypy import api as mypy
+
+import yotta_async
+import yotta_async.emulator
+from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
+from yotta_async._endpoints import Endpoints
+from yotta_async.emulator.clock import EmulatorClock
+from yotta_async.emulator.server import Server
+from yotta_async.emulator.state import Account, Timings
+from yotta_async.pods import Pods
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "yotta_async"
+README = (ROOT / "README.md").read_text()
+
+# A file imports only files above it. The command line stands on public names alone, and the emulator on nothing.
+ORDER = [
+    *["_version", "errors", "_secrets", "status", "_checks", "models", "spec", "_clock", "_address", "_json", "_codec"],
+    *["_wire", "_retry", "_transport", "_endpoints", "_hub", "waiters", "_creation", "pods", "client", "__init__"],
+]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports when it is run, as dotted names below `yotta_async`."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module or ""]
+            if node.module == "yotta_async":
+                names = [
+                    f"yotta_async.{a.name}" if (PACKAGE / f"{a.name}.py").exists() else "yotta_async"
+                    for a in node.names
+                ]
+            found |= set(names)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] == "yotta_async"}
+
+
+def test_a_file_imports_only_files_above_it() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ORDER)
+    for place, name in enumerate(ORDER):
+        allowed = {f"yotta_async.{above}" for above in ORDER[:place]}
+        assert imported(PACKAGE / f"{name}.py") <= allowed, name
+
+
+def test_the_emulator_knows_nothing_of_the_client() -> None:
+    for path in (PACKAGE / "emulator").glob("*.py"):
+        door = {"yotta_async.client"} if path.stem == "emulator" else set()
+        outside = {name for name in imported(path) if not name.startswith("yotta_async.emulator")}
+        assert outside == door, path.name
+
+
+def test_the_command_line_stands_on_public_names() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        outside = {name for name in imported(path) if not name.startswith("yotta_async.cli")}
+        assert outside <= {"yotta_async", "yotta_async._version", "yotta_async.emulator"}, path.name
+
+
+def test_what_is_public_is_exported_and_the_other_way_round() -> None:
+    for module in (yotta_async, yotta_async.emulator):
+        public = {
+            name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
+        } | ({"__version__"} if module is yotta_async else set())
+        assert set(module.__all__) == public
+        assert list(module.__all__) == sorted(module.__all__)
+    defined = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, YottaError)}
+    assert defined <= set(yotta_async.__all__)
+
+
+def error_classes() -> list[type[YottaError]]:
+    found = [YottaError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return found
+
+
+@pytest.mark.parametrize("kind", error_classes())
+def test_every_error_pickles_with_all_that_it_holds(kind: type[YottaError]) -> None:
+    kept = inspect.signature(kind).parameters if inspect.isfunction(kind.__init__) else ()
+    names = [name for name in kept if name not in ("message", "args", "kwargs")]
+    given: dict[str, Any] = {name: (("RUNNING", 1.5),) if name == "history" else f"a {name}" for name in names}
+    if "last_pod" in given:
+        given["last_pod"] = Pod(id="7")
+    error = kind("what happened", **given)
+    error.add_note("and a note")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
+
+
+def test_an_unpickled_create_error_says_that_it_cannot_look() -> None:
+    error = CreateOutcomeUnknownError("lost", client_token="abc")
+    error._look = lambda: asyncio.sleep(0, None)
+    copy = pickle.loads(pickle.dumps(error))
+    with pytest.raises(yotta_async.ConfigurationError, match="no longer bound to a client"):
+        asyncio.run(copy.resolve())
+
+
+def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_specification() -> None:
+    paths = json.loads((ROOT / "tests/data/pods-v1.openapi.json").read_text())["paths"]
+    specified = {
+        (method.upper(), re.sub(r"\{.*\}", "{}", path)) for path, methods in paths.items() for method in methods
+    }
+    clock = EmulatorClock()
+    app = Server(Account(timings=Timings(), seed=0, host="127.0.0.1"), clock, "key").app()
+    emulated = {
+        (route.method, re.sub(r"\{.*\}", "{}", route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource
+    }
+    docs = " ".join(function.__doc__ or "" for _, function in inspect.getmembers(Pods, inspect.isfunction))
+    told = re.findall(r"Source: (GET|POST|DELETE) (\S+)\.", docs)
+    ours = {(method, re.sub(r"\{.*\}", "{}", path)) for method, path in told}
+    assert specified == emulated == ours
+    calls = {name for name, _ in inspect.getmembers(Endpoints, inspect.iscoroutinefunction) if not name.startswith("_")}
+    assert calls - {"get_once"} == {"create", "get", "list", "pause", "resume", "delete"}
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in yotta_async.__all__:
+        thing = getattr(yotta_async, name)
+        if inspect.isclass(thing):
+            assert (thing.__doc__ or "").strip(), name
+            for attribute, value in vars(thing).items():
+                if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    assert value.__doc__, f"{name}.{attribute}"
+
+
+def test_no_file_is_too_long_to_read_in_one_go() -> None:
+    long = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > 300} == {}
+
+
+# A stranger's program, checked from a folder of its own as a stranger would.
+GOOD = """
+    import asyncio
+    from collections.abc import Sequence
+    from yotta_async import (
+        CreateOutcomeUnknownError, EnvironmentVariable, Pod, PodHandle, PodSpec, PodStatus, PortRequest, RetryPolicy,
+        SessionPool, WaitTimeoutError, YottaClient,
+    )
+    from yotta_async.emulator import Emulator, Timings
+
+    def note(pod: Pod) -> None:
+        print(pod.id, pod.status, pod.hourly_price, pod.extra)
+
+    async def note_later(pod: Pod) -> None:
+        note(pod)
+
+    async def main() -> None:
+        spec = PodSpec(image="a", gpu_type="b", expose=[22, (80, "HTTP"), PortRequest(port=1)], environment_vars={"A": "1"},
+                       resource_type="GPU", credential_id=5)
+        async with SessionPool(limit=5) as pool, YottaClient(
+            "key", base_url="https://example.com", timeout=5, retry=RetryPolicy(max_attempts=2), session_pool=pool
+        ) as yotta:
+            handle: PodHandle = await yotta.pods.create(spec, gpu_count=2)
+            try:
+                await yotta.pods.create(image="a", gpu_type="b", environment_vars=[EnvironmentVariable("A", "1")])
+            except CreateOutcomeUnknownError as error:
+                found: PodHandle | None = await error.resolve()
+                print(found, error.client_token)
+            pod: Pod = await handle.wait_until(status=PodStatus.RUNNING, timeout=5, on_change=note)
+            try:
+                pod = await yotta.pods.wait_until(pod, status="PAUSED", on_change=note_later)
+            except WaitTimeoutError as timeout:
+                history: Sequence[tuple[PodStatus | None, float]] = timeout.history
+                print(history)
+            pods: list[Pod] = await yotta.pods.list(statuses=[PodStatus.RUNNING, "PAUSED", 1], regions=("a",))
+            for each in pods:
+                if each.status is not None and not each.status.is_terminal:
+                    await yotta.pods.delete(each, missing_ok=True)
+            port = pod.port(22)
+            print(port.host if port else None, await yotta.pods.get(7))
+        async with Emulator(clock="manual", timings=Timings(initialize=5)) as emulator, emulator.client() as other:
+            await emulator.clock.advance(5)
+            await other.pods.list()
+
+    asyncio.run(main())
+"""
+BAD = [
+    "await yotta.pods.create(image=5, gpu_type='b')",
+    "await yotta.pods.create(image='a', gpu_typ='b')",
+    "await yotta.pods.create(image='a', gpu_type='b', gpu_count='many')",
+    "await yotta.pods.create('a')",
+    "PodSpec(image='a')",
+    "PodSpec(image='a', gpu_type='b', expose=22)",
+    "PodSpec(image='a', gpu_type='b', environment_vars={'A': 1})",
+    "await yotta.pods.get(1.5)",
+    "await yotta.pods.list(statuses=[1.5])",
+    "await yotta.pods.wait_until('7', status=None)",
+    "await yotta.pods.wait_until('7', on_change='print')",
+    "await yotta.pods.wait_until('7', until='RUNNING')",
+    "(await yotta.pods.get('7')).pod_nam",
+    "x: int = await yotta.pods.get('7')",
+    "x: str = (await yotta.pods.get('7')).hourly_price",
+    "YottaClient(5)",
+    "YottaClient(timeout='5')",
+    "YottaClient(retry=4)",
+    "RetryPolicy(max_attempts='4')",
+    "SessionPool(limit='5')",
+]
+
+
+def test_a_strangers_program_is_type_checked(tmp_path: Path) -> None:
+    lines = [
+        "from yotta_async import *",
+        "async def main(yotta: YottaClient) -> None:",
+        *(f"    {line}" for line in BAD),
+    ]
+    (tmp_path / "good.py").write_text(textwrap.dedent(GOOD))
+    (tmp_path / "bad.py").write_text("\n".join(lines) + "\n")
+    cache = ["--cache-dir", str(ROOT / ".mypy_cache")]
+    options = ["--strict", "--no-error-summary", "--config-file", "", *cache]
+    report, complaint, _ = mypy.run([*options, str(tmp_path / "good.py"), str(tmp_path / "bad.py")])
+    assert complaint == ""
+    assert "good.py" not in report, report
+    wrong = {int(number) for number in re.findall(r"bad\.py:(\d+): error", report)}
+    missed = [line for number, line in enumerate(BAD, 3) if number not in wrong]
+    assert missed == [], report
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: str(path.name))
+def test_every_example_runs(example: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("YOTTA_")}
+    done = subprocess.run(
+        [sys.executable, example], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_every_block_of_the_readme_runs(block: str) -> None:
+    # Served by the command line's emulator, as a reader would who has no account.
+    command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    ) as served:
+        assert served.stdout is not None
+        served.stdout.readline()
+        exported = dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
+        done = subprocess.run(
+            [sys.executable, "-c", block],
+            capture_output=True, text=True, timeout=60, env=os.environ | exported, check=False,
+        )  # fmt: skip
+        served.send_signal(signal.SIGINT)
+        assert "Answered" in served.stdout.read()
+        assert served.wait(10) == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_readmes_commands_are_those_that_ci_runs() -> None:
+    assert ".venv/bin/pip install -q -e '.[cli]' && .venv/bin/yotta-async demo" in README
+    assert ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest" in README
+
+
+def test_unknown_statuses_have_no_place_in_the_enumeration() -> None:
+    assert len(PodStatus) == 9

@@ -1,0 +1,242 @@
+"""The six calls, by the real client over a real socket to the emulator, and what the emulator cannot be made to say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import SPEC
+from tests.raw_server import Heard, RawServer, envelope, reset
+from yotta_async import (
+    BadRequestError,
+    ConfigurationError,
+    InvalidRequestError,
+    InvalidStateError,
+    NotFoundError,
+    Pod,
+    PodHandle,
+    PodSpec,
+    PodStatus,
+    YottaClient,
+)
+from yotta_async.emulator import Emulator
+
+Make = Callable[..., YottaClient]
+
+
+async def test_a_pod_through_its_whole_life(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC, gpu_count=2, pod_name="mine", expose=[(22, "SSH")])
+    assert yotta.pods.handle(handle).pod is None
+    assert repr(handle) == f"PodHandle('{handle.id}', not seen yet)"
+    pod = await handle.refresh()
+    assert (pod.id, pod.pod_name, pod.gpu_count, pod.status) == (handle.id, "mine", 2, PodStatus.INITIALIZE)
+    pod = await handle.wait_until()
+    assert handle.pod is pod
+    assert repr(handle) == f"PodHandle('{handle.id}', RUNNING)"
+    with pytest.raises(InvalidStateError):
+        await handle.resume()
+    await handle.pause()
+    await handle.wait_until(status=PodStatus.PAUSED)
+    await handle.resume()
+    await handle.wait_until(status="running")
+    await handle.delete()
+    assert (await handle.wait_until(status=PodStatus.TERMINATED)).status == PodStatus.TERMINATED
+    await handle.delete(missing_ok=True)
+    with pytest.raises(InvalidStateError):
+        await handle.delete()
+
+
+async def test_a_pod_can_be_named_in_every_way(yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(PodSpec(**SPEC))
+    pod = await yotta.pods.get(handle)
+    for name in (handle.id, int(handle.id), pod, handle, yotta.pods.handle(pod)):
+        assert (await yotta.pods.get(name)).id == handle.id
+    assert yotta.pods.handle(pod).pod is pod
+    assert yotta.pods.handle(handle.id).pod is None
+
+
+async def test_a_spec_can_be_changed_by_fields(yotta: YottaClient) -> None:
+    template = PodSpec(**SPEC, gpu_count=1)
+    handle = await yotta.pods.create(template, gpu_count=4)
+    assert (await handle.refresh()).gpu_count == 4
+
+
+async def test_missing_pods_are_not_found(yotta: YottaClient) -> None:
+    for call in (yotta.pods.get, yotta.pods.pause, yotta.pods.resume, yotta.pods.delete):
+        with pytest.raises(NotFoundError) as caught:
+            await call("123")
+        assert caught.value.code == 13000
+    await yotta.pods.delete("123", missing_ok=True)
+
+
+async def test_lists_are_filtered_by_status_and_region(yotta: YottaClient) -> None:
+    places = ["us-west-1", "us-east-2", "us-east-2"]
+    handles = [await yotta.pods.create(**SPEC, region=region) for region in places]
+    for handle in handles:
+        await handle.wait_until()
+    await handles[0].pause()
+    await handles[0].wait_until(status=PodStatus.PAUSED)
+    await handles[1].delete()
+    await handles[1].wait_until(status=PodStatus.TERMINATED)
+    paused, deleted, running = (handle.id for handle in handles)
+
+    async def ids(**filters: Any) -> list[str]:
+        return [pod.id for pod in await yotta.pods.list(**filters)]
+
+    assert await ids() == [deleted, paused, running], "the last change comes first"
+    assert await ids(statuses=[PodStatus.RUNNING]) == [running]
+    assert await ids(statuses=["paused", 1]) == [paused, running]
+    assert await ids(statuses=PodStatus.PAUSED) == [paused]
+    assert await ids(statuses=["TERMINATED", "RUNNING"]) == [deleted, running]
+    assert await ids(statuses={"NEVER_HEARD_OF"}) == []
+    assert await ids(regions=["us-east-2"]) == [deleted, running]
+    assert await ids(regions="us-west-1", statuses=iter([3])) == [paused]
+
+
+async def test_statuses_go_out_as_numbers_where_the_wire_has_them(emulator: Emulator, yotta: YottaClient) -> None:
+    await yotta.pods.list(statuses=["FAILED"], regions=["a b", "c&d"])
+    await yotta.pods.list(statuses=[PodStatus.RUNNING, "TERMINATED"])
+    assert [request.query for request in emulator.requests] == ["regionList=a%20b&regionList=c%26d&statusList=6", ""]
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"statuses": [5]}, "5 is not the number of a pod status; the numbers are 0 INITIALIZE, 1 RUNNING"),
+        ({"statuses": [True]}, "not bool"),
+        ({"statuses": [None]}, "not NoneType"),
+        ({"statuses": [""]}, "not str"),
+        ({"regions": [""]}, "regions must be"),
+        ({"regions": [5]}, "regions must be"),
+        ({"regions": ["a\r\nb"]}, "regions must be"),
+    ],
+)
+async def test_a_filter_that_cannot_be_is_refused(
+    emulator: Emulator, yotta: YottaClient, filters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        await yotta.pods.list(**filters)
+    assert not emulator.requests
+
+
+async def test_nothing_is_sent_for_what_is_no_id(emulator: Emulator, yotta: YottaClient) -> None:
+    calls = (yotta.pods.get, yotta.pods.pause, yotta.pods.resume, yotta.pods.delete, yotta.pods.wait_until)
+    for call in calls:
+        with pytest.raises(InvalidRequestError):
+            await call("../list")
+    with pytest.raises(InvalidRequestError):
+        yotta.pods.handle("a/b")
+    assert not emulator.requests
+
+
+async def test_the_api_refuses_what_the_client_lets_pass(yotta: YottaClient) -> None:
+    with pytest.raises(BadRequestError, match="podId must be an integer"):
+        await yotta.pods.get("letters")
+
+
+async def test_one_malformed_pod_does_not_lose_the_others(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = {"id": 8, "expose": [{"port": "x\n"}], "environmentVars": [{"key": "A", "value": "hunter2"}]}
+    server.answers(envelope([{"id": 7}, bad, None, {"id": "9"}]))
+    pods = await client_of().pods.list()
+    assert [pod.id for pod in pods] == ["7", "9"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [
+        "pod 8 in the answer to GET /openapi/v1/pods/list is left out: "
+        "data[1].expose[0].port: expected a whole number, got text",
+        "pod None in the answer to GET /openapi/v1/pods/list is left out: data[2]: expected an object, got null",
+    ]
+    assert {record.name for record in caplog.records if record.levelno == logging.WARNING} == {"yotta_async"}
+
+
+async def test_an_account_without_pods(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([]), envelope(None))
+    assert await client_of().pods.list() == []
+    assert await client_of().pods.list() == []
+
+
+async def test_a_pod_without_id_is_the_one_that_was_asked_for(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope({"status": "RUNNING"}), envelope({"id": 7}))
+    assert await client_of().pods.get("0007") == Pod(id="0007", status=PodStatus.RUNNING)
+    assert await client_of().pods.get("0007") == Pod(id="7")
+
+
+@pytest.mark.parametrize("data", [331864222263676928, "331864222263676928"])
+async def test_the_id_of_a_create_is_text(server: RawServer, client_of: Make, data: object) -> None:
+    server.answers(envelope(data))
+    handle = await client_of().pods.create(**SPEC)
+    assert isinstance(handle, PodHandle)
+    assert handle.id == "331864222263676928"
+
+
+class SlowCreate:
+    """A server whose create is answered when the test says so."""
+
+    def __init__(self, server: RawServer) -> None:
+        self.heard = asyncio.Event()
+        self.go_on = asyncio.Event()
+        server.answers(self, envelope())
+
+    async def __call__(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        self.heard.set()
+        await self.go_on.wait()
+        await envelope(7)(heard, writer)
+
+
+async def test_a_cancelled_create_deletes_its_pod_before_the_cancel_goes_through(
+    server: RawServer, client_of: Make
+) -> None:
+    slow = SlowCreate(server)
+    creating = asyncio.create_task(client_of().pods.create(**SPEC))
+    await slow.heard.wait()
+    for _ in range(3):
+        creating.cancel()
+        await asyncio.sleep(0)
+    assert not creating.done()
+    slow.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert [(heard.method, heard.path) for heard in server.heard] == [
+        ("POST", "/openapi/v1/pods/create"),
+        ("DELETE", "/openapi/v1/pods/7"),
+    ]
+
+
+async def test_a_cancelled_create_of_unknown_outcome_says_so(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = SlowCreate(server)
+
+    async def lose(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        lost.heard.set()
+        await lost.go_on.wait()
+        await reset(heard, writer)
+
+    server.answers(lose)
+    creating = asyncio.create_task(client_of().pods.create(**SPEC))
+    await lost.heard.wait()
+    creating.cancel()
+    lost.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert "a cancelled create may have left a pod" in caplog.text
+    assert len(server.heard) == 1
+
+
+async def test_closing_waits_for_creates_in_flight(server: RawServer, client_of: Make) -> None:
+    slow = SlowCreate(server)
+    yotta = client_of()
+    creating = asyncio.create_task(yotta.pods.create(**SPEC))
+    await slow.heard.wait()
+    closing = asyncio.create_task(yotta.aclose())
+    await asyncio.sleep(0)
+    with pytest.raises(ConfigurationError, match="being closed"):
+        await yotta.pods.create(**SPEC)
+    slow.go_on.set()
+    assert (await creating).id == "7"
+    await closing

@@ -1,0 +1,200 @@
+"""A key, an environment value or a registry token stands in no repr, log line, error or traceback with locals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.raw_server import RawServer, envelope, http, reset, silence
+from yotta_async import (
+    ConfigurationError,
+    EnvironmentVariable,
+    InvalidRequestError,
+    PersistentVolumeRequest,
+    Pod,
+    PodSpec,
+    RetryPolicy,
+    YottaClient,
+    YottaError,
+)
+from yotta_async._secrets import Secret
+
+# In a list, so that no frame of a test has them as variables of their own.
+SECRETS = ["sk-the-key-itself", "hunter2-the-value", "dckr_pat_the_token", "curl -H secret-in-command"]
+Make = Callable[..., Awaitable[YottaClient]]
+
+
+def fields(**more: Any) -> dict[str, Any]:
+    return {
+        "image": "me/private",
+        "gpu_type": "L4",
+        "image_public_type": "PRIVATE",
+        "image_registry_username": "me",
+        "image_registry_token": SECRETS[2],
+        "environment_vars": {"PASSWORD": SECRETS[1]},
+        "initialization_command": SECRETS[3],
+        **more,
+    }
+
+
+def assert_clean(text: str) -> None:
+    for secret in SECRETS:
+        assert secret not in text
+
+
+def shown(error: BaseException) -> str:
+    """Everything that can be printed of an error: itself, its causes, and the variables of every frame."""
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(report.format()) + repr(error) + str(error) + repr(vars(error)) + str(pickle.dumps(error))
+
+
+async def failure_of(call: Awaitable[Any]) -> BaseException:
+    """Await what must fail. The caller's frame, which is not ours to clean, is not in the traceback."""
+    try:
+        await call
+    except BaseException as error:  # noqa: BLE001  # a cancel is one of them
+        return error
+    raise AssertionError("it did not fail")
+
+
+def test_reprs_are_masked() -> None:
+    spec = PodSpec(**fields())
+    pod = Pod(
+        id="7",
+        environment_vars=(EnvironmentVariable("PASSWORD", SECRETS[1]),),
+        initialization_command=SECRETS[3],
+        extra={"imageRegistryToken": SECRETS[2]},
+    )
+    client = YottaClient(SECRETS[0])
+    for thing in (spec, pod, spec.environment_vars, pod.environment_vars[0], client, vars(client), client.pods):
+        for text in (repr(thing), str(thing), f"{thing}"):
+            assert_clean(text)
+    assert "PASSWORD" in repr(pod)
+    assert repr(Secret(SECRETS[0])) == "Secret('***')"
+    assert vars(client)["_transport"] is not None
+
+
+@pytest.fixture
+async def client(server: RawServer) -> AsyncIterator[YottaClient]:
+    async with YottaClient(
+        SECRETS[0], base_url=server.url, retry=RetryPolicy(max_attempts=2, backoff_base=0)
+    ) as client:
+        yield client
+
+
+def answers(*echoed: str) -> list[Any]:
+    echo = " ".join(echoed)
+    pod = {"id": 7, "environmentVars": [{"key": "PASSWORD", "value": SECRETS[1]}], "gpuCount": "many"}
+    return [
+        reset,
+        envelope(message=echo, code=10001, status=400),
+        envelope(message=echo, code=10002),
+        envelope(message=echo, code=1, status=401),
+        http(echo.encode(), 502),
+        http(echo.encode() + b'{"code"'),
+        envelope({"id": echo}),
+        envelope(pod),
+        envelope([pod]),
+        envelope({"id": 8, **pod} | {"gpuCount": 1, "id": 8}),
+        http(b"", 302, {"Location": f"http://127.0.0.1:1/{SECRETS[0]}"}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(answers())))
+async def test_no_failure_shows_a_secret(
+    server: RawServer, client: YottaClient, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.answers(answers(*SECRETS)[number])
+    assert_clean(shown(await failure_of(client.pods.create(**fields()))))
+    assert_clean(shown(await failure_of(client.pods.create(PodSpec(**fields())))))
+    # What a create once said, a get does not know; the key it does.
+    server.answers(answers(SECRETS[0])[number])
+    assert_clean(shown(await failure_of(client.pods.get(9))))
+    if number != 8:
+        assert_clean(shown(await failure_of(client.pods.list())))
+    assert_clean(shown(await failure_of(client.pods.wait_until(9, timeout=0.01, poll_interval=0.001))))
+    assert_clean(caplog.text)
+
+
+async def test_a_timeout_and_a_cancel_show_no_secret(server: RawServer) -> None:
+    server.answers(silence)
+    async with YottaClient(SECRETS[0], base_url=server.url, timeout=0.05, retry=RetryPolicy(max_attempts=1)) as client:
+        assert_clean(shown(await failure_of(client.pods.get(7))))
+        assert_clean(shown(await failure_of(client.pods.create(**fields()))))
+    async with YottaClient(SECRETS[0], base_url=server.url) as client:
+        call = asyncio.create_task(client.pods.get(7))
+        heard = len(server.heard)
+        while len(server.heard) == heard:
+            await asyncio.sleep(0)
+        call.cancel()
+        assert_clean(shown(await failure_of(call)))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"image": ""}, {"gpu_count": 3}, {"gpu_typ": "x"}, {"expose": [-1]}, {"environment_vars": {"PASSWORD": ""}},
+     {"environment_vars": [EnvironmentVariable("PASSWORD", "x" * 10), "A=" + "hunter2-the-value"]},
+     {"image_registry_username": None}, {"shm_in_gb": "hunter2-the-value"}, {"region_list": "hunter2-the-value"}],
+)  # fmt: skip
+async def test_no_refusal_shows_a_secret(client: YottaClient, more: dict[str, Any]) -> None:
+    async def make() -> None:
+        PodSpec(**fields(**more))
+
+    for call in (make(), client.pods.create(**fields(**more)), client.pods.create(PodSpec(**fields()), **more)):
+        error = await failure_of(call)
+        assert isinstance(error, InvalidRequestError)
+        # The frame of `make` above has `more`, as a caller's frame would; ours begin below it.
+        first = error.__traceback__
+        while first is not None and "yotta_async" not in first.tb_frame.f_code.co_filename:
+            first = first.tb_next
+        assert first is not None
+        assert_clean(shown(error.with_traceback(first)))
+
+
+def test_a_volume_shows_no_secret() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        PersistentVolumeRequest(mount_path="", volume_type="NFS", name=SECRETS[1])
+    assert caught.value.__traceback__ is not None
+    assert_clean(shown(caught.value.with_traceback(caught.value.__traceback__.tb_next)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"base_url": "http://example.com"}, {"base_url": "https://me:hunter2-the-value@example.com"}, {"timeout": 0},
+     {"base_url": "https://example.com?key=sk-the-key-itself"}, {"retry": None}, {"session_pool": 5}, {"poll_interval": -1},
+     {"client_token": "hunter2-the-value"}],
+)  # fmt: skip
+def test_no_wrong_setting_shows_the_key(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        YottaClient(SECRETS[0], **options)
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    for frame in list(report.stack)[1:]:
+        assert SECRETS[0] not in str(frame.locals)
+    assert_clean(str(caught.value))
+
+
+@pytest.mark.parametrize("key", ["sk-the-key-itself\n", "sk-the-key-itself ä", "sk-the-key-itself x"])
+def test_no_wrong_key_is_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in (key, None):
+        monkeypatch.setenv("YOTTA_API_KEY", key)
+        with pytest.raises(ConfigurationError) as caught:
+            YottaClient(given)
+        report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        for frame in list(report.stack)[1:]:
+            assert SECRETS[0] not in str(frame.locals)
+        assert_clean(str(caught.value))
+
+
+async def test_an_error_of_a_retried_call_shows_no_secret(server: RawServer, client: YottaClient) -> None:
+    server.answers(http(b"", 429))
+    error = await failure_of(client.pods.create(**fields()))
+    assert isinstance(error, YottaError)
+    assert len(server.heard) == 2
+    assert_clean(shown(error))

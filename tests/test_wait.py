@@ -1,0 +1,192 @@
+"""Waiting for a status, with time that moves by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import SPEC
+from tests.raw_server import RawServer, Reply, envelope, http, reset
+from yotta_async import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    Pod,
+    PodFailedError,
+    PodGoneError,
+    PodStatus,
+    ServerError,
+    WaitTimeoutError,
+    YottaClient,
+)
+from yotta_async.emulator import Emulator, Timings
+
+Make = Callable[..., YottaClient]
+HTML = http(b"<html>", 502)
+
+
+def pod(status: str | None) -> Reply:
+    return envelope({"id": 7, "status": status, "environmentVars": [{"key": "A", "value": "hunter2"}]})
+
+
+async def test_an_hour_of_waiting_takes_no_time() -> None:
+    async with (
+        Emulator(clock="auto", timings=Timings(initialize=3600.0)) as emulator,
+        emulator.client(poll_interval=60) as yotta,
+    ):
+        handle = await yotta.pods.create(**SPEC)
+        seen: list[Pod] = []
+        pod = await handle.wait_until(timeout=4000, on_change=seen.append)
+        assert [change.status for change in seen] == ["INITIALIZE", "RUNNING"]
+        assert pod is seen[-1]
+        assert 3600 <= emulator.clock.time() <= 3661
+        assert len(emulator.requests) <= 63
+
+
+async def test_a_manual_clock_moves_waits_step_by_step() -> None:
+    async with (
+        Emulator(clock="manual", timings=Timings(initialize=180.0)) as emulator,
+        emulator.client(poll_interval=5) as yotta,
+    ):
+        handle = await yotta.pods.create(**SPEC)
+        waiting = asyncio.create_task(handle.wait_until())
+        await emulator.clock.advance(179)
+        assert not waiting.done()
+        await emulator.clock.advance(6)
+        assert (await waiting).status == "RUNNING"
+        # One create, and a look at 0, 5, …, 180 seconds.
+        assert len(emulator.requests) == 1 + 37
+
+
+async def test_failures_that_may_pass_are_borne(server: RawServer, client_of: Make) -> None:
+    failures = [HTML, reset, envelope(code=10002), http(b"", 429), http(b"{"), envelope(code=99999), pod(None)]
+    server.answers(*failures, pod("INITIALIZE"), pod("RUNNING"))
+    found = await client_of().pods.wait_until(7)
+    assert found.status == "RUNNING"
+    assert len(server.heard) == len(failures) + 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (envelope(code=10001, status=400), BadRequestError),
+        (http(b"", 401), AuthenticationError),
+        (envelope(code=1, status=403), PermissionDeniedError),
+    ],
+)
+async def test_what_will_not_pass_ends_a_wait_as_it_is(
+    server: RawServer, client_of: Make, reply: Reply, kind: type[APIError]
+) -> None:
+    server.answers(pod("INITIALIZE"), reply)
+    with pytest.raises(kind):
+        await client_of().pods.wait_until(7)
+    assert len(server.heard) == 2
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TERMINATING", "TERMINATED"])
+async def test_a_state_from_which_the_target_cannot_come_ends_a_wait_at_once(
+    server: RawServer, client_of: Make, state: str
+) -> None:
+    server.answers(pod("INITIALIZE"), pod(state))
+    with pytest.raises(PodFailedError, match=f"it is {state}") as caught:
+        await client_of().pods.wait_until(7)
+    assert len(server.heard) == 2
+    assert [status for status, _ in caught.value.history] == ["INITIALIZE", state]
+
+
+async def test_a_paused_or_unknown_state_is_on_the_way(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("PAUSED"), pod("MIGRATING"), pod("RUNNING"))
+    assert (await client_of().pods.wait_until(7)).status == "RUNNING"
+
+
+async def test_a_pod_that_is_not_there_any_more(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("RUNNING"), envelope(code=13000))
+    with pytest.raises(PodGoneError, match="not there any more") as caught:
+        await client_of().pods.wait_until(7, status=PodStatus.PAUSED)
+    assert caught.value.last_pod is not None
+    assert caught.value.last_pod.status == "RUNNING"
+
+
+async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: RawServer, client_of: Make) -> None:
+    gone = envelope(code=13000)
+    server.answers(pod("RUNNING"), gone)
+    found = await client_of().pods.wait_until(7, status=PodStatus.TERMINATED)
+    assert found.status == PodStatus.TERMINATED
+    assert found.environment_vars[0].value == "hunter2"
+    server.answers(gone)
+    assert await client_of().pods.wait_until(7, status="TERMINATED") == Pod(id="7", status=PodStatus.TERMINATED)
+
+
+async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"), pod("PREPARING"), HTML)
+    with pytest.raises(WaitTimeoutError) as caught:
+        await client_of(poll_interval=5).pods.wait_until(7, timeout=60)
+    error = caught.value
+    assert isinstance(error, TimeoutError)
+    assert error.pod_id == "7"
+    assert [status for status, _ in error.history] == ["INITIALIZE", "PREPARING"]
+    assert [seconds for _, seconds in error.history] == pytest.approx([0, 5])
+    assert error.last_pod is not None
+    assert error.last_pod.status == "PREPARING"
+    assert error.last_pod.environment_vars[0].value == "***"
+    assert "pod 7: it was not RUNNING within 60 s. Seen: INITIALIZE at 0.0 s, PREPARING at 5.0 s; 13 looks" in str(
+        error
+    )
+    assert "ProtocolError" in str(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.history, copy.last_pod) == (str(error), error.history, error.last_pod)
+    assert b"hunter2" not in pickle.dumps(error)
+
+
+async def test_a_last_look_is_taken_shortly_before_the_deadline(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"), pod("RUNNING"))
+    assert (await client_of(poll_interval=100).pods.wait_until(7, timeout=10)).status == "RUNNING"
+    assert len(server.heard) == 2
+
+
+async def test_a_deadline_cuts_off_a_look_that_hangs(server: RawServer, client_of: Make) -> None:
+    async def hang(_: object, writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    server.answers(hang)
+    with pytest.raises(WaitTimeoutError):
+        await client_of(clock=None).pods.wait_until(7, timeout=0.1)
+
+
+async def test_on_change_may_be_a_coroutine_function_and_may_raise(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"), pod("INITIALIZE"), pod("RUNNING"))
+    seen = []
+
+    async def note(pod: Pod) -> None:
+        await asyncio.sleep(0)
+        seen.append(pod.status)
+        if pod.status == "RUNNING":
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await client_of().pods.wait_until(7, on_change=note)
+    assert seen == ["INITIALIZE", "RUNNING"]
+
+
+async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope(code=10002))
+    with pytest.raises(WaitTimeoutError) as caught:
+        await client_of(poll_interval=10).pods.wait_until(7, timeout=60)
+    assert len(server.heard) == 7
+    assert isinstance(caught.value.last_error, ServerError)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": True}, {"timeout": "5"},
+              {"poll_interval": 0}, {"status": 99}, {"status": ""}],
+)  # fmt: skip
+async def test_a_wait_that_cannot_be_is_refused(server: RawServer, client_of: Make, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        await client_of().pods.wait_until(7, **wrong)
+    assert not server.heard
