@@ -24,6 +24,7 @@ import yotta_async.emulator
 from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
 from yotta_async._endpoints import Endpoints
 from yotta_async.emulator.clock import EmulatorClock
+from yotta_async.emulator.ports import Ports
 from yotta_async.emulator.server import Server
 from yotta_async.emulator.state import Account, Timings
 from yotta_async.pods import Pods
@@ -35,7 +36,8 @@ README = (ROOT / "README.md").read_text()
 # A file imports only files above it. The command line stands on public names alone, and the emulator on nothing.
 ORDER = [
     *["_version", "errors", "_secrets", "status", "_checks", "models", "spec", "_clock", "_address", "_json", "_codec"],
-    *["_wire", "_retry", "_transport", "_endpoints", "_hub", "waiters", "_creation", "pods", "client", "__init__"],
+    *["_wire", "_listing", "_retry", "_transport", "_endpoints", "_plan", "_watch", "_looks", "_hub", "waiters"],
+    *["readiness", "driving", "watching", "fan_out", "_creation", "handle", "pods", "client", "__init__"],
 ]
 
 
@@ -132,7 +134,7 @@ def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_specific
         (method.upper(), re.sub(r"\{.*\}", "{}", path)) for path, methods in paths.items() for method in methods
     }
     clock = EmulatorClock()
-    app = Server(Account(timings=Timings(), seed=0, host="127.0.0.1"), clock, "key").app()
+    app = Server(Account(timings=Timings(), seed=0, ports=Ports("127.0.0.1")), clock, "key").app()
     emulated = {
         (route.method, re.sub(r"\{.*\}", "{}", route.resource.canonical))
         for route in app.router.routes()
@@ -143,7 +145,7 @@ def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_specific
     ours = {(method, re.sub(r"\{.*\}", "{}", path)) for method, path in told}
     assert specified == emulated == ours
     calls = {name for name, _ in inspect.getmembers(Endpoints, inspect.iscoroutinefunction) if not name.startswith("_")}
-    assert calls - {"get_once"} == {"create", "get", "list", "pause", "resume", "delete"}
+    assert calls - {"get_once", "listing_once"} == {"create", "get", "list", "pause", "resume", "delete"}
 
 
 def test_every_public_name_is_documented() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,10 +59,10 @@ async def test_a_manual_clock_moves_waits_step_by_step() -> None:
         waiting = asyncio.create_task(handle.wait_until())
         await emulator.clock.advance(179)
         assert not waiting.done()
-        await emulator.clock.advance(6)
+        await emulator.clock.advance(7)
         assert (await waiting).status == "RUNNING"
-        # One create, and a look at 0, 5, …, 180 seconds.
-        assert len(emulator.requests) == 1 + 37
+        # One create, and a look every 5 seconds, give or take a tenth.
+        assert 1 + 180 / 5.5 <= len(emulator.requests) <= 2 + 186 / 4.5
 
 
 async def test_failures_that_may_pass_are_borne(server: RawServer, client_of: Make) -> None:
@@ -131,14 +132,16 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
     assert isinstance(error, TimeoutError)
     assert error.pod_id == "7"
     assert [status for status, _ in error.history] == ["INITIALIZE", "PREPARING"]
-    assert [seconds for _, seconds in error.history] == pytest.approx([0, 5])
+    assert [seconds for _, seconds in error.history] == pytest.approx([0, 5], abs=0.6)
     assert error.last_pod is not None
     assert error.last_pod.status == "PREPARING"
     assert error.last_pod.environment_vars[0].value == "***"
-    assert "pod 7: it was not RUNNING within 60 s. Seen: INITIALIZE at 0.0 s, PREPARING at 5.0 s; 13 looks" in str(
-        error
+    looks = len(server.heard)
+    told = (
+        rf"pod 7: it was not RUNNING within 60 s\. Seen: INITIALIZE at 0\.0 s, PREPARING at \d\.\d s; {looks} polls, "
     )
-    assert "ProtocolError" in str(error)
+    told += rf"{looks - 2} of them failed; the last error was ProtocolError: "
+    assert re.match(told, str(error)), str(error)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.history, copy.last_pod) == (str(error), error.history, error.last_pod)
     assert b"hunter2" not in pickle.dumps(error)
@@ -178,7 +181,7 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
     server.answers(envelope(code=10002))
     with pytest.raises(WaitTimeoutError) as caught:
         await client_of(poll_interval=10).pods.wait_until(7, timeout=60)
-    assert len(server.heard) == 7
+    assert 6 <= len(server.heard) <= 8
     assert isinstance(caught.value.last_error, ServerError)
 
 

@@ -16,6 +16,7 @@ from yotta_async.errors import (
     ConnectError,
     ConnectionLostError,
     CreateOutcomeUnknownError,
+    FanOutError,
     InvalidRequestError,
     InvalidStateError,
     NotFoundError,
@@ -31,6 +32,8 @@ from yotta_async.errors import (
     WaitTimeoutError,
     YottaError,
 )
+from yotta_async.fan_out import FanOutItem, FanOutReport
+from yotta_async.handle import PodHandle
 from yotta_async.models import (
     CloudType,
     EnvironmentVariable,
@@ -41,9 +44,9 @@ from yotta_async.models import (
     Pod,
     ResourceType,
 )
-from yotta_async.pods import PodHandle
 from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
 from yotta_async.status import PodStatus
+from yotta_async.watching import PodEvent
 
 __all__ = [
     "APIError",
@@ -56,6 +59,9 @@ __all__ = [
     "CreateOutcomeUnknownError",
     "EnvironmentVariable",
     "ExposedPort",
+    "FanOutError",
+    "FanOutItem",
+    "FanOutReport",
     "ImagePublicType",
     "ImageSource",
     "InvalidRequestError",
@@ -65,6 +71,7 @@ __all__ = [
     "PersistentVolume",
     "PersistentVolumeRequest",
     "Pod",
+    "PodEvent",
     "PodFailedError",
     "PodGoneError",
     "PodHandle",

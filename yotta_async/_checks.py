@@ -106,6 +106,13 @@ def seconds(name: str, value: float) -> float:
     return float(value)
 
 
+def port_number(value: int) -> int:
+    """Return a port that a caller gave. Raises InvalidRequestError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise InvalidRequestError("a port must be a whole number between 0 and 65535")
+    return value
+
+
 def refuses_clearly(cls: type[T]) -> type[T]:
     """Make the attrs class's constructor refuse with InvalidRequestError and leave no argument in a traceback."""
     names = [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]  # every caller is an attrs class

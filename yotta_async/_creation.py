@@ -15,7 +15,7 @@ from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, Yo
 from yotta_async.spec import PodSpec
 
 if TYPE_CHECKING:
-    from yotta_async.pods import PodHandle
+    from yotta_async.handle import PodHandle
 
 T = TypeVar("T")
 

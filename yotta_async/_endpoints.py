@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 
 from yotta_async import _wire
+from yotta_async._listing import Listing, read_listing
 from yotta_async._retry import Retries, may_pass, maybe_done, not_heard
 from yotta_async._transport import Transport
 from yotta_async.errors import InvalidStateError, NotFoundError, YottaError
@@ -19,7 +20,7 @@ _DELETED = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 
 class Endpoints:
-    """The API's calls for one client. A `deadline` is a time of the client's clock by which no repeat may begin."""
+    """The API's calls for one client. A `deadline`, of the client's clock, bounds tries and repeats."""
 
     def __init__(self, transport: Transport, retries: Retries) -> None:
         self._transport = transport
@@ -43,7 +44,7 @@ class Endpoints:
         """GET pods/{id}."""
 
         async def attempt() -> Pod:
-            return await self.get_once(pod_id)
+            return await self.get_once(pod_id, seconds=self._retries.left(deadline))
 
         return await self._retries.run(attempt, attempts=self._retries.policy.max_attempts, deadline=deadline)
 
@@ -56,6 +57,11 @@ class Endpoints:
 
         pods = await self._retries.run(attempt, attempts=self._retries.policy.max_attempts)
         return [pod for pod in pods if pod.status in statuses] if statuses else pods
+
+    async def listing_once(self, statuses: Collection[PodStatus]) -> Listing:
+        """GET pods/list without repeats, and with no pod built yet."""
+        request = _wire.list_request((), statuses)
+        return read_listing(request, await self._transport.send(request))
 
     async def pause(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/pause/{id}."""
@@ -75,7 +81,7 @@ class Endpoints:
         async def attempt() -> None:
             nonlocal maybe_deleted
             try:
-                _wire.read_nothing(request, await self._transport.send(request))
+                _wire.read_nothing(request, await self._transport.send(request, seconds=self._retries.left(deadline)))
             except NotFoundError:
                 if not maybe_deleted:
                     raise
@@ -113,7 +119,7 @@ class Endpoints:
                     settled = True
                     raise doubt
             try:
-                _wire.read_nothing(request, await self._transport.send(request))
+                _wire.read_nothing(request, await self._transport.send(request, seconds=self._retries.left(deadline)))
             except InvalidStateError:
                 # The try in doubt may have arrived between the look and this one.
                 if doubt is None or (await self.get(pod_id, deadline=deadline)).status not in done:

@@ -108,6 +108,10 @@ class Retries:
         # Full jitter.
         self._backoff = tenacity.wait_random_exponential(multiplier=policy.backoff_base, max=policy.backoff_cap)
 
+    def left(self, deadline: float) -> float:
+        """Return the seconds until a deadline, and a moment for a try that begins with none left."""
+        return max(0.001, deadline - self._clock.time())
+
     async def run(
         self,
         attempt: Callable[[], Awaitable[T]],

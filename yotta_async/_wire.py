@@ -133,19 +133,19 @@ def delete_request(pod_id: str) -> Request:
 @raised_without_frames
 def read_created(request: Request, answer: Answer) -> str:
     """Return the id of the pod that a create made."""
-    data = _data(request, answer)
+    data = read_data(request, answer)
     # v1 answers with a JSON integer; text is read too, as in every other answer.
     if type(data) is int and 0 <= data < 10**64:
         return str(data)
     if type(data) is str and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", data):
         return data
-    raise _no_envelope(request, answer, "data is not the id of the new pod")
+    raise no_envelope(request, answer, "data is not the id of the new pod")
 
 
 @raised_without_frames
 def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
     """Return the pod that was asked for; an answer about another pod is none."""
-    data = _data(request, answer)
+    data = read_data(request, answer)
     if type(data) is dict and data.get("id") is None:
         data["id"] = pod_id  # any field may be null or missing, and this one is known
     try:
@@ -156,17 +156,17 @@ def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
         if pod.id.lstrip("0") == pod_id.lstrip("0"):  # the wire's ids are numbers
             return pod
         problem = "it is about another pod"
-    raise _no_envelope(request, answer, problem)
+    raise no_envelope(request, answer, problem)
 
 
 @raised_without_frames
 def read_pods(request: Request, answer: Answer) -> list[Pod]:
     """Return the pods of a list. One that is malformed is left out, and a warning says where."""
-    data = _data(request, answer)
+    data = read_data(request, answer)
     if data is None:
         return []
     if type(data) is not list:
-        raise _no_envelope(request, answer, "data is not a list")
+        raise no_envelope(request, answer, "data is not a list")
     pods = []
     for index, item in enumerate(data):
         try:
@@ -180,21 +180,21 @@ def read_pods(request: Request, answer: Answer) -> list[Pod]:
 @raised_without_frames
 def read_nothing(request: Request, answer: Answer) -> None:
     """Check that a call without a result succeeded."""
-    _data(request, answer)
+    read_data(request, answer)
 
 
-def _data(request: Request, answer: Answer) -> Any:
+def read_data(request: Request, answer: Answer) -> Any:
     """Return `data` of a successful envelope; raise the error that the answer is otherwise."""
     status = answer.status
     if 300 <= status < 400:
-        raise _no_envelope(request, answer, "it is a redirect, and those are not followed with a key")
+        raise no_envelope(request, answer, "it is a redirect, and those are not followed with a key")
     try:
         envelope = _json.loads(answer.body)
         problem = _envelope_problem(envelope)
     except ValueError as error:
         envelope, problem = {}, str(error)
     if problem and status not in _GATEWAY:
-        raise _no_envelope(request, answer, problem)
+        raise no_envelope(request, answer, problem)
     code = None if problem else envelope["code"]
     if code == SUCCESS and 200 <= status < 300:
         return envelope.get("data")
@@ -226,7 +226,8 @@ def _envelope_problem(envelope: Any) -> str | None:
     return None
 
 
-def _no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError:
+def no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError:
+    """Return the error for an answer that is not what the API documents."""
     kind = answer.headers.get("Content-Type", "no content type")[:80]
     return ProtocolError(
         f"{request.method} {request.path}: the answer is not what the API documents: {problem} "

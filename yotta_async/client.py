@@ -67,6 +67,7 @@ class YottaClient:
     async def aclose(self) -> None:
         """Wait for creates in flight, end every other call, and close the connections. May be called again."""
         try:
+            self.pods.end_waits()
             await self.pods.settle()
         finally:
             await self._transport.aclose()

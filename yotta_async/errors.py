@@ -14,10 +14,11 @@ YottaError
 │  ├─ RateLimitError
 │  └─ ServerError
 ├─ CreateOutcomeUnknownError     a create that may have made a pod
-└─ WaitError                     a wait that did not reach its status
-   ├─ WaitTimeoutError           (also TimeoutError)
-   ├─ PodFailedError             a state from which the target cannot come
-   └─ PodGoneError               the pod is not there any more
+├─ WaitError                     a wait that did not reach its status
+│  ├─ WaitTimeoutError           (also TimeoutError)
+│  ├─ PodFailedError             a state from which the target cannot come
+│  └─ PodGoneError               the pod is not there any more
+└─ FanOutError                   some of many did not come out as they were wanted
 
 Every error pickles. None holds the API key, a registry token, the value of an environment variable or a header.
 """
@@ -28,8 +29,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from yotta_async.fan_out import FanOutReport
+    from yotta_async.handle import PodHandle
     from yotta_async.models import Pod
-    from yotta_async.pods import PodHandle
     from yotta_async.status import PodStatus
 
 
@@ -238,3 +240,11 @@ class PodFailedError(WaitError):
 
 class PodGoneError(WaitError):
     """The pod that was waited for is not there any more."""
+
+
+class FanOutError(YottaError):
+    """Some of many pods did not come out as they were wanted; `report` says what became of each."""
+
+    def __init__(self, message: str = "", *, report: FanOutReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report

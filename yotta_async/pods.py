@@ -1,21 +1,25 @@
-"""The collection `yotta.pods`, and the handle on one pod. They check what they are given, and compose."""
+"""The collection `yotta.pods`. It checks what it is given, and composes."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Unpack, cast
 
-from yotta_async._checks import seconds
+from yotta_async._checks import port_number, seconds
 from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
-from yotta_async.errors import InvalidRequestError
+from yotta_async.driving import drive
+from yotta_async.errors import ConfigurationError, InvalidRequestError
+from yotta_async.fan_out import FanOutReport, OnEvent, wait_many
+from yotta_async.handle import PodHandle
 from yotta_async.models import Pod, PodId, pod_id_of
+from yotta_async.readiness import wait_until_ready
 from yotta_async.spec import PodFields, PodSpec, spec_from
-from yotta_async.status import PodStatus, status_of
+from yotta_async.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.waiters import OnChange, wait_until
+from yotta_async.watching import PodEvent, watch
 
 
 class Pods:
@@ -29,7 +33,7 @@ class Pods:
     def __init__(self, endpoints: Endpoints, clock: Clock, *, poll_interval: float, client_token: bool) -> None:
         self._endpoints = endpoints
         self._clock = clock
-        self._hub = Hub(endpoints)
+        self._hub = Hub(endpoints, clock)
         self._poll_interval = poll_interval
         self._creation = Creation(endpoints, self.handle, client_token=client_token)
 
@@ -53,7 +57,9 @@ class Pods:
         cast("dict[str, object]", fields).clear()
         if refused is not None:
             raise refused
-        return PodHandle(self, await self._creation.create(cast("PodSpec", spec)))
+        pod_id = await self._creation.create(cast("PodSpec", spec))
+        self._hub.looks.created(pod_id)
+        return PodHandle(self, pod_id)
 
     async def get(self, pod_id: PodId) -> Pod:
         """Return the pod as it is now. Raises NotFoundError. Source: GET /openapi/v1/pods/{podId}."""
@@ -94,36 +100,121 @@ class Pods:
         Raises NotFoundError, and InvalidStateError when it was deleted already; `missing_ok` takes both for success.
         So is not finding it after a try that may have been heard. Source: DELETE /openapi/v1/pods/{podId}.
         """
-        await self._endpoints.delete(pod_id_of(pod_id), missing_ok=missing_ok)
+        wanted = pod_id_of(pod_id)
+        await self._endpoints.delete(wanted, missing_ok=missing_ok)
+        self._hub.looks.deleted(wanted)
 
     async def wait_until(
         self,
         pod_id: PodId,
         *,
-        status: PodStatus | str | int = PodStatus.RUNNING,
+        status: Statuses = PodStatus.RUNNING,
         timeout: float = 600.0,
         poll_interval: float | None = None,
         on_change: OnChange | None = None,
     ) -> Pod:
-        """Return the pod as soon as its status is `status`, which is looked at every `poll_interval` seconds.
+        """Return the pod as soon as its status is `status`, or one of several.
 
-        `timeout` is in seconds; `poll_interval=None` is the client's. `on_change` is called with the Pod when a status
-        is seen for the first time and whenever it is another; it may be a coroutine function, and what it raises ends
-        the wait. A pod that is gone satisfies a wait for TERMINATED: the Pod is then the last one seen, with that
-        status, or one with nothing but id and status.
+        All waits of a client share one poll, every `poll_interval` seconds (None: the client's; the shortest that any
+        wait asks for counts), and are satisfied only by answers to what was asked after they began. `timeout` is in
+        seconds. `on_change` is called with the Pod when a status is first seen and whenever it is another; it may be a
+        coroutine function, and what it raises ends this wait. A pod that is gone satisfies a wait for TERMINATED: the
+        Pod is then the last one seen, with that status, or one with nothing but id and status.
 
         Raises WaitTimeoutError at the deadline, until when failures that may pass are borne; PodFailedError at once in
-        a state from which `status` cannot come; PodGoneError when there is no such pod; BadRequestError,
-        AuthenticationError and PermissionDeniedError as the API says them.
+        a state from which `status` cannot come; PodGoneError when there is no such pod, which for one that this client
+        created is believed only after a minute; BadRequestError, AuthenticationError and PermissionDeniedError as the
+        API says them, and ConfigurationError when the client is closed.
         """
         return await wait_until(
             self._hub,
-            self._clock,
             pod_id_of(pod_id),
-            status=status_of(status),
+            statuses_of(status),
             timeout=seconds("timeout", timeout),
-            poll_interval=self._poll_interval if poll_interval is None else seconds("poll_interval", poll_interval),
+            interval=self._poll_interval if poll_interval is None else seconds("poll_interval", poll_interval),
             on_change=on_change,
+        )
+
+    async def wait_until_ready(
+        self,
+        pod_id: PodId,
+        *,
+        ports: Iterable[int] | None = None,
+        timeout: float = 600.0,
+        on_change: OnChange | None = None,
+    ) -> Pod:
+        """Return the pod as soon as it can be reached.
+
+        That is when it is RUNNING, the API does not call any of `ports` (None: every port that it exposes) unhealthy,
+        and a TCP connection to each of them, at its `host` and `proxy_port`, is accepted; a UDP port is not connected
+        to. One `timeout`, in seconds, is for all of it. Raises what `wait_until` raises; the text of WaitTimeoutError
+        says which of the three was missing and at which port. PodFailedError also when a port is not exposed.
+        """
+        numbers = None if ports is None else tuple(dict.fromkeys(port_number(port) for port in ports))
+        return await wait_until_ready(
+            self._hub,
+            pod_id_of(pod_id),
+            numbers,
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_change=on_change,
+        )
+
+    async def drive(
+        self,
+        pod_id: PodId,
+        *,
+        to: PodStatus | str | int,
+        timeout: float = 600.0,
+        on_change: OnChange | None = None,
+    ) -> Pod:
+        """Bring the pod from any state to RUNNING, PAUSED or TERMINATED, and return it when it is there.
+
+        Calls `pause`, `resume` or `delete` when the pod is in a state that allows it, and waits where it does not. When
+        someone else changes the pod on the way, it looks again. `timeout`, in seconds, is for all of it. Raises what
+        `wait_until` raises, and InvalidRequestError for another target.
+        """
+        return await drive(
+            self._hub,
+            self._endpoints,
+            pod_id_of(pod_id),
+            status_of(to),
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_change=on_change,
+        )
+
+    def watch(self, pod_ids: Iterable[PodId] | None = None) -> AsyncGenerator[PodEvent, None]:
+        """Yield a PodEvent for every pod that is there, and then for each that is added, changed or removed.
+
+        `pod_ids=None` is every pod of the account. It is fed by the poll that the waits share, and ends only when it is
+        closed: `async with contextlib.aclosing(yotta.pods.watch()) as events`. A slow reader gets the newest state of
+        each pod, with what was in between merged. Failures that may pass are borne; BadRequestError,
+        AuthenticationError, PermissionDeniedError and ConfigurationError are raised.
+        """
+        wanted = None if pod_ids is None else dict.fromkeys(pod_id_of(pod) for pod in _several(pod_ids))
+        return watch(self._hub, wanted, interval=self._poll_interval)
+
+    async def wait_many(
+        self,
+        pod_ids: Iterable[PodId],
+        *,
+        status: Statuses = PodStatus.RUNNING,
+        timeout: float = 600.0,
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Wait for each of the pods as `wait_until` does, and return what became of each, in the order given.
+
+        One pod's failure ends no other's wait: it is the `error` of its item. `on_event` is called with each
+        FanOutItem as soon as it is known; it may be a coroutine function, and what it raises ends all of it.
+        """
+        return await wait_many(
+            self._hub,
+            [pod_id_of(pod) for pod in _several(pod_ids)],
+            statuses_of(status),
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_event=on_event,
         )
 
     def handle(self, pod_id: PodId) -> PodHandle:
@@ -134,63 +225,15 @@ class Pods:
         """Take no more creates and wait for those in flight; the client does this first when it is closed."""
         await self._creation.settle()
 
-
-class PodHandle:
-    """One pod: its `id`, the latest `pod` that this handle saw (None before), and the calls of `Pods` on it."""
-
-    def __init__(self, pods: Pods, pod_id: str, pod: Pod | None = None) -> None:
-        self._pods = pods
-        self._id = pod_id
-        self._pod = pod
-
-    @property
-    def id(self) -> str:
-        """The pod's id."""
-        return self._id
-
-    @property
-    def pod(self) -> Pod | None:
-        """The pod as this handle last saw it, or None."""
-        return self._pod
-
-    def __repr__(self) -> str:
-        return f"PodHandle({self._id!r}, {str(self._pod.status) if self._pod else 'not seen yet'})"
-
-    async def refresh(self) -> Pod:
-        """Get the pod as it is now."""
-        self._pod = await self._pods.get(self._id)
-        return self._pod
-
-    async def wait_until(
-        self,
-        *,
-        status: PodStatus | str | int = PodStatus.RUNNING,
-        timeout: float = 600.0,
-        poll_interval: float | None = None,
-        on_change: OnChange | None = None,
-    ) -> Pod:
-        """Wait as `Pods.wait_until` does, and keep each pod that is seen."""
-
-        async def noted(pod: Pod) -> None:
-            self._pod = pod
-            if on_change is not None:
-                result = on_change(pod)
-                if inspect.isawaitable(result):
-                    await result
-
-        self._pod = await self._pods.wait_until(
-            self._id, status=status, timeout=timeout, poll_interval=poll_interval, on_change=noted
+    def end_waits(self) -> None:
+        """Let every wait raise that the client was closed."""
+        self._hub.close(
+            ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
         )
-        return self._pod
 
-    async def pause(self) -> None:
-        """Ask for a pause, as `Pods.pause` does."""
-        await self._pods.pause(self._id)
 
-    async def resume(self) -> None:
-        """Ask the pod to run again, as `Pods.resume` does."""
-        await self._pods.resume(self._id)
-
-    async def delete(self, *, missing_ok: bool = False) -> None:
-        """Delete the pod, as `Pods.delete` does."""
-        await self._pods.delete(self._id, missing_ok=missing_ok)
+def _several(pods: Iterable[PodId]) -> Iterable[PodId]:
+    """Refuse one pod where several are meant: the letters of its id would be taken for ids."""
+    if isinstance(pods, str | int | Pod | PodHandle) or not isinstance(pods, Iterable):
+        raise InvalidRequestError("several pods are wanted here: give a list of ids, Pods or PodHandles")
+    return pods

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeAlias
 
 from yotta_async.errors import InvalidRequestError
 
@@ -46,6 +47,9 @@ class PodStatus(OpenStrEnum):
         """True for the states that a pod does not leave by itself and cannot be brought back from."""
         return self in (PodStatus.TERMINATED, PodStatus.FAILED)
 
+
+Statuses: TypeAlias = PodStatus | str | int | Iterable[PodStatus | str | int]
+"""One status or several, each as the enumeration, its name in any case, or its number in `statusList`."""
 
 # The numbers of `statusList`. 0 to 4 are the guide's; 6 is what the vendor's own client sends. The others have none.
 STATUS_NUMBERS = {
@@ -92,3 +96,12 @@ def status_of(value: PodStatus | str | int) -> PodStatus:
         known = ", ".join(f"{number} {status}" for number, status in sorted(_BY_NUMBER.items()))
         raise InvalidRequestError(f"{value} is not the number of a pod status; the numbers are {known}")
     raise InvalidRequestError(f"a pod status is a PodStatus, its name or its number, not {type(value).__name__}")
+
+
+def statuses_of(value: Statuses) -> frozenset[PodStatus]:
+    """Read one status or several. Raises InvalidRequestError for anything else, and for none at all."""
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    found = frozenset(status_of(each) for each in value) if several else frozenset({status_of(value)})  # type: ignore[union-attr,arg-type]  # told apart above
+    if not found:
+        raise InvalidRequestError("a wait needs at least one status to wait for")
+    return found

@@ -1,115 +1,148 @@
-"""Waiting for a pod's status: a condition, a deadline, and an account of what was seen."""
+"""Waiting: conditions and deadlines on the hub, and errors that tell what was seen."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self, TypeAlias
 
 import attrs
 
-from yotta_async._clock import Clock
 from yotta_async._hub import Hub
-from yotta_async.errors import (
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    NotFoundError,
-    PermissionDeniedError,
-    PodFailedError,
-    PodGoneError,
-    WaitError,
-    WaitTimeoutError,
-    YottaError,
-)
+from yotta_async._watch import Sighting, Wants
+from yotta_async.errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError, YottaError
 from yotta_async.models import Pod
 from yotta_async.status import PodStatus, can_reach
 
 OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 """Called with the pod when a status is first seen and whenever it is another; it may be a coroutine function."""
 
-# A look at the pod is taken this long before the deadline, or a tenth of the wait if that is less.
-_LAST_LOOK = 0.5
-_PERMANENT = (BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError)
+Targets: TypeAlias = frozenset[PodStatus]
 
 
-@attrs.define
-class _Account:
-    """What one wait saw."""
+class Eye:
+    """A watch that one coroutine drives: `next` returns the pod, or raises what ends the wait."""
 
-    pod_id: str
-    target: PodStatus
-    began: float
-    last_pod: Pod | None = None
-    history: list[tuple[PodStatus | None, float]] = attrs.Factory(list)
-    last_error: YottaError | None = None
-    looks: int = 0
-    errors: int = 0
+    def __init__(
+        self,
+        hub: Hub,
+        pod_id: str,
+        targets: Targets,
+        *,
+        timeout: float,
+        interval: float,
+        on_change: OnChange | None = None,
+        wants: Wants | None = None,
+        every: bool = False,
+    ) -> None:
+        self.targets = targets
+        self.timeout = timeout
+        self.stuck = ""  # what is still missing, for the error of a deadline
+        self.action_error: YottaError | None = None
+        self._on_change = on_change
+        self._wants = wants
+        self._told: deque[Sighting] = deque()
+        self._wakeup: asyncio.Future[None] | None = None
+        self.watch = hub.watch(
+            pod_id, interval=interval, timeout=timeout, wants=self._is_wanted, tell=self._tell, every=every
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.watch.close()
+
+    def _is_wanted(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: FBT001  # the hub's Wants
+        if moved and self._on_change is not None:
+            return True
+        if status in self.targets or not self._is_possible(status):
+            return True
+        return self._wants is not None and self._wants(status, moved)
+
+    def _is_possible(self, status: PodStatus | None) -> bool:
+        return any(can_reach(status, target) for target in self.targets)
+
+    def _tell(self, sighting: Sighting) -> None:
+        if self._told and self._told[-1].kind == "seen" and not sighting.moved and sighting.kind == "seen":
+            # The reader is slow: of looks that showed nothing new the last is enough.
+            sighting = sighting._replace(moved=self._told.pop().moved)
+        self._told.append(sighting)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    async def next(self) -> Pod:
+        """Return the pod when something about it is to be known; raise the error that ends the wait."""
+        while not self._told:
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+        sighting = self._told.popleft()
+        if sighting.pod is not None:
+            if sighting.moved and self._on_change is not None:
+                result = self._on_change(sighting.pod)
+                if inspect.isawaitable(result):
+                    await result
+            if not self._is_possible(sighting.pod.status):
+                status = sighting.pod.status
+                why = " (no capacity for it, or an image that does not start)" if status == PodStatus.FAILED else ""
+                raise self.error(PodFailedError, f"it is {status}{why}, from where {self._goal} cannot come")
+            return sighting.pod
+        if sighting.kind == "gone":
+            if PodStatus.TERMINATED in self.targets:
+                return self.terminated()
+            error = self.error(PodGoneError, f"it is not there any more, and was waited for to be {self._goal}")
+            raise error from sighting.error
+        if sighting.error is not None:
+            raise sighting.error
+        raise self.error(WaitTimeoutError, self.stuck or f"it was not {self._goal} within {self.timeout:g} s")
+
+    async def next_within(self, seconds: float, hub: Hub) -> Pod | None:
+        """Return what `next` does, or None when nothing was seen for so many seconds."""
+        if not self._told:
+            self._wakeup = asyncio.get_running_loop().create_future()
+            sleeper = asyncio.ensure_future(hub.clock.sleep(seconds))
+            try:
+                await asyncio.wait({self._wakeup, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleeper.cancel()
+        return await self.next() if self._told else None
+
+    @property
+    def _goal(self) -> str:
+        return " or ".join(sorted(self.targets))
+
+    def terminated(self) -> Pod:
+        """Return the pod that is gone as its last self, TERMINATED."""
+        last = self.watch.last_pod or Pod(id=self.watch.entry.pod_id)
+        return attrs.evolve(last, status=PodStatus.TERMINATED)
 
     def error(self, kind: type[WaitError], what: str) -> WaitError:
-        """Make the error that tells it all."""
-        seen = ", ".join(f"{status} at {seconds:.1f} s" for status, seconds in self.history) or "nothing"
-        text = f"pod {self.pod_id}: {what}. Seen: {seen}; {self.looks} looks, {self.errors} of them failed"
-        if self.last_error is not None:
-            text += f", the last with {type(self.last_error).__name__}: {self.last_error}"
-        last_pod = self.last_pod.without_values() if self.last_pod else None
-        return kind(text, pod_id=self.pod_id, last_pod=last_pod, history=self.history, last_error=self.last_error)
+        """Make an error that tells all that was seen."""
+        watch = self.watch
+        seen = ", ".join(f"{status} at {seconds:.1f} s" for status, seconds in watch.history) or "nothing"
+        text = f"pod {watch.entry.pod_id}: {what}. Seen: {seen}; {watch.looks} polls, {watch.errors} of them failed"
+        last_error = self.action_error or watch.last_error
+        if last_error is not None:
+            text += f"; the last error was {type(last_error).__name__}: {last_error}"
+        last_pod = watch.last_pod
+        return kind(
+            text,
+            pod_id=watch.entry.pod_id,
+            last_pod=last_pod.without_values() if last_pod else None,
+            history=watch.history,
+            last_error=last_error,
+        )
 
 
 async def wait_until(
-    hub: Hub,
-    clock: Clock,
-    pod_id: str,
-    *,
-    status: PodStatus,
-    timeout: float,
-    poll_interval: float,
-    on_change: OnChange | None = None,
+    hub: Hub, pod_id: str, targets: Targets, *, timeout: float, interval: float, on_change: OnChange | None = None
 ) -> Pod:
-    """Look at the pod every `poll_interval` seconds until its status is `status`; see `Pods.wait_until`."""
-    account = _Account(pod_id, status, clock.time())
-    deadline = account.began + timeout
-    last_look = min(_LAST_LOOK, timeout / 10)
-    while True:
-        account.looks += 1
-        try:
-            pod = await hub.look(pod_id, seconds=deadline - clock.time())
-        except NotFoundError as error:
-            account.errors += 1
-            account.last_error = error
-            if status == PodStatus.TERMINATED:
-                return _terminated(account)
-            gone = account.error(PodGoneError, f"it is not there any more, and was waited for to be {status}")
-            raise gone from error
-        except _PERMANENT:
-            raise
-        except YottaError as error:
-            account.errors += 1
-            account.last_error = error
-        else:
-            changed = account.last_pod is None or pod.status != account.last_pod.status
-            account.last_pod = pod
-            if changed:
-                account.history.append((pod.status, clock.time() - account.began))
-                if on_change is not None:
-                    result = on_change(pod)
-                    if inspect.isawaitable(result):
-                        await result
-            if pod.status == status:
+    """Wait for one of `targets`; see `Pods.wait_until`."""
+    with Eye(hub, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change) as eye:
+        while True:
+            pod = await eye.next()
+            if pod.status in targets:
                 return pod
-            if not can_reach(pod.status, status):
-                why = " (no capacity for it, or an image that does not start)" if pod.status == "FAILED" else ""
-                raise account.error(PodFailedError, f"it is {pod.status}{why}, from where {status} cannot come")
-        left = deadline - clock.time()
-        if left <= 0:
-            raise account.error(WaitTimeoutError, f"it was not {status} within {timeout:g} s")
-        await clock.sleep(min(poll_interval, left - last_look if left > last_look else left))
-        if clock.time() >= deadline:
-            raise account.error(WaitTimeoutError, f"it was not {status} within {timeout:g} s")
-
-
-def _terminated(account: _Account) -> Pod:
-    """Return the pod that is gone as its last self, TERMINATED."""
-    if account.last_pod is None:
-        return Pod(id=account.pod_id, status=PodStatus.TERMINATED)
-    return attrs.evolve(account.last_pod, status=PodStatus.TERMINATED)

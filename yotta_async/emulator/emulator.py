@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from yotta_async.emulator.clock import ClockKind, EmulatorClock, make_clock
+from yotta_async.emulator.ports import Ports
 from yotta_async.emulator.server import RecordedRequest, Server
 from yotta_async.emulator.state import Account, Timings
 
@@ -49,7 +50,8 @@ class Emulator:
         self.api_key = api_key
         self.clock: EmulatorClock = make_clock(clock)
         self._follows = clock != "real"
-        self._server = Server(Account(timings=timings or Timings(), seed=seed, host=host), self.clock, api_key)
+        self._ports = Ports(host)
+        self._server = Server(Account(timings=timings or Timings(), seed=seed, ports=self._ports), self.clock, api_key)
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +95,7 @@ class Emulator:
     async def aclose(self) -> None:
         """Stop listening. May be called again."""
         self.clock.close()
+        self._ports.close_all()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from yotta_async.emulator.pod import EmulatedPod, new_fields
+from yotta_async.emulator.ports import Ports
 
 Seconds: TypeAlias = float | tuple[float, float]
 
@@ -42,10 +43,10 @@ class StateError(Exception):
 class Account:
     """All pods of the one account that the emulator has."""
 
-    def __init__(self, *, timings: Timings, seed: int, host: str) -> None:
+    def __init__(self, *, timings: Timings, seed: int, ports: Ports) -> None:
         self._timings = timings
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
-        self._host = host
+        self._listening = ports
         self._pods: dict[str, EmulatedPod] = {}
         self._due: list[tuple[float, int, str]] = []
         self._order = itertools.count(1)
@@ -56,7 +57,9 @@ class Account:
         """Make a pod from the body of a create and return its id."""
         self._last_id += self._random.randrange(1, 2**22)
         pod_id = str(self._last_id)
-        pod = EmulatedPod(new_fields(pod_id, body, now, host=self._host, ports=self._ports, random=self._random))
+        pod = EmulatedPod(
+            new_fields(pod_id, body, now, host=self._listening.host, ports=self._ports, random=self._random)
+        )
         self._pods[pod_id] = pod
         self._enter(pod, "INITIALIZE", now)
         return pod_id
@@ -99,6 +102,11 @@ class Account:
 
     def _enter(self, pod: EmulatedPod, status: str, now: float) -> None:
         timings = self._timings
+        for exposed in pod.fields["expose"]:
+            if status == "RUNNING":
+                self._listening.open(exposed)
+            elif pod.status == "RUNNING":
+                self._listening.close(exposed)
         pod.become(status, now, next(self._order))
         pod.next = None
         stay: dict[str, tuple[Seconds, str]] = {

@@ -1,0 +1,107 @@
+"""A list of which only ids and statuses are read until someone asks for a pod.
+
+Whoever waits for 10,000 pods wants to know each second which of them moved, not what all of them are. msgspec skips
+over the rest of a pod in a twentieth of the time that building it takes.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import attrs
+import msgspec
+
+from yotta_async import _json
+from yotta_async._codec import MalformedError, pod_from
+from yotta_async._secrets import raised_without_frames
+from yotta_async._wire import Answer, Request, logger, no_envelope, read_data
+from yotta_async.models import Pod
+
+
+class View(msgspec.Struct, gc=False):
+    """What a tick needs of a pod."""
+
+    id: str | int
+    status: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_VIEWS = msgspec.json.Decoder(list[View])
+_VIEW = msgspec.json.Decoder(View)
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Listing:
+    """The pods of one answer, in its order."""
+
+    def __init__(self, data: bytes | msgspec.Raw, path: str) -> None:
+        self._data = data
+        self._path = path
+        self.views: list[View | None] = []
+        try:
+            self.views += _VIEWS.decode(data)
+        except _UNREADABLE:
+            # One of them cannot be read: it is left out, and whoever waits for it asks for it by itself and is told.
+            self.views += [self._view(raw) for raw in self._raws]
+
+    @staticmethod
+    def _view(raw: msgspec.Raw) -> View | None:
+        try:
+            return _VIEW.decode(raw)
+        except _UNREADABLE:
+            return None
+
+    @cached_property
+    def _raws(self) -> list[msgspec.Raw]:
+        return _RAWS.decode(self._data)
+
+    def raw(self, index: int) -> bytes:
+        """Return the JSON of one pod."""
+        return bytes(self._raws[index])
+
+    def pod(self, index: int) -> Pod | None:
+        """Return one pod whole, or None, with a warning, when it cannot be read."""
+        try:
+            return pod_from(_json.loads(self.raw(index)), f"data[{index}]")
+        except MalformedError as error:
+            problem = str(error)
+        except ValueError as error:
+            problem = f"data[{index}]: {error}"
+        logger.warning("a pod in the answer to GET %s is left out: %s", self._path, problem)
+        return None
+
+
+@raised_without_frames
+def read_listing(request: Request, answer: Answer) -> Listing:
+    """Return the listing in an answer. Raises what `read_data` raises, and ProtocolError when it is not a list."""
+    data, envelope = _split(answer.body)
+    rest: Any = read_data(request, attrs.evolve(answer, body=envelope))
+    if data is None:
+        if rest is not None:
+            raise no_envelope(request, answer, "data is not a list")
+        return Listing(b"[]", request.path)
+    try:
+        return Listing(data, request.path)
+    except _UNREADABLE:
+        raise no_envelope(request, answer, "data is not a list of objects") from None
+
+
+def _split(body: bytes) -> tuple[msgspec.Raw | None, bytes]:
+    """Return the list in `data`, and the body with null in its place, which the strict reader then checks."""
+    try:
+        data = _ENVELOPE.decode(body).data
+    except _UNREADABLE:
+        return None, body
+    view = memoryview(data)
+    if bytes(view[:1]) != b"[":
+        return None, body
+    # Found by how it begins, which says where it stands without copying all of it. Were it another place, what is left
+    # would be no JSON, and refused.
+    start = body.find(view[:256])
+    return data, body[:start] + b"null" + body[start + len(view) :]

@@ -1,0 +1,206 @@
+"""Looking at what is watched: by a list or one by one, and telling each watcher what it wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from yotta_async._clock import Clock
+from yotta_async._endpoints import Endpoints
+from yotta_async._listing import Listing
+from yotta_async._plan import Plan
+from yotta_async._watch import Entry, Sighting
+from yotta_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    YottaError,
+)
+from yotta_async.models import Pod
+from yotta_async.status import PodStatus
+
+# What no later look will change.
+PERMANENT = (BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError)
+# A pod that this client created may be unknown to the API's lists, and even to a get, for so many seconds.
+_GRACE = 60.0
+# Single gets in flight at a time, and how many pods in their grace are asked for by themselves in a tick.
+_AT_ONCE = 16
+# The longest pause between looks while the API says that there are too many requests, and not how long to wait.
+_MAX_SLOWDOWN = 60.0
+
+
+class Survey:
+    """One watcher's eye on all pods: `see` gets every whole list, `over` the error that ends it."""
+
+    def __init__(
+        self, since: int, interval: float, see: Callable[[Listing], None], over: Callable[[Exception], None]
+    ) -> None:
+        self.since = since
+        self.interval = interval
+        self.see = see
+        self.over = over
+
+
+class Looks:
+    """What is watched, and the looks at it."""
+
+    def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.surveys: list[Survey] = []
+        self.sent = 0  # how many requests there were: what a watcher is told comes from a later one than it saw begin
+        self.errors = 0  # failures of lists, which all share
+        self.last_error: tuple[int, YottaError | None] = (0, None)
+        self.not_before = -math.inf
+        self._clock = clock
+        self._endpoints = endpoints
+        self._plan = Plan()
+        self._born: dict[str, float] = {}
+        self._slowdown = 0.0
+
+    def created(self, pod_id: str) -> None:
+        """Note that a pod was created just now, so that its absence is no news for a while."""
+        now = self._clock.time()
+        while self._born and next(iter(self._born.values())) < now - _GRACE:
+            del self._born[next(iter(self._born))]
+        self._born[pod_id] = now
+
+    def deleted(self, pod_id: str) -> None:
+        """Note that a pod was deleted, so that its absence is to be believed."""
+        self._born.pop(pod_id, None)
+
+    async def look(self, wanted: list[Entry], *, pause: float) -> None:
+        """Look at these, or by a list at all; `pause` is that between two looks while nothing is wrong."""
+        try:
+            way = self._plan.choose(len(wanted), Counter(entry.status for entry in self.entries.values()))
+            if self.surveys:
+                way = "list"
+            if way == "gets":
+                await self._get_each(wanted, pause)
+            else:
+                await self._list(() if way == "list" else way, pause)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave anyone waiting
+            self.end(None, error)
+
+    async def _list(self, statuses: Iterable[PodStatus], pause: float) -> None:
+        """Look at all by one list, then at those that it did not show."""
+        filtered = tuple(statuses)
+        self.sent = sent = self.sent + 1
+        try:
+            listing = await self._endpoints.listing_once(filtered)
+        except PERMANENT as error:
+            self.end(None, error)
+            return
+        except YottaError as error:
+            self.errors += 1
+            self.last_error = (sent, error)
+            self._slow_down(error, pause)
+            return
+        self._slowdown = 0.0
+        if not filtered:
+            for survey in tuple(self.surveys):
+                if survey.since < sent:
+                    survey.see(listing)
+        self._plan.listed(filtered, Counter(view.status for view in listing.views if view is not None))
+        find = self.entries.get
+        for index, view in enumerate(listing.views):
+            if view is not None:
+                entry = find(view.id if type(view.id) is str else str(view.id))
+                if entry is not None:
+                    self._see(entry, view.status, sent, listing, index)
+        listing.views.clear()
+        missing = [entry for entry in self.entries.values() if entry.sent < sent and self._awaits(entry, sent)]
+        if filtered and self._plan.list_is_cheaper(len(missing)):
+            await self._list((), pause)
+        else:
+            await self._get_each(missing if filtered else self._without_newborn(missing), pause)
+
+    @staticmethod
+    def _awaits(entry: Entry, sent: int) -> bool:
+        return any(watch.since < sent for watch in entry.watches)
+
+    def _without_newborn(self, missing: list[Entry]) -> list[Entry]:
+        """Leave out pods whose absence is no news yet, but for a few, in turn: a lagging list can miss thousands."""
+        young = [entry for entry in missing if self._is_newborn(entry.pod_id)]
+        if len(young) <= _AT_ONCE:
+            return missing
+        asked = {entry.pod_id for entry in random.sample(young, _AT_ONCE)}
+        return [entry for entry in missing if entry.pod_id in asked or not self._is_newborn(entry.pod_id)]
+
+    def _is_newborn(self, pod_id: str) -> bool:
+        return self._clock.time() < self._born.get(pod_id, -math.inf) + _GRACE
+
+    async def _get_each(self, entries: list[Entry], pause: float) -> None:
+        for first in range(0, len(entries), _AT_ONCE):
+            await asyncio.gather(*(self._get(entry, pause) for entry in entries[first : first + _AT_ONCE]))
+
+    async def _get(self, entry: Entry, pause: float) -> None:
+        """Look at one pod by itself."""
+        self.sent = sent = self.sent + 1
+        try:
+            pod = await self._endpoints.get_once(entry.pod_id)
+        except AuthenticationError as error:
+            self.end(None, error)
+        except PERMANENT as error:
+            self.end(entry, error)  # a bad id, or another's pod: the other watchers' pods may be well
+        except YottaError as error:
+            entry.errors += 1
+            entry.last_error = (sent, error)
+            self._slow_down(error, pause)
+            if isinstance(error, NotFoundError) and not self._is_newborn(entry.pod_id):
+                for watch in tuple(entry.watches):
+                    if watch.since < sent:
+                        watch.tell(Sighting("gone", error=error))
+        else:
+            self._slowdown = 0.0
+            self._see(entry, pod.status, sent, pod)
+
+    def _see(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> None:
+        """Note how an answer shows a pod, and tell each watcher what it wants to know of it."""
+        entry.sent, entry.source, entry.index = sent, source, index
+        entry.looks += 1
+        if text == entry.status and not entry.fresh and not entry.every:
+            return
+        status = PodStatus(text) if text else None
+        if status != entry.status:
+            entry.status = status
+            self._plan.arrived(status)
+        entry.fresh = False
+        for watch in tuple(entry.watches):
+            if watch.since >= sent:
+                entry.fresh = True
+                continue
+            moved = not watch.history or watch.history[-1][0] != status
+            if moved:
+                watch.history.append((status, self._clock.time() - watch.began))
+            if watch.wants(status, moved):
+                pod = entry.pod()
+                if pod is None:
+                    entry.fresh = True  # it cannot be read in this answer, so another one is wanted
+                    entry.sent = 0
+                else:
+                    watch.tell(Sighting("seen", pod, moved))
+
+    def end(self, entry: Entry | None, error: Exception) -> None:
+        """Tell the watchers of this pod, or for None everyone, that there is no use in watching."""
+        for each in [entry] if entry else list(self.entries.values()):
+            for watch in tuple(each.watches):
+                watch.tell(Sighting("over", error=error))
+        for survey in () if entry else tuple(self.surveys):
+            survey.over(error)
+
+    def _slow_down(self, error: YottaError, pause: float) -> None:
+        """Let everybody wait as long as the API asks, or ever longer while it says that there are too many requests."""
+        asked = error.retry_after if isinstance(error, APIError | ProtocolError) else None
+        if asked is None and not isinstance(error, RateLimitError):
+            return
+        if asked is None:
+            self._slowdown = min(_MAX_SLOWDOWN, max(pause, self._slowdown * 2))
+        self.not_before = max(self.not_before, self._clock.time() + (asked or self._slowdown))

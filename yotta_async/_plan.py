@@ -1,0 +1,65 @@
+"""How a tick looks at the pods that are waited for: each by itself, all by a list, or by a list of some statuses.
+
+The unit of cost is the reading of id and status of one pod in a list. By the client's CPU one request costs about as
+much as 90 of them, whichever request it is (`python -m benchmarks hub` measures it), so
+- asking for k pods by themselves costs 90·k: the way for a few waiters, however large the account is;
+- a list costs 90 + every pod of the account, a day's TERMINATED ones included: the way when most pods are waited for;
+- a list of some statuses costs 90 + the pods in those, and 90 for each pod that is waited for and is in none of them,
+  up to the cost of a second list that shows them all. A status is worth its place in the filter when the waiters' pods
+  that are expected in it (those that were there, and as many newcomers as last time) outweigh all pods that are in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from yotta_async.status import STATUS_NUMBERS, PodStatus
+
+_REQUEST = 90
+# Without knowing how large the account is, more pods than this are asked for by a list, which tells.
+_UNKNOWN = 8
+# A filter must save so much of an unfiltered list to be worth a second request now and then.
+_WORTH = 0.7
+
+Way: TypeAlias = Literal["gets", "list"] | tuple[PodStatus, ...]
+
+
+class Plan:
+    """What is known of the account, and the way of the next look."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str | None] | None = None
+        self._arrivals: Counter[str | None] = Counter()
+
+    def choose(self, looked_at: int, waited_for: Counter[PodStatus | None]) -> Way:
+        """Return the cheapest way to look at so many pods, of all that are waited for by the status they had."""
+        arrivals, self._arrivals = self._arrivals, Counter()
+        if self._counts is None:
+            return "gets" if looked_at <= _UNKNOWN else "list"
+        gets = _REQUEST * looked_at
+        every = _REQUEST + self._counts.total()
+        expected = Counter[str | None](waited_for) + arrivals
+        inside = tuple(status for status in STATUS_NUMBERS if _REQUEST * expected[status] > self._counts[status])
+        outside = sum(count for status, count in expected.items() if status not in inside)
+        some = _REQUEST + sum(self._counts[status] for status in inside) + min(_REQUEST * outside, every)
+        if inside and some < min(gets, _WORTH * every):
+            return inside
+        return "gets" if gets <= every else "list"
+
+    def list_is_cheaper(self, pods: int) -> bool:
+        """Whether so many pods that a filtered list did not show are better looked for by a whole one."""
+        return self._counts is not None and _REQUEST * pods > _REQUEST + self._counts.total()
+
+    def arrived(self, status: PodStatus | None) -> None:
+        """Note that a pod that is waited for was seen in a new status."""
+        self._arrivals[status] += 1
+
+    def listed(self, statuses: Iterable[PodStatus], counts: Counter[str | None]) -> None:
+        """Note how many pods a list showed in each status; `statuses` was its filter."""
+        filtered = tuple(statuses)
+        if self._counts is None or not filtered:
+            self._counts = counts
+        else:
+            self._counts.update({status: counts[status] - self._counts[status] for status in filtered})

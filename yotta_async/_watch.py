@@ -1,0 +1,133 @@
+"""One watcher's eye on one pod: what it wants to be told, and its account of what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from yotta_async._listing import Listing
+from yotta_async.errors import YottaError
+from yotta_async.models import Pod
+from yotta_async.status import PodStatus
+
+if TYPE_CHECKING:
+    from yotta_async._hub import Hub
+
+
+class Sighting(NamedTuple):
+    """What a watcher is told: the pod as seen, or that it is gone, that watching is over, or that its time is up."""
+
+    kind: Literal["seen", "gone", "over", "late"]
+    pod: Pod | None = None
+    moved: bool = False
+    error: Exception | None = None
+
+
+Wants: TypeAlias = Callable[[PodStatus | None, bool], bool]
+Tell: TypeAlias = Callable[[Sighting], None]
+
+
+class Entry:
+    """A pod that is watched, and how it was last seen."""
+
+    __slots__ = (
+        "errors",
+        "every",
+        "fresh",
+        "index",
+        "last_error",
+        "looks",
+        "pod_id",
+        "sent",
+        "source",
+        "status",
+        "watches",
+    )
+
+    def __init__(self, pod_id: str) -> None:
+        self.pod_id = pod_id
+        self.watches: list[Watch] = []
+        self.every = 0  # how many of them want every look
+        self.fresh = True  # one of them waits for its first look
+        self.status: PodStatus | None = None
+        self.source: Listing | Pod | None = None
+        self.index = 0
+        self.sent = 0  # the number of the request whose answer showed it last
+        self.looks = 0
+        self.errors = 0
+        self.last_error: tuple[int, YottaError | None] = (0, None)
+
+    def pod(self) -> Pod | None:
+        """Return the pod as it was last seen; only now is it built, when it came in a list."""
+        if isinstance(self.source, Listing):
+            self.source = self.source.pod(self.index)
+        return self.source
+
+
+class Watch:
+    """One watcher's eye on one pod, and its account of what was seen.
+
+    `tell` gets the sightings for whose status, and whether it is a new one, `wants` returns True; it is asked about the
+    first look and about every new status, and with `every` about each look.
+    """
+
+    __slots__ = (
+        "_base",
+        "_hub",
+        "began",
+        "deadline",
+        "entry",
+        "every",
+        "history",
+        "interval",
+        "number",
+        "since",
+        "tell",
+        "wants",
+    )
+
+    def __init__(
+        self, hub: Hub, entry: Entry, *, interval: float, timeout: float, wants: Wants, tell: Tell, every: bool
+    ) -> None:
+        self._hub = hub
+        self.entry = entry
+        self.interval = interval
+        self.began = hub.clock.time()
+        self.deadline = self.began + timeout
+        self.wants = wants
+        self.tell = tell
+        self.every = every
+        self.number = -1  # in the order of watches with a deadline
+        self.history: list[tuple[PodStatus | None, float]] = []
+        self.since = hub.looks.sent  # it is told of answers to later requests only
+        self._base = (entry.looks, entry.errors, hub.looks.errors)
+
+    @property
+    def looks(self) -> int:
+        """How many polls there were, those that failed included."""
+        return self.entry.looks - self._base[0] + self.errors
+
+    @property
+    def errors(self) -> int:
+        """How many of the polls failed."""
+        return self.entry.errors - self._base[1] + self._hub.looks.errors - self._base[2]
+
+    @property
+    def last_pod(self) -> Pod | None:
+        """The pod as it was last seen, or None when this watch did not see it."""
+        return self.entry.pod() if self.history else None
+
+    @property
+    def last_error(self) -> YottaError | None:
+        """The last failure of a poll."""
+        return max(self.entry.last_error, self._hub.looks.last_error, key=itemgetter(0))[1] if self.errors else None
+
+    def renew(self) -> None:
+        """Be told only of answers to what is asked from now on."""
+        self.since = self._hub.looks.sent
+        self._hub.want_look(self.entry)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._hub.unwatch(self)
