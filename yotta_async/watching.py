@@ -72,8 +72,7 @@ class _Stream:
             self._over(sighting.error)
             return
         self._show(pod_id, sighting.pod)
-        if self._survey is not None:
-            # The list had lost the pod, and now it is known how it is.
+        if self._survey is not None and sighting.kind == "gone":
             self._watches.pop(pod_id).close()
 
     def _listed(self, listing: Listing) -> None:
@@ -85,8 +84,11 @@ class _Stream:
             seen[pod_id] = hash(listing.raw(index))
             if seen[pod_id] != self._raw.get(pod_id) and (pod := listing.pod(index)) is not None:
                 self._show(pod_id, pod)
+        # What a list has lost is watched by itself until it is in a list again, or gone.
         for pod_id in self._raw.keys() - seen.keys():
             self.follow(pod_id)
+        for pod_id in self._watches.keys() & seen.keys():
+            self._watches.pop(pod_id).close()
         self._raw = seen
 
     def _over(self, error: Exception) -> None:

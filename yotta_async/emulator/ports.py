@@ -28,11 +28,12 @@ class Ports:
             except OSError:
                 listener.bind((self.host, 0))
             listener.listen()
-            listener.setblocking(False)
+            listener.setblocking(False)  # noqa: FBT003  # the name of its argument is positional
         except OSError:
             listener.close()
             return
-        exposed["proxyPort"] = listener.getsockname()[1]
+        had, exposed["proxyPort"] = exposed["proxyPort"], listener.getsockname()[1]
+        exposed["ingressUrl"] = exposed["ingressUrl"].replace(str(had), str(exposed["proxyPort"]))
         self._sockets[exposed["proxyPort"]] = listener
         asyncio.get_running_loop().add_reader(listener, _accept, listener)
 

@@ -1,0 +1,130 @@
+"""From any state to RUNNING, PAUSED or TERMINATED, whoever else acts on the pod."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import SPEC
+from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset
+from yotta_async import (
+    BadRequestError,
+    InvalidRequestError,
+    InvalidStateError,
+    Pod,
+    PodFailedError,
+    PodGoneError,
+    PodStatus,
+    WaitTimeoutError,
+    YottaClient,
+)
+from yotta_async.emulator import Emulator
+
+Make = Callable[..., YottaClient]
+
+
+def pod(status: str) -> Reply:
+    return envelope({"id": 7, "status": status})
+
+
+def calls(server: RawServer) -> list[str]:
+    names = {"POST": lambda heard: heard.path.split("/")[4], "GET": lambda _: "get", "DELETE": lambda _: "delete"}
+    return [names[heard.method](heard) for heard in server.heard]
+
+
+START = ["INITIALIZE", "RUNNING", "PAUSING", "PAUSED", "TERMINATING"]
+
+
+@pytest.mark.parametrize("start", START[:4])
+@pytest.mark.parametrize("to", ["RUNNING", "PAUSED", "TERMINATED"])
+async def test_every_state_leads_to_every_target(emulator: Emulator, yotta: YottaClient, start: str, to: str) -> None:
+    handle = await yotta.pods.create(**SPEC)
+    if start != "INITIALIZE":
+        await handle.wait_until()
+    if start in ("PAUSING", "PAUSED"):
+        await handle.pause()
+        await handle.wait_until(status=start)
+    seen: list[Pod] = []
+    found = await handle.drive(to=to, on_change=seen.append)
+    assert found.status == to
+    assert handle.pod is found
+    assert seen[-1].status == to
+    changes = [request for request in emulator.requests if request.method != "GET"]
+    needed = {"RUNNING": {"PAUSING", "PAUSED"}, "PAUSED": {"INITIALIZE", "RUNNING"}, "TERMINATED": set(START)}[to]
+    assert len(changes) == 1 + (start in ("PAUSING", "PAUSED")) + (start in needed)
+
+
+@pytest.mark.parametrize("start", ["FAILED", "TERMINATING", "TERMINATED"])
+@pytest.mark.parametrize("to", ["RUNNING", "PAUSED"])
+async def test_there_is_no_way_back_from_an_end(server: RawServer, client_of: Make, start: str, to: str) -> None:
+    server.answers(pod(start))
+    with pytest.raises(PodFailedError, match=f"it is {start}"):
+        await client_of().pods.drive(7, to=to)
+    assert calls(server) == ["get"]
+
+
+async def test_a_failed_pod_can_be_deleted(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("FAILED"), envelope(), pod("TERMINATING"), envelope(code=13000))
+    assert (await client_of().pods.drive(7, to=PodStatus.TERMINATED)).status == "TERMINATED"
+    assert calls(server) == ["get", "delete", "get", "get"]
+
+
+async def test_a_pod_that_is_gone_is_terminated_and_nothing_else(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope(code=13000))
+    assert (await client_of().pods.drive(7, to="TERMINATED")).status == "TERMINATED"
+    with pytest.raises(PodGoneError):
+        await client_of().pods.drive(7, to="RUNNING")
+    server.answers(pod("RUNNING"), envelope(code=13000))
+    assert (await client_of().pods.drive(7, to="TERMINATED")).status == "TERMINATED"
+    server.answers(pod("RUNNING"), envelope(code=13000))
+    with pytest.raises(PodGoneError, match="was to be PAUSED"):
+        await client_of().pods.drive(7, to="PAUSED")
+
+
+async def test_12001_means_look_again(server: RawServer, client_of: Make) -> None:
+    refused = envelope(code=12001)
+    server.answers(pod("RUNNING"), refused, pod("PAUSING"), pod("PAUSED"))
+    await client_of().pods.drive(7, to="PAUSED")
+    assert calls(server) == ["get", "pause", "get", "get"]
+
+
+async def test_someone_else_may_resume_on_the_way(server: RawServer, client_of: Make) -> None:
+    ok = envelope()
+    server.answers(pod("RUNNING"), ok, pod("PAUSING"), pod("INITIALIZE"), pod("RUNNING"), ok, pod("PAUSED"))
+    await client_of().pods.drive(7, to="PAUSED")
+    assert calls(server) == ["get", "pause", "get", "get", "get", "pause", "get"]
+
+
+async def test_an_action_that_is_slow_to_show_is_not_hammered(server: RawServer, client_of: Make) -> None:
+    async def answer(heard: Heard, writer: object) -> None:
+        reply = envelope(code=12001) if heard.method == "POST" and len(server.heard) > 2 else envelope()
+        await (pod("PAUSED") if heard.method == "GET" else reply)(heard, writer)  # type: ignore[arg-type]  # passed on
+
+    server.answers(answer)
+    with pytest.raises(WaitTimeoutError) as caught:
+        await client_of(poll_interval=10).pods.drive(7, to="RUNNING", timeout=60)
+    assert calls(server).count("resume") <= 8
+    assert isinstance(caught.value.last_error, InvalidStateError)
+
+
+async def test_failures_that_may_pass_are_borne_and_others_are_not(server: RawServer, client_of: Make) -> None:
+    html = http(b"<html>", 502)
+    server.answers(html, reset, pod("PAUSED"), html, pod("PAUSED"), envelope(), pod("INITIALIZE"), pod("RUNNING"))
+    await client_of().pods.drive(7, to="RUNNING")
+    server.answers(pod("PAUSED"), envelope(code=10001, status=400))
+    with pytest.raises(BadRequestError):
+        await client_of().pods.drive(7, to="RUNNING")
+
+
+async def test_one_deadline_is_for_all_of_it(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("PAUSED"), http(b"", 502))
+    with pytest.raises(WaitTimeoutError, match="not RUNNING within 30 s"):
+        await client_of().pods.drive(7, to="RUNNING", timeout=30)
+
+
+@pytest.mark.parametrize("to", ["INITIALIZE", "FAILED", "NONSENSE", "", 2])
+async def test_there_are_three_targets(server: RawServer, client_of: Make, to: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        await client_of().pods.drive(7, to=to)
+    assert not server.heard

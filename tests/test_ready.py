@@ -1,0 +1,134 @@
+"""Ready means reachable, and the error names the rung and the port that was stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import SPEC
+from tests.raw_server import RawServer, Reply, envelope
+from yotta_async import InvalidRequestError, Pod, PodFailedError, WaitTimeoutError, YottaClient
+from yotta_async.emulator import Emulator
+
+Make = Callable[..., YottaClient]
+
+
+@pytest.fixture
+async def open_port() -> AsyncIterator[int]:
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as listener:
+        yield listener.sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def pod(*ports: dict[str, Any], status: str = "RUNNING") -> Reply:
+    return envelope({"id": 7, "status": status, "expose": [{"host": "127.0.0.1", **port} for port in ports]})
+
+
+async def test_a_pod_of_the_emulator_becomes_ready(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC, expose=[(22, "SSH"), 8888])
+    seen: list[Pod] = []
+    ready = await handle.wait_until_ready(on_change=seen.append)
+    assert handle.pod is ready
+    assert [each.status for each in seen] == ["INITIALIZE", "RUNNING"]
+    port = ready.port(8888)
+    assert port is not None
+    _, writer = await asyncio.open_connection(port.host, port.proxy_port)
+    writer.close()
+    await handle.drive(to="PAUSED")
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection(port.host, port.proxy_port)
+    await handle.drive(to="RUNNING")
+    assert (await yotta.pods.wait_until_ready(handle, ports=[22])).status == "RUNNING"
+
+
+async def test_each_rung_is_climbed_in_turn(server: RawServer, client_of: Make, open_port: int) -> None:
+    server.answers(
+        pod(status="INITIALIZE"),
+        pod({"port": 22, "proxyPort": open_port, "healthy": False}),
+        pod({"port": 22, "proxyPort": None, "healthy": True}),
+        pod({"port": 22, "proxyPort": open_port, "healthy": True}),
+    )
+    ready = await client_of().pods.wait_until_ready(7)
+    assert ready.expose[0].proxy_port == open_port
+    assert len(server.heard) == 4
+
+
+async def test_health_that_is_not_told_is_left_to_the_connection(
+    server: RawServer, client_of: Make, open_port: int
+) -> None:
+    server.answers(pod({"port": 22, "proxyPort": open_port}, {"port": 53, "protocol": "UDP"}))
+    await client_of().pods.wait_until_ready(7)
+
+
+async def test_a_pod_without_ports_is_ready_when_it_runs(server: RawServer, client_of: Make) -> None:
+    server.answers(pod())
+    await client_of().pods.wait_until_ready(7)
+
+
+async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_of: Make, closed_port: int) -> None:
+    server.answers(pod({"port": 22, "proxyPort": closed_port, "healthy": True}))
+    waiting = asyncio.create_task(client_of(clock=None).pods.wait_until_ready(7, timeout=30))
+    while not server.heard:
+        await asyncio.sleep(0)
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", closed_port):
+        assert (await waiting).id == "7"
+
+
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [
+        ([], "it is INITIALIZE, not RUNNING"),
+        ([{"port": 22, "proxyPort": 1, "healthy": False}, {"port": 80, "healthy": True}], "port 22 is not healthy"),
+        (
+            [{"port": 22, "proxyPort": 0, "healthy": True}],
+            r"TCP does not reach port 22 \(its address is not known yet\)",
+        ),
+        (
+            [{"port": 22, "proxyPort": "closed"}],
+            r"TCP does not reach port 22 at 127.0.0.1:\d+ \(ConnectionRefusedError\)",
+        ),
+    ],
+)
+async def test_a_timeout_names_the_rung_and_the_port(
+    server: RawServer, client_of: Make, closed_port: int, ports: list[dict[str, Any]], told: str
+) -> None:
+    for port in ports:
+        if port.get("proxyPort") == "closed":
+            port["proxyPort"] = closed_port
+    server.answers(pod(*ports, status="RUNNING" if ports else "INITIALIZE"))
+    with pytest.raises(WaitTimeoutError, match=f"it was not ready within 60 s: .*{told}") as caught:
+        await client_of().pods.wait_until_ready(7, timeout=60)
+    assert len(caught.value.history) == 1
+
+
+async def test_a_port_that_is_not_exposed_is_told_at_once(server: RawServer, client_of: Make, open_port: int) -> None:
+    server.answers(pod({"port": 22, "proxyPort": open_port}))
+    with pytest.raises(PodFailedError, match="it exposes port 22 and not 8888"):
+        await client_of().pods.wait_until_ready(7, ports=[22, 8888])
+    await client_of().pods.wait_until_ready(7, ports=[22, 22])
+
+
+async def test_a_pod_that_fails_is_not_waited_for(server: RawServer, client_of: Make) -> None:
+    server.answers(pod(status="INITIALIZE"), pod(status="FAILED"))
+    with pytest.raises(PodFailedError, match="no capacity"):
+        await client_of().pods.wait_until_ready(7)
+
+
+@pytest.mark.parametrize("ports", [[-1], [65536], [True], ["22"], [None]])
+async def test_a_port_that_cannot_be_is_refused(server: RawServer, client_of: Make, ports: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="port"):
+        await client_of().pods.wait_until_ready(7, ports=ports)
