@@ -76,6 +76,7 @@ class RawServer:
     heard: list[Heard] = field(default_factory=list)
     connections: int = 0
     url: str = ""
+    listener: asyncio.Server = None  # type: ignore[assignment]  # set as soon as it serves
 
     def answers(self, *replies: Reply) -> None:
         """Set what comes next."""
@@ -102,6 +103,7 @@ async def raw_server(*replies: Reply) -> AsyncIterator[RawServer]:
     """Serve on loopback until the block ends."""
     server = RawServer(list(replies))
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.listener = listener
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from tests.conftest import SPEC
-from yotta_async import PodStatus, YottaClient
+from yotta_async import PodStatus, WaitTimeoutError, YottaClient
 from yotta_async.emulator import Emulator, Timings
-from yotta_async.emulator.clock import AutoClock, EmulatorClock, ManualClock
+from yotta_async.emulator.clock import AutoClock, ClockKind, EmulatorClock, ManualClock
 
 
 async def test_a_manual_clock_wakes_each_sleeper_at_its_own_time() -> None:
@@ -108,3 +108,22 @@ async def test_many_waiters_see_every_step_of_an_automatic_clock() -> None:
         pods = await asyncio.gather(*(handle.wait_until() for handle in handles))
         assert {pod.status for pod in pods} == {"RUNNING"}
         assert emulator.clock.time() <= 102
+
+
+async def test_times_advanced_from_two_tasks_add_up() -> None:
+    clock = ManualClock()
+    await asyncio.gather(clock.advance(10), clock.advance(1))
+    assert clock.time() == 11
+
+
+@pytest.mark.parametrize("kind", ["auto", "manual"])
+async def test_who_waits_on_a_closed_emulator_gets_to_his_deadline(kind: ClockKind) -> None:
+    async with Emulator(clock=kind) as emulator:
+        yotta = emulator.client()
+        handle = await yotta.pods.create(**SPEC)
+        waiting = asyncio.create_task(handle.wait_until(status=PodStatus.PAUSED, timeout=60))
+        while len(emulator.requests) < 2:
+            await asyncio.sleep(0)
+    with pytest.raises(WaitTimeoutError):
+        await waiting
+    await yotta.aclose()

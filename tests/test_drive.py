@@ -29,8 +29,7 @@ def pod(status: str) -> Reply:
 
 
 def calls(server: RawServer) -> list[str]:
-    names = {"POST": lambda heard: heard.path.split("/")[4], "GET": lambda _: "get", "DELETE": lambda _: "delete"}
-    return [names[heard.method](heard) for heard in server.heard]
+    return [heard.path.split("/")[4] if heard.method == "POST" else heard.method.lower() for heard in server.heard]
 
 
 START = ["INITIALIZE", "RUNNING", "PAUSING", "PAUSED", "TERMINATING"]

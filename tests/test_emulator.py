@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -183,7 +184,8 @@ async def test_regions_are_taken_in_every_form(peer: Peer) -> None:
      ({"environmentVars": [{"key": "", "value": "x"}]}, "environmentVars[0].key"),
      ({"regionList": ["a", "a"]}, "regionList"), ({"imagePublicType": "SECRET"}, "imagePublicType"),
      ({"imagePublicType": "PRIVATE"}, "imageRegistryUsername"), ({"credentialId": -1}, "credentialId"),
-     ({"persistentVolumes": [{"volumeType": "NFS"}]}, "persistentVolumes[0].mountPath")],
+     ({"persistentVolumes": [{"volumeType": "NFS"}]}, "persistentVolumes[0].mountPath"),
+     ({"persistentVolumes": [{"volumeType": "NFS", "mountPath": "/x", "volumePrice": float("inf")}]}, "JSON")],
 )  # fmt: skip
 async def test_a_bad_create_is_refused_by_its_field(peer: Peer, change: dict[str, Any], field: str) -> None:
     status, body = await peer.call("POST", f"{ROOT}/create", json=CREATE | change)
@@ -233,6 +235,13 @@ def test_other_arguments_are_checked_too() -> None:
         Emulator(clock="fast")  # type: ignore[arg-type]  # that is the point
     with pytest.raises(ValueError, match="api_key"):
         Emulator(api_key="")
+    with pytest.raises(ValueError, match="port"):
+        Emulator(port=70000)
+    with pytest.raises(TypeError, match="timings"):
+        Emulator(timings=5)  # type: ignore[arg-type]  # likewise
+    for wrong in (-1, (3, 1), "1", (1, 2, 3), float("nan")):
+        with pytest.raises(ValueError, match=r"Timings\.initialize"):
+            Timings(initialize=wrong)  # type: ignore[arg-type]  # likewise
     with pytest.raises(RuntimeError, match="not started"):
         _ = Emulator().url
 
@@ -251,3 +260,20 @@ async def test_a_port_that_is_taken_is_an_error_and_closing_twice_is_none() -> N
             await Emulator(port=int(first.url.rpartition(":")[2])).start()
         await first.aclose()
     await first.aclose()
+
+
+async def test_it_answers_at_any_loopback_address_and_whatever_key_comes() -> None:
+    async with Emulator(host="127.0.0.2") as emulator, emulator.client() as yotta:
+        assert await yotta.pods.list() == []
+        reader, writer = await asyncio.open_connection("127.0.0.2", int(emulator.url.rpartition(":")[2]))
+        writer.write(b"GET /openapi/v1/pods/list HTTP/1.1\r\nHost: 127.0.0.2\r\nx-api-key: \xff\xfe\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+        writer.close()
+
+
+async def test_a_price_that_is_no_number_is_refused(peer: Peer) -> None:
+    volume = b'{"volumeType": "NFS", "mountPath": "/x", "volumePrice": 1e999}'
+    body = b'{"image": "a", "gpuType": "b", "persistentVolumes": [' + volume + b"]}"
+    status, answer = await peer.call("POST", f"{ROOT}/create", data=body)
+    assert (status, answer["code"]) == (400, 10001)
+    assert "volumePrice" in answer["message"]

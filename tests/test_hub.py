@@ -351,13 +351,18 @@ PLANS = [
 def test_the_cheapest_way_is_chosen(looked_at: int, waited: dict[str, int], account: dict[str, int], way: Any) -> None:
     plan = Plan()
     plan.listed((), Counter(account))
-    assert plan.choose(looked_at, Counter({PodStatus(status): count for status, count in waited.items()})) == way
+    assert (
+        plan.choose(
+            looked_at, Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
+        )
+        == way
+    )
 
 
 def test_newcomers_widen_the_filter() -> None:
     plan = Plan()
     plan.listed((), Counter({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
-    waited = Counter({PodStatus.INITIALIZE: 1000})
+    waited = Counter[PodStatus | None]({PodStatus.INITIALIZE: 1000})
     assert plan.choose(1000, waited) == (PodStatus.INITIALIZE,)
     for _ in range(10):
         plan.arrived(PodStatus.RUNNING)

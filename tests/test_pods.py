@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, envelope, reset
+from tests.raw_server import Heard, RawServer, envelope, http, reset
 from yotta_async import (
     BadRequestError,
     ConfigurationError,
@@ -24,6 +25,7 @@ from yotta_async import (
     YottaClient,
 )
 from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import ManualClock
 
 Make = Callable[..., YottaClient]
 
@@ -110,6 +112,9 @@ async def test_statuses_go_out_as_numbers_where_the_wire_has_them(emulator: Emul
         ({"statuses": [True]}, "not bool"),
         ({"statuses": [None]}, "not NoneType"),
         ({"statuses": [""]}, "not str"),
+        ({"statuses": ["RUNING"]}, "did you mean RUNNING"),
+        ({"statuses": None}, "must be lists"),
+        ({"regions": None}, "must be lists"),
         ({"regions": [""]}, "regions must be"),
         ({"regions": [5]}, "regions must be"),
         ({"regions": ["a\r\nb"]}, "regions must be"),
@@ -225,7 +230,7 @@ async def test_a_cancelled_create_of_unknown_outcome_says_so(
     with pytest.raises(asyncio.CancelledError):
         await creating
     assert "a cancelled create may have left a pod" in caplog.text
-    assert len(server.heard) == 1
+    assert [heard.method for heard in server.heard] == ["POST"] + ["GET"] * 4, "it was looked for, and not sent again"
 
 
 async def test_closing_waits_for_creates_in_flight(server: RawServer, client_of: Make) -> None:
@@ -240,3 +245,60 @@ async def test_closing_waits_for_creates_in_flight(server: RawServer, client_of:
     slow.go_on.set()
     assert (await creating).id == "7"
     await closing
+
+
+async def test_a_cancelled_create_that_nobody_heard_is_not_sent(server: RawServer, client_of: Make) -> None:
+    server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
+    clock = ManualClock()
+    creating = asyncio.create_task(client_of(clock=clock).pods.create(**SPEC))
+    while not server.heard:
+        await asyncio.sleep(0)
+    await clock.advance(1)
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    await clock.advance(1000)
+    assert len(server.heard) == 1
+
+
+async def test_closing_ends_creates_that_nobody_heard(server: RawServer, client_of: Make) -> None:
+    server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
+    clock = ManualClock()
+    yotta = client_of(clock=clock)
+    creating = asyncio.create_task(yotta.pods.create(**SPEC))
+    while not server.heard:
+        await asyncio.sleep(0)
+    await clock.advance(1)
+    await yotta.aclose()
+    with pytest.raises(ConfigurationError, match="was not sent"):
+        await creating
+    assert len(server.heard) == 1
+
+
+async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = SlowCreate(server)
+
+    async def listed(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        token = json.loads(server.heard[0].body)["environmentVars"]
+        await envelope([{"id": 8}, {"id": 7, "environmentVars": token}])(heard, writer)
+
+    server.replies = [slow, listed, envelope()]
+    creating = asyncio.create_task(client_of().pods.create(**SPEC))
+    await slow.heard.wait()
+    for task in asyncio.all_tasks():
+        if (
+            "yotta_async" in repr(task.get_coro())
+            or "Pods" in repr(task.get_coro())
+            or "Creation" in repr(task.get_coro())
+        ):
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert [(heard.method, heard.path.rpartition("/")[2]) for heard in server.heard] == [
+        ("POST", "create"),
+        ("GET", "list"),
+        ("DELETE", "7"),
+    ]
+    assert not caplog.records

@@ -370,3 +370,55 @@ async def test_a_connection_that_closes_between_calls_is_not_an_error(server: Ra
         with pytest.raises((ConnectionLostError, ProtocolError)):
             await get(yotta)
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("call", [pause, resume, delete])
+@pytest.mark.parametrize("later", [http(b"", 429), envelope(code=10002), HTML])
+async def test_a_later_failure_does_not_hide_that_a_try_may_have_been_heard(
+    server: RawServer, client_of: Make, call: Call, later: Reply
+) -> None:
+    server.answers(reset, later)
+    with pytest.raises((TransportError, ServerError)) as caught:
+        await call(client_of())
+    error = caught.value
+    assert isinstance(error, ServerError | TransportError)
+    assert isinstance(error, ServerError) or error.maybe_heard
+    assert error.method != "GET"
+
+
+@pytest.mark.parametrize("call", [pause, delete])
+async def test_a_server_that_goes_away_after_a_try_does_not_hide_it(server: RawServer, call: Call) -> None:
+    async def reset_and_go(heard: Any, writer: asyncio.StreamWriter) -> None:
+        server.listener.close()
+        await reset(heard, writer)
+
+    server.answers(reset_and_go)
+    async with YottaClient(KEY, base_url=server.url, clock=make_clock("auto")) as yotta:
+        with pytest.raises(ConnectionLostError) as caught:
+            await call(yotta)
+    assert caught.value.maybe_heard
+    assert isinstance(caught.value.__cause__, TransportError)
+
+
+async def test_a_refusal_after_a_try_in_doubt_says_both(server: RawServer, client_of: Make) -> None:
+    server.answers(reset, envelope(code=1, status=401))
+    with pytest.raises(AuthenticationError) as caught:
+        await pause(client_of())
+    assert isinstance(caught.value.__cause__, ConnectionLostError)
+
+
+@pytest.mark.parametrize("missing_ok", [False, True])
+async def test_a_delete_refused_because_the_pod_is_gone_by_now(
+    server: RawServer, client_of: Make, missing_ok: bool
+) -> None:
+    server.answers(*([] if missing_ok else [reset]), envelope(code=12001), envelope(code=13000))
+    await client_of().pods.delete(7, missing_ok=missing_ok)
+
+
+async def test_an_outage_does_not_multiply_looks(server: RawServer, client_of: Make) -> None:
+    server.answers(reset)
+    for call, requests in ((pause, 3), (delete, 8)):
+        server.heard.clear()
+        with pytest.raises(ConnectionLostError):
+            await call(client_of())
+        assert len(server.heard) == requests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pickle
 import traceback
@@ -15,7 +16,9 @@ from tests.raw_server import RawServer, envelope, http, reset, silence
 from yotta_async import (
     ConfigurationError,
     EnvironmentVariable,
+    ExposedPort,
     InvalidRequestError,
+    PersistentVolume,
     PersistentVolumeRequest,
     Pod,
     PodSpec,
@@ -23,7 +26,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async._secrets import Secret
+from yotta_async._secrets import Secret, scrub
 
 # In a list, so that no frame of a test has them as variables of their own.
 SECRETS = ["sk-the-key-itself", "hunter2-the-value", "dckr_pat_the_token", "curl -H secret-in-command"]
@@ -198,3 +201,40 @@ async def test_an_error_of_a_retried_call_shows_no_secret(server: RawServer, cli
     assert isinstance(error, YottaError)
     assert len(server.heard) == 2
     assert_clean(shown(error))
+
+
+def test_what_overlaps_or_stands_in_json_is_scrubbed_too() -> None:
+    secrets = [Secret("admin"), Secret("admin:hunter2@db"), Secret('a"b\nc'), Secret("ab")]
+    said = f"bad value admin:hunter2@db near {json.dumps('a' + chr(34) + 'b' + chr(10) + 'c')} and ab"
+    assert scrub(said, secrets) == 'bad value *** near "***" and ab'
+
+
+async def test_neither_a_header_nor_an_id_shows_a_secret(
+    server: RawServer, client: YottaClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers(http(b"<html>", 502, {"Content-Type": f"text/html; k={SECRETS[0]}"}))
+    assert_clean(shown(await failure_of(client.pods.get(7))))
+    server.answers(envelope([{"id": {"x": SECRETS[1]}}]))
+    assert await client.pods.list() == []
+    assert "is left out" in caplog.text
+    assert_clean(caplog.text)
+
+
+def test_an_error_keeps_nothing_of_what_it_does_not_know() -> None:
+    port = ExposedPort(port=1, extra={"a": SECRETS[1]})
+    volume = PersistentVolume(extra={"a": SECRETS[1]})
+    pod = Pod(id="7", expose=(port,), persistent_volumes=(volume,), extra={"a": SECRETS[1]})
+    assert_clean(str(pickle.dumps(pod.without_values())))
+
+
+async def test_what_a_callers_mapping_raises_shows_no_secret(client: YottaClient) -> None:
+    class Broken(dict[str, str]):
+        def items(self) -> Any:
+            raise LookupError("mine")
+
+    error = await failure_of(client.pods.create(**fields(environment_vars=Broken(A=SECRETS[1]))))
+    assert isinstance(error, LookupError)
+    first = error.__traceback__
+    while first is not None and "yotta_async" not in first.tb_frame.f_code.co_filename:
+        first = first.tb_next
+    assert_clean(shown(error.with_traceback(first)))

@@ -206,6 +206,17 @@ async def test_clients_share_a_pool_and_leave_it_open(server: RawServer) -> None
             await yotta.pods.get(7)
 
 
+async def test_a_pool_that_is_closed_under_a_client_says_so(server: RawServer) -> None:
+    server.answers(envelope(POD))
+    pool = SessionPool()
+    async with YottaClient(KEY, base_url=server.url, session_pool=pool) as yotta:
+        await yotta.pods.get(7)
+        await pool.aclose()
+        with pytest.raises(ConfigurationError, match="SessionPool is closed"):
+            await yotta.pods.get(7)
+    assert len(server.heard) == 1
+
+
 async def test_closing_ends_the_calls_in_flight(server: RawServer, client_of: Make) -> None:
     server.answers(silence)
     yotta = client_of()

@@ -187,7 +187,8 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
 
 @pytest.mark.parametrize(
     "wrong", [{"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": True}, {"timeout": "5"},
-              {"poll_interval": 0}, {"status": 99}, {"status": ""}],
+              {"poll_interval": 0}, {"status": 99}, {"status": ""}, {"timeout": 10**400}, {"status": "RUNING"}, {"status": []},
+              {"on_change": 5}],
 )  # fmt: skip
 async def test_a_wait_that_cannot_be_is_refused(server: RawServer, client_of: Make, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):

@@ -19,7 +19,7 @@ Make = Callable[..., YottaClient]
 
 
 def told(event: PodEvent) -> tuple[str, str, str | None, str | None]:
-    return (event.kind, event.pod.id, event.previous and event.previous.status, event.pod.status)
+    return (event.kind, event.pod.id, event.previous.status if event.previous else None, event.pod.status)
 
 
 async def test_a_pod_is_followed_through_its_life() -> None:

@@ -57,7 +57,7 @@ def read_base_url(given: Secret[Any]) -> URL:
     try:
         url = URL(text.rstrip("/"))
         port, host = url.port, url.host or ""
-    except ValueError:
+    except Exception:  # noqa: BLE001  # yarl raises IndexError too
         port, host, url = None, "", URL()
     if url.scheme not in ("https", "http") or not host or port == 0:
         raise ConfigurationError(f"base_url must be a URL with a host, such as {VENDOR_URL}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -101,8 +100,8 @@ def filled(owner: object, field: Field, value: object) -> None:
 
 def seconds(name: str, value: float) -> float:
     """Return a duration that a caller gave, in seconds; infinity is one. Raises InvalidRequestError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InvalidRequestError(f"{name} must be a number of seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or (not 0 < value <= 1e9 and value != math.inf):
+        raise InvalidRequestError(f"{name} must be a number of seconds above 0, at most a billion, or math.inf")
     return float(value)
 
 
@@ -124,6 +123,8 @@ def refuses_clearly(cls: type[T]) -> type[T]:
             raise InvalidRequestError(f"{cls.__name__} takes its fields by name, as in {cls.__name__}({names[0]}=…)")
         for name in kwargs:
             if name not in names:
+                import difflib  # for a mistake only; it would be a part of every start
+
                 near = difflib.get_close_matches(name, names, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; its fields are {', '.join(names)}"
                 raise InvalidRequestError(f"{cls.__name__} has no field {name!r}{hint}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from yotta_async._endpoints import Endpoints
 from yotta_async._retry import maybe_done
+from yotta_async._transport import Mark
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError
 from yotta_async.spec import PodSpec
@@ -33,6 +35,7 @@ class Creation:
         self._handle = handle
         self._client_token = client_token
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._marks: WeakKeyDictionary[asyncio.Task[Any], Mark] = WeakKeyDictionary()
         self._closing = False
 
     async def create(self, spec: PodSpec) -> str:
@@ -44,13 +47,19 @@ class Creation:
         """
         if self._closing:
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
-        making = self._own(self._send(spec))
+        mark = Mark()
+        making = self._own(self._send(spec, mark))
+        self._marks[making] = mark
         try:
             await asyncio.wait({making})
         except asyncio.CancelledError as error:
             cancelled = error
         else:
+            if making.cancelled():
+                raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return making.result()
+        if not making.done() and not mark.sent:
+            making.cancel()  # nobody has heard of it, and nobody will
         undoing = self._own(self._undo(making))
         loop = asyncio.get_running_loop()
         until = loop.time() + _CANCEL_SECONDS
@@ -62,8 +71,11 @@ class Creation:
         raise cancelled
 
     async def settle(self) -> None:
-        """Take no more creates, and wait for those in flight and for the deletes of those that were cancelled."""
+        """Take no more creates, end those that nobody has heard, and wait for the others and for deletes under way."""
         self._closing = True
+        for making, mark in self._marks.items():
+            if not mark.sent:
+                making.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -80,17 +92,22 @@ class Creation:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _send(self, spec: PodSpec) -> str:
-        token = secrets.token_hex(16) if self._client_token else None
+    async def _send(self, spec: PodSpec, mark: Mark) -> str:
+        token = os.urandom(16).hex() if self._client_token else None
+        cause: YottaError | None = None
         try:
-            return await self._endpoints.create(spec, token)
+            return await self._endpoints.create(spec, token, mark)
+        except asyncio.CancelledError:
+            if not mark.sent:
+                raise
+            what = "Its answer was cut off, as every task was cancelled."
         except YottaError as error:
             if not maybe_done(error):
                 raise
-            cause = error
+            cause, what = error, str(error)
         marked = "has no client token to be found by" if token is None else f"would bear {CLIENT_TOKEN}={token}"
         problem = CreateOutcomeUnknownError(
-            f"a create was sent and may have made a pod, which {marked}; it is not sent again. {cause} "
+            f"a create was sent and may have made a pod, which {marked}; it is not sent again. {what} "
             "Call `await error.resolve()` until the pod shows, or look at `pods.list()`.",
             client_token=token,
         )
@@ -99,15 +116,23 @@ class Creation:
         raise problem from cause
 
     async def _undo(self, making: asyncio.Task[str]) -> None:
-        """Delete what a cancelled create makes."""
+        """Delete what a cancelled create makes, or say what may be left."""
+        await asyncio.wait({making})
+        if making.cancelled():
+            return  # it was not sent
+        failure = making.exception()
+        if failure is not None and not isinstance(failure, CreateOutcomeUnknownError):
+            return  # there is no pod
+        left = str(failure or f"pod {making.result()}")
         try:
-            pod_id = await making
-        except CreateOutcomeUnknownError as error:
-            logger.error("a cancelled create may have left a pod: %s", error)  # noqa: TRY400  # no traceback is needed
-            return
-        except YottaError:
-            return
-        try:
-            await self._endpoints.delete(pod_id)
+            found = making.result() if failure is None else await self._id_of(failure)
+            if found is not None:
+                await self._endpoints.delete(found, missing_ok=True)
+                return
         except YottaError as error:
-            logger.error("pod %s of a cancelled create is left, delete it: %s", pod_id, error)  # noqa: TRY400  # likewise
+            left += f" ({error})"
+        logger.error("a cancelled create may have left a pod: %s", left)
+
+    async def _id_of(self, failure: CreateOutcomeUnknownError) -> str | None:
+        found = await self.find(failure.client_token) if failure.client_token else None
+        return found.id if found else None

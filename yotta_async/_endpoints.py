@@ -8,8 +8,8 @@ from collections.abc import Collection
 from yotta_async import _wire
 from yotta_async._listing import Listing, read_listing
 from yotta_async._retry import Retries, may_pass, maybe_done, not_heard
-from yotta_async._transport import Transport
-from yotta_async.errors import InvalidStateError, NotFoundError, YottaError
+from yotta_async._transport import Mark, Transport
+from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
 from yotta_async.status import PodStatus
@@ -26,12 +26,19 @@ class Endpoints:
         self._transport = transport
         self._retries = retries
 
-    async def create(self, spec: PodSpec, client_token: str | None) -> str:
-        """POST pods/create, repeated only when it cannot have been heard; return the new pod's id."""
+    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
+        """POST pods/create, repeated only when it cannot have been heard; return the new pod's id.
+
+        `mark` is set exactly while the request on its way may have been heard.
+        """
         request = _wire.create_request(spec, client_token)
 
         async def attempt() -> str:
-            return _wire.read_created(request, await self._transport.send(request, single_use=True))
+            try:
+                return _wire.read_created(request, await self._transport.send(request, mark=mark, single_use=True))
+            except YottaError as error:
+                mark.sent = not not_heard(error)
+                raise
 
         return await self._retries.run(attempt, attempts=self._retries.policy.max_attempts, on=not_heard)
 
@@ -76,25 +83,31 @@ class Endpoints:
     async def delete(self, pod_id: str, *, missing_ok: bool = False, deadline: float = math.inf) -> None:
         """DELETE pods/{id}. Not found after a try that may have been heard is success."""
         request = _wire.delete_request(pod_id)
-        maybe_deleted = missing_ok
+        doubt: YottaError | None = None
 
         async def attempt() -> None:
-            nonlocal maybe_deleted
+            nonlocal doubt
             try:
                 _wire.read_nothing(request, await self._transport.send(request, seconds=self._retries.left(deadline)))
             except NotFoundError:
-                if not maybe_deleted:
+                if doubt is None and not missing_ok:
                     raise
             except InvalidStateError:
                 # The delete that came before may be what made the state one that refuses a delete.
-                if not maybe_deleted or (await self.get(pod_id)).status not in _DELETED:
+                if (doubt is None and not missing_ok) or not await self._is_in(pod_id, _DELETED, deadline):
                     raise
             except YottaError as error:
-                maybe_deleted = maybe_deleted or maybe_done(error)
+                doubt = error if maybe_done(error) else doubt
                 raise
 
         tries = self._retries.policy.attempts_of_delete
-        await self._retries.run(attempt, attempts=tries, on=may_pass, deadline=deadline, budgeted=False)
+        try:
+            await self._retries.run(attempt, attempts=tries, on=may_pass, deadline=deadline, budgeted=False)
+        except YottaError as error:
+            problem = _with_doubt(error, doubt)
+        else:
+            return
+        raise problem
 
     async def _change(
         self,
@@ -112,7 +125,7 @@ class Endpoints:
         async def attempt() -> None:
             nonlocal doubt, settled
             if doubt is not None:
-                status = (await self.get(pod_id, deadline=deadline)).status
+                status = (await self.get_once(pod_id, seconds=self._retries.left(deadline))).status
                 if status in done:
                     return
                 if status not in unmoved:
@@ -122,14 +135,38 @@ class Endpoints:
                 _wire.read_nothing(request, await self._transport.send(request, seconds=self._retries.left(deadline)))
             except InvalidStateError:
                 # The try in doubt may have arrived between the look and this one.
-                if doubt is None or (await self.get(pod_id, deadline=deadline)).status not in done:
+                if doubt is None or not await self._is_in(pod_id, done, deadline):
                     raise
             except YottaError as error:
-                if maybe_done(error):
-                    doubt = error
+                doubt = error if maybe_done(error) else doubt
                 raise
 
         def again(error: BaseException) -> bool:
             return not settled and (not_heard(error) or maybe_done(error))
 
-        await self._retries.run(attempt, attempts=self._retries.policy.attempts_of_change, on=again, deadline=deadline)
+        tries = self._retries.policy.attempts_of_change
+        try:
+            await self._retries.run(attempt, attempts=tries, on=again, deadline=deadline)
+        except YottaError as error:
+            problem = _with_doubt(error, doubt)
+        else:
+            return
+        raise problem
+
+    async def _is_in(self, pod_id: str, statuses: frozenset[PodStatus], deadline: float) -> bool:
+        """Look whether the pod is in one of these; a pod that is gone is in every state of a deleted one."""
+        try:
+            return (await self.get_once(pod_id, seconds=self._retries.left(deadline))).status in statuses
+        except NotFoundError:
+            return PodStatus.TERMINATED in statuses
+
+
+def _with_doubt(error: YottaError, doubt: YottaError | None) -> YottaError:
+    """Return the error to raise after a try that may have been heard; no later failure may hide that."""
+    if doubt is None or error is doubt:
+        return error
+    if may_pass(error) or isinstance(error, ConfigurationError):
+        doubt.__cause__ = error
+        return doubt
+    error.__cause__ = doubt
+    return error

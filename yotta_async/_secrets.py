@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Generic, ParamSpec, TypeVar
-
-from yotta_async.errors import YottaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,13 +31,15 @@ class Secret(Generic[S]):
 
 
 def scrub(text: str, secrets: Iterable[Secret[str]]) -> str:
-    """Replace every secret that a server repeats in its words.
+    """Replace every secret that a server repeats in its words, as it is or as it stands in JSON.
 
     Secrets of fewer than four characters stay: masking every "1" would hide the message and protect nothing.
     """
-    for secret in secrets:
-        if len(secret.reveal()) >= 4:
-            text = text.replace(secret.reveal(), "***")
+    forms = {form for secret in secrets for value in [secret.reveal()] for form in (value, json.dumps(value)[1:-1])}
+    # The longest first: a user's name may be part of the URL that holds the password too.
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= 4:
+            text = text.replace(form, "***")
     return text
 
 
@@ -53,7 +54,7 @@ def raised_without_frames(function: Callable[P, R]) -> Callable[P, R]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except YottaError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, a mapping of the caller's may have raised it
             problem = error.with_traceback(None)
         del args, kwargs
         # The context is a parser's or a converter's own exception, which quotes the document.

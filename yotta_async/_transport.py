@@ -36,7 +36,7 @@ logger = logging.getLogger("yotta_async")
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
 
 
-class _Mark:
+class Mark:
     """Whether a request's headers were written, and whether an answer has begun."""
 
     __slots__ = ("answering", "sent")
@@ -86,6 +86,15 @@ class SessionPool:
         self._connectors: dict[bool, aiohttp.TCPConnector] = {}
         weakref.finalize(self, _abandon, self._connectors, {})
 
+    def check(self) -> None:
+        """Raise ConfigurationError when the pool is closed or belongs to another event loop."""
+        self._bound.check()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool was closed."""
+        return self._bound.closed
+
     def session(self, key: Secret[str], *, single_use: bool) -> aiohttp.ClientSession:
         """Return a new session over the connections that are used once, or over those that are kept."""
         self._bound.check()
@@ -103,6 +112,7 @@ class SessionPool:
                 "Accept-Encoding": "gzip, deflate",
                 "User-Agent": f"yotta-async/{__version__}",
             },
+            skip_auto_headers=("Content-Type",),  # aiohttp would call a pause without a body an octet-stream
             timeout=_TIMEOUT,
             trace_configs=[trace],
             trust_env=False,
@@ -146,11 +156,16 @@ class Transport:
         weakref.finalize(self, _abandon, {}, self._sessions)
 
     def check(self) -> None:
-        """Raise ConfigurationError when the client is closed or belongs to another event loop."""
+        """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
         self._bound.check()
+        self._pool.check()
 
-    async def send(self, request: Request, *, single_use: bool = False, seconds: float = float("inf")) -> Answer:
+    async def send(
+        self, request: Request, *, mark: Mark | None = None, single_use: bool = False, seconds: float = float("inf")
+    ) -> Answer:
         """Send once, and return the whole answer. `seconds` shortens the client's time limit for this attempt.
+
+        `mark` tells whoever holds it, while this goes on, whether the request may have been heard.
 
         Raises ConnectError, RequestTimeoutError, ConnectionLostError or ProtocolError, and ConfigurationError when the
         client is closed.
@@ -159,7 +174,8 @@ class Transport:
         session = self._sessions.get(single_use)
         if session is None:
             session = self._sessions[single_use] = self._pool.session(self._key, single_use=single_use)
-        mark = _Mark()
+        mark = mark or Mark()
+        mark.sent = mark.answering = False
         began = time.perf_counter()
         seconds = min(seconds, self._timeout)
         deadline = asyncio.timeout(seconds)
@@ -190,7 +206,7 @@ class Transport:
         problem.__context__ = None
         raise problem
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, mark: _Mark) -> Answer:
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, mark: Mark) -> Answer:
         query = f"?{request.query}" if request.query else ""
         call = session.request(
             request.method,
@@ -213,12 +229,12 @@ class Transport:
                 chunks.append(chunk)
             return Answer(response.status, response.headers, b"".join(chunks), self._key)
 
-    def _failure(self, error: Exception, mark: _Mark, request: Request, seconds: float) -> YottaError:
+    def _failure(self, error: Exception, mark: Mark, request: Request, seconds: float) -> YottaError:
         """Turn what aiohttp raised into what it means. Narrow classes first: several of aiohttp's are others' too."""
         what = f"{request.method} {request.path}"
         if not mark.sent:
-            if self._bound.closed:
-                return ConfigurationError(f"{what} was not sent: the client was closed meanwhile")
+            if self._bound.closed or self._pool.closed:
+                return ConfigurationError(f"{what} was not sent: the client or its SessionPool was closed meanwhile")
             untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
             if untrusted:
                 text = "the host's certificate is not trusted. Check base_url, and this machine's clock and roots"

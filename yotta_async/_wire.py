@@ -173,6 +173,7 @@ def read_pods(request: Request, answer: Answer) -> list[Pod]:
             pods.append(pod_from(item, f"data[{index}]"))
         except MalformedError as error:
             name = item.get("id") if type(item) is dict else None
+            name = name if type(name) in (int, str) else None  # anything else may be any part of a pod
             logger.warning("pod %.80r in the answer to GET %s is left out: %s", name, request.path, error)
     return pods
 
@@ -228,7 +229,7 @@ def _envelope_problem(envelope: Any) -> str | None:
 
 def no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError:
     """Return the error for an answer that is not what the API documents."""
-    kind = answer.headers.get("Content-Type", "no content type")[:80]
+    kind = scrub(answer.headers.get("Content-Type", "no content type"), (answer.key, *request.secrets))[:80]
     return ProtocolError(
         f"{request.method} {request.path}: the answer is not what the API documents: {problem} "
         f"(HTTP {answer.status}, {kind!r}, {len(answer.body)} bytes). Check base_url and any proxy before it.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 from yotta_async._address import read_base_url, read_key
@@ -52,11 +51,12 @@ class YottaClient:
         key = read_key(given_key)
         root = read_base_url(given_url)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ConfigurationError(f"{name} must be a finite number of seconds above 0")
-        for name, thing, kind in (("retry", retry, RetryPolicy), ("session_pool", session_pool, SessionPool | None)):
-            if not isinstance(thing, kind):
-                raise ConfigurationError(f"{name} must be a {kind}, not {type(thing).__name__}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+                raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
+        if not isinstance(retry, RetryPolicy):
+            raise ConfigurationError(f"retry must be a RetryPolicy, not {type(retry).__name__}")
+        if session_pool is not None and not isinstance(session_pool, SessionPool):
+            raise ConfigurationError(f"session_pool must be a SessionPool, not {type(session_pool).__name__}")
         if not isinstance(client_token, bool):
             raise ConfigurationError("client_token must be True or False; the token itself is drawn for each create")
         clock = clock or RealClock()

@@ -55,7 +55,7 @@ def masked_repr(self: Any) -> str:
     """Show the fields that say something, with the secret ones masked and of `extra` only the names."""
     shown = []
     for field in attrs.fields(type(self)):
-        value = getattr(self, field.name)
+        value = getattr(self, field.name, None)  # a repr must not fail on what is half made
         if value is None or value in ((), {}):
             continue
         if field.metadata.get("secret"):
@@ -193,7 +193,14 @@ class Pod:
         """Return a copy without environment values, start-up command and unknown fields, fit for an error."""
         masked = tuple(attrs.evolve(variable, value="***") for variable in self.environment_vars)
         command = "***" if self.initialization_command else self.initialization_command
-        return attrs.evolve(self, environment_vars=masked, initialization_command=command, extra={})
+        return attrs.evolve(
+            self,
+            environment_vars=masked,
+            initialization_command=command,
+            expose=tuple(attrs.evolve(port, extra={}) for port in self.expose),
+            persistent_volumes=tuple(attrs.evolve(volume, extra={}) for volume in self.persistent_volumes),
+            extra={},
+        )
 
 
 class HasPodId(Protocol):
@@ -218,7 +225,7 @@ def pod_id_of(pod: PodId) -> str:
         return str(value)
     if isinstance(value, str) and _POD_ID.fullmatch(value):
         return str(value)
-    what = f"{value[:80]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
+    what = repr(value[:80]) if isinstance(value, str) else f"a value of type {type(value).__name__}"
     raise InvalidRequestError(
         f"{what} is not a pod id: an id is a non-negative number of up to 64 digits, or 1 to 64 letters, digits, '_' "
         "and '-' that begin with a letter or a digit"

@@ -51,7 +51,7 @@ class Pods:
         refused = None
         try:
             spec = spec_from(spec, fields)
-        except InvalidRequestError as error:
+        except Exception as error:  # noqa: BLE001  # of a mapping of the caller's, any
             refused = error.with_traceback(None)
         # Before anything can raise: these hold tokens and values, and a traceback can show a frame's variables.
         cast("dict[str, object]", fields).clear()
@@ -72,6 +72,8 @@ class Pods:
         that cannot be read is left out, and a warning on the logger `yotta_async` says which field of which pod it was.
         Source: GET /openapi/v1/pods/list.
         """
+        if not isinstance(statuses, int | Iterable) or not isinstance(regions, Iterable):
+            raise InvalidRequestError("regions and statuses must be lists; an empty one filters nothing")
         wanted = (statuses,) if isinstance(statuses, str | int) else statuses
         places = (regions,) if isinstance(regions, str) else tuple(regions)
         for place in places:

@@ -14,7 +14,7 @@ class OpenStrEnum(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not value:
             return None
         known = cls.__members__.get(value.upper())
         if known is not None:
@@ -89,7 +89,16 @@ def status_of(value: PodStatus | str | int) -> PodStatus:
     Raises InvalidRequestError for anything else.
     """
     if isinstance(value, str) and value:
-        return PodStatus(value)
+        status = PodStatus(value)
+        if status not in PodStatus.__members__ and not isinstance(value, PodStatus):
+            import difflib  # for a mistake only; it would be a part of every start
+
+            near = difflib.get_close_matches(value.upper(), PodStatus.__members__, n=1, cutoff=0.75)
+            if near:
+                raise InvalidRequestError(
+                    f"{value!r} is not a pod status; did you mean {near[0]}? (PodStatus({value!r}) is taken as it is)"
+                )
+        return status
     if isinstance(value, int) and not isinstance(value, bool):
         if value in _BY_NUMBER:
             return _BY_NUMBER[value]

@@ -13,7 +13,14 @@ import attrs
 
 from yotta_async._hub import Hub
 from yotta_async._watch import Sighting, Wants
-from yotta_async.errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError, YottaError
+from yotta_async.errors import (
+    InvalidRequestError,
+    PodFailedError,
+    PodGoneError,
+    WaitError,
+    WaitTimeoutError,
+    YottaError,
+)
 from yotta_async.models import Pod
 from yotta_async.status import PodStatus, can_reach
 
@@ -38,6 +45,8 @@ class Eye:
         wants: Wants | None = None,
         every: bool = False,
     ) -> None:
+        if on_change is not None and not callable(on_change):
+            raise InvalidRequestError(f"on_change must be a function, not {type(on_change).__name__}")
         self.targets = targets
         self.timeout = timeout
         self.stuck = ""  # what is still missing, for the error of a deadline

@@ -17,6 +17,8 @@ _EPOCH = 1_767_225_600.0
 # How many turns of the event loop must pass without a call or a sleep before nothing more is taken to come: a task that
 # was woken needs a few to get through queues and events to its next call.
 _QUIET_TURNS = 20
+# What a sleep on a closed clock takes of real time.
+_CLOSED_PAUSE = 0.001
 
 
 class EmulatorClock:
@@ -56,6 +58,8 @@ class ManualClock(EmulatorClock):
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._calls = 0
         self._activity = 0
+        self._advancing = asyncio.Lock()
+        self._closed = False
 
     def time(self) -> float:
         """Return the seconds since the clock was made."""
@@ -69,8 +73,10 @@ class ManualClock(EmulatorClock):
         """Return when the clock has moved on so far."""
         future = asyncio.get_running_loop().create_future()
         self._activity += 1
-        if seconds <= 0:
-            await asyncio.sleep(0)
+        if seconds <= 0 or self._closed:
+            # Nobody turns the hands of a closed clock any more: who still waits gets through his time, and is told.
+            self._time += max(0.0, seconds)
+            await asyncio.sleep(_CLOSED_PAUSE if self._closed else 0)
             return
         heapq.heappush(self._sleepers, (self._time + seconds, next(self._order), future))
         await future
@@ -93,12 +99,19 @@ class ManualClock(EmulatorClock):
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError("time moves forward only, by a finite number of seconds")
-        until = self._time + seconds
-        await self._quiet()
-        while (when := self._next()) is not None and when <= until:
-            self._wake(when)
+        async with self._advancing:
+            until = self._time + seconds
             await self._quiet()
-        self._time = until
+            while (when := self._next()) is not None and when <= until:
+                self._wake(when)
+                await self._quiet()
+            self._time = until
+
+    def close(self) -> None:
+        """Wake everybody, each at his time."""
+        self._closed = True
+        while (when := self._next()) is not None:
+            self._wake(when)
 
     def _next(self) -> float | None:
         """Return when the next sleeper wakes, or None while nobody sleeps."""
@@ -137,6 +150,7 @@ class AutoClock(ManualClock):
 
     def close(self) -> None:
         """Stop jumping."""
+        super().close()
         if self._driver is not None:
             self._driver.cancel()
 

@@ -43,15 +43,21 @@ class Emulator:
     ) -> None:
         if host != "localhost" and not _is_loopback(host):
             raise ValueError(f"the emulator listens on loopback addresses only, such as 127.0.0.1, not on {host!r}")
-        if not api_key:
-            raise ValueError("the emulator's api_key must not be empty")
+        if not api_key or not api_key.isascii():
+            raise ValueError("the emulator's api_key must be ASCII text and not empty")
+        if not 0 <= port <= 65535:
+            raise ValueError("port must be between 0 and 65535")
+        if timings is not None and not isinstance(timings, Timings):
+            raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
         self._host = host
         self._port = port
         self.api_key = api_key
         self.clock: EmulatorClock = make_clock(clock)
         self._follows = clock != "real"
         self._ports = Ports(host)
-        self._server = Server(Account(timings=timings or Timings(), seed=seed, ports=self._ports), self.clock, api_key)
+        self._server = Server(
+            Account(timings=timings or Timings(), seed=seed, ports=self._ports), self.clock, api_key, host
+        )
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:

@@ -55,7 +55,8 @@ def envelope(data: bytes = b"null", *, code: int = 10000, message: str = "succes
 class Server:
     """The routes over one account."""
 
-    def __init__(self, account: Account, clock: EmulatorClock, api_key: str) -> None:
+    def __init__(self, account: Account, clock: EmulatorClock, api_key: str, host: str = "127.0.0.1") -> None:
+        self._hosts = _HOSTS | {f"[{host}]" if ":" in host else host}
         self._account = account
         self._clock = clock
         self._api_key = api_key.encode()
@@ -78,9 +79,11 @@ class Server:
         try:
             host = request.headers.get("Host", "")
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
-            if name.lower() not in _HOSTS or "Origin" in request.headers:
+            if name.lower() not in self._hosts or "Origin" in request.headers:
                 raise Refusal(403, 403, "the emulator answers programs on this machine only")
-            if not hmac.compare_digest(request.headers.get("x-api-key", "").encode(), self._api_key):
+            if not hmac.compare_digest(
+                request.headers.get("x-api-key", "").encode(errors="surrogateescape"), self._api_key
+            ):
                 raise Refusal(401, 401, "the API key is missing or wrong")
             response = await handler(request)
         except Refusal as refusal:

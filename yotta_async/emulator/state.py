@@ -19,17 +19,26 @@ from yotta_async.emulator.ports import Ports
 Seconds: TypeAlias = float | tuple[float, float]
 
 
+def _duration(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    least, most = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+    for part in (least, most):
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part < float("inf"):
+            raise ValueError(f"Timings.{field.name} must be a number of seconds, or a (least, most) pair of them")
+    if least > most:
+        raise ValueError(f"Timings.{field.name} must have the least first")
+
+
 @attrs.frozen(kw_only=True)
 class Timings:
     """How many seconds a pod stays in the states that it leaves by itself: a number, or (least, most) to draw from.
 
-    `terminated` is how long a deleted pod can still be seen.
+    `terminated` is how long a deleted pod can still be seen. Raises ValueError for what is no span of time.
     """
 
-    initialize: Seconds = (1.0, 3.0)
-    pausing: Seconds = (0.2, 0.9)
-    terminating: Seconds = (0.2, 0.9)
-    terminated: Seconds = 86_400.0
+    initialize: Seconds = attrs.field(default=(1.0, 3.0), validator=_duration)
+    pausing: Seconds = attrs.field(default=(0.2, 0.9), validator=_duration)
+    terminating: Seconds = attrs.field(default=(0.2, 0.9), validator=_duration)
+    terminated: Seconds = attrs.field(default=86_400.0, validator=_duration)
 
 
 class PodMissingError(Exception):

@@ -5,6 +5,7 @@ Written from the API's OpenAPI document, and not with the client's models: a sha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -42,7 +43,8 @@ def _integer(low: int | None = None, high: int = 2**31 - 1) -> Check:
 
 
 def _number(name: str, value: Any) -> Problem:
-    return f"{name} must be a number" if isinstance(value, bool) or not isinstance(value, int | float) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return None if is_number else f"{name} must be a number"
 
 
 def _one_of(*names: str) -> Check:
