@@ -36,7 +36,19 @@ README = (ROOT / "README.md").read_text()
 # A file imports only files above it. The command line stands on public names alone, and the emulator on nothing.
 ORDER = [
     *["_version", "errors", "_secrets", "status", "_checks", "models", "spec", "_clock", "_address", "_json", "_codec"],
-    *["_wire", "_listing", "_retry", "_transport", "_endpoints", "_plan", "_watch", "_looks", "_hub", "waiters"],
+    *[
+        "_decode",
+        "_wire",
+        "_listing",
+        "_retry",
+        "_transport",
+        "_endpoints",
+        "_plan",
+        "_watch",
+        "_looks",
+        "_hub",
+        "waiters",
+    ],
     *["readiness", "driving", "watching", "fan_out", "_creation", "handle", "pods", "client", "__init__"],
 ]
 

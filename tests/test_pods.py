@@ -154,7 +154,7 @@ async def test_one_malformed_pod_does_not_lose_the_others(
     assert warnings == [
         "pod 8 in the answer to GET /openapi/v1/pods/list is left out: "
         "data[1].expose[0].port: expected a whole number, got text",
-        "pod None in the answer to GET /openapi/v1/pods/list is left out: data[2]: expected an object, got null",
+        "pod without an id in the answer to GET /openapi/v1/pods/list is left out: data[2]: expected an object, got null",
     ]
     assert {record.name for record in caplog.records if record.levelno == logging.WARNING} == {"yotta_async"}
 

@@ -110,6 +110,8 @@ def _time(value: Any, _: Any) -> datetime | None:
         return None
     try:
         if type(value) is str:
+            if len(value) == 19 and value[10] == " ":
+                return datetime.fromisoformat(value + "Z")  # the guide's form, at an eighth of the cost of `replace`
             if not value.isdigit():
                 made = datetime.fromisoformat(value)
                 return made.replace(tzinfo=UTC) if made.tzinfo is None else made.astimezone(UTC)
@@ -136,7 +138,7 @@ def _member(kind: type[E]) -> Hook:
     return read
 
 
-_HOOKS: dict[object, Hook] = {
+HOOKS: dict[object, Hook] = {
     str | None: _text,
     int | None: _whole,
     float | None: _number,
@@ -148,7 +150,7 @@ _HOOKS: dict[object, Hook] = {
     ImageSource | None: _member(ImageSource),
     CloudType | None: _member(CloudType),
 }
-_IDS = frozenset({"id", "org_id", "applicant_id", "image_id"})
+IDS = frozenset({"id", "org_id", "applicant_id", "image_id"})
 
 
 def _variable(value: Any, _: Any) -> EnvironmentVariable:
@@ -169,10 +171,10 @@ def _reader(cls: type[Any], converter: Converter) -> Hook:
 
     overrides = {"extra": override(omit=True)}
     for name, type_ in typing.get_type_hints(cls).items():
-        if name in _IDS:
+        if name in IDS:
             hook: Hook = _required_id if type_ is str else _id
         elif name != "extra":
-            hook = _HOOKS.get(type_, parts)
+            hook = HOOKS.get(type_, parts)
         else:
             continue
         overrides[name] = override(rename=wire_name(name), struct_hook=hook)

@@ -60,7 +60,7 @@ class Endpoints:
         request = _wire.list_request(regions, statuses)
 
         async def attempt() -> list[Pod]:
-            return _wire.read_pods(request, await self._transport.send(request))
+            return read_listing(request, await self._transport.send(request)).pods()
 
         pods = await self._retries.run(attempt, attempts=self._retries.policy.max_attempts)
         return [pod for pod in pods if pod.status in statuses] if statuses else pods

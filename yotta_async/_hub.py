@@ -19,7 +19,7 @@ from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing
 from yotta_async._looks import Looks, Survey
-from yotta_async._watch import Entry, Sighting, Tell, Wants, Watch
+from yotta_async._watch import Entry, Sighting, Watch
 from yotta_async.errors import YottaError
 
 # A look is taken so long before a deadline, or a tenth of the wait if that is less.
@@ -35,7 +35,7 @@ class Hub:
     def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
         self.clock = clock
         self.looks = Looks(endpoints, clock)
-        self._intervals: Counter[float] = Counter()
+        self._intervals: Counter[float] = Counter()  # that anybody asked for
         # By number: a wait that ended before its deadline must not be kept until then, with all that it saw.
         self._timed: dict[int, Watch] = {}
         self._deadlines: list[tuple[float, int]] = []
@@ -47,23 +47,20 @@ class Hub:
         self._looking: asyncio.Task[None] | None = None
         self._poked: asyncio.Future[None] | None = None
 
-    def watch(
-        self, pod_id: str, *, interval: float, timeout: float, wants: Wants, tell: Tell, every: bool = False
-    ) -> Watch:
-        """Begin to watch a pod; close what this returns."""
+    def watch(self, watch: Watch, pod_id: str) -> Entry:
+        """Take a new watch up; its own constructor calls this."""
         entry = self.looks.entries.get(pod_id)
         if entry is None:
             entry = self.looks.entries[pod_id] = Entry(pod_id)
-        watch = Watch(self, entry, interval=interval, timeout=timeout, wants=wants, tell=tell, every=every)
         entry.watches.append(watch)
-        entry.every += every
-        self._intervals[interval] += 1
+        entry.every += watch.every
+        self._intervals[watch.interval] += 1
         if watch.deadline < math.inf:
             watch.number = next(self._numbers)
             self._timed[watch.number] = watch
             heapq.heappush(self._deadlines, (watch.deadline, watch.number))
         self.want_look(entry)
-        return watch
+        return entry
 
     def unwatch(self, watch: Watch) -> None:
         """Forget a watch. The last one ends the polling."""
@@ -72,7 +69,7 @@ class Hub:
             return
         entry.watches.remove(watch)
         entry.every -= watch.every
-        self._intervals -= Counter((watch.interval,))
+        self._drop(watch.interval)
         if not entry.watches:
             del self.looks.entries[entry.pod_id]
         self._timed.pop(watch.number, None)
@@ -93,8 +90,13 @@ class Hub:
     def unsurvey(self, survey: Survey) -> None:
         """Forget a survey."""
         self.looks.surveys.remove(survey)
-        self._intervals -= Counter((survey.interval,))
+        self._drop(survey.interval)
         self._poke()
+
+    def _drop(self, interval: float) -> None:
+        self._intervals[interval] -= 1
+        if not self._intervals[interval]:
+            del self._intervals[interval]
 
     def want_look(self, entry: Entry) -> None:
         """Note that somebody waits for a look that starts from now on."""

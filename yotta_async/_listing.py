@@ -6,17 +6,20 @@ over the rest of a pod in a twentieth of the time that building it takes.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import Any
 
 import attrs
 import msgspec
 
-from yotta_async import _json
-from yotta_async._codec import MalformedError, pod_from
+from yotta_async._codec import MalformedError
+from yotta_async._decode import pod_from_json
 from yotta_async._secrets import raised_without_frames
-from yotta_async._wire import Answer, Request, logger, no_envelope, read_data
+from yotta_async._wire import Answer, Request, no_envelope, read_data
 from yotta_async.models import Pod
+
+logger = logging.getLogger("yotta_async")
 
 
 class View(msgspec.Struct, gc=False):
@@ -68,13 +71,23 @@ class Listing:
     def pod(self, index: int) -> Pod | None:
         """Return one pod whole, or None, with a warning, when it cannot be read."""
         try:
-            return pod_from(_json.loads(self.raw(index)), f"data[{index}]")
+            return pod_from_json(self._raws[index], f"data[{index}]")
         except MalformedError as error:
             problem = str(error)
-        except ValueError as error:
-            problem = f"data[{index}]: {error}"
-        logger.warning("a pod in the answer to GET %s is left out: %s", self._path, problem)
+        logger.warning("pod %s in the answer to GET %s is left out: %s", self._name(index), self._path, problem)
         return None
+
+    def pods(self) -> list[Pod]:
+        """Return every pod that can be read; of each that cannot, a warning says where."""
+        found = (self.pod(index) for index in range(len(self._raws)))
+        return [pod for pod in found if pod is not None]
+
+    def _name(self, index: int) -> str:
+        # Only what is an id by its form: anything else may be any part of a pod.
+        try:
+            return repr(_VIEW.decode(self._raws[index]).id)[:80]
+        except _UNREADABLE:
+            return "without an id"
 
 
 @raised_without_frames

@@ -113,6 +113,7 @@ class SessionPool:
                 "User-Agent": f"yotta-async/{__version__}",
             },
             skip_auto_headers=("Content-Type",),  # aiohttp would call a pause without a body an octet-stream
+            read_bufsize=2**20,  # with less, a list of thousands of pods is stopped and started every 64 KiB
             timeout=_TIMEOUT,
             trace_configs=[trace],
             trust_env=False,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from yotta_async._listing import Listing
 from yotta_async.errors import YottaError
@@ -22,10 +21,6 @@ class Sighting(NamedTuple):
     pod: Pod | None = None
     moved: bool = False
     error: Exception | None = None
-
-
-Wants: TypeAlias = Callable[[PodStatus | None, bool], bool]
-Tell: TypeAlias = Callable[[Sighting], None]
 
 
 class Entry:
@@ -66,42 +61,33 @@ class Entry:
 
 
 class Watch:
-    """One watcher's eye on one pod, and its account of what was seen.
+    """One watcher's eye on one pod, and its account of what was seen. What it makes of it, a subclass says.
 
-    `tell` gets the sightings for whose status, and whether it is a new one, `wants` returns True; it is asked about the
-    first look and about every new status, and with `every` about each look.
+    `wants` is asked about the first look and about every new status, and with `every` about each look; what it wants
+    goes to `tell`. There may be tens of thousands of them, so they are small.
     """
 
-    __slots__ = (
-        "_base",
-        "_hub",
-        "began",
-        "deadline",
-        "entry",
-        "every",
-        "history",
-        "interval",
-        "number",
-        "since",
-        "tell",
-        "wants",
-    )
+    __slots__ = ("_base", "_hub", "began", "deadline", "entry", "every", "history", "interval", "number", "since")
 
-    def __init__(
-        self, hub: Hub, entry: Entry, *, interval: float, timeout: float, wants: Wants, tell: Tell, every: bool
-    ) -> None:
+    def __init__(self, hub: Hub, pod_id: str, *, interval: float, timeout: float, every: bool = False) -> None:
         self._hub = hub
-        self.entry = entry
         self.interval = interval
+        self.every = every
         self.began = hub.clock.time()
         self.deadline = self.began + timeout
-        self.wants = wants
-        self.tell = tell
-        self.every = every
         self.number = -1  # in the order of watches with a deadline
         self.history: list[tuple[PodStatus | None, float]] = []
         self.since = hub.looks.sent  # it is told of answers to later requests only
-        self._base = (entry.looks, entry.errors, hub.looks.errors)
+        self.entry = hub.watch(self, pod_id)
+        self._base = (self.entry.looks, self.entry.errors, hub.looks.errors)
+
+    def wants(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: FBT001  # asked for each pod of each look
+        """Say whether to be told of a pod with this status; `moved`: it was seen with another one before."""
+        raise NotImplementedError
+
+    def tell(self, sighting: Sighting) -> None:
+        """Take what was seen."""
+        raise NotImplementedError
 
     @property
     def looks(self) -> int:

@@ -6,7 +6,6 @@ and HTTP 200 with a code other than 10000 is an error.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -33,8 +32,6 @@ from yotta_async.errors import (
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
 from yotta_async.status import STATUS_NUMBERS, PodStatus
-
-logger = logging.getLogger("yotta_async")
 
 CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
 SUCCESS = 10000
@@ -157,25 +154,6 @@ def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
             return pod
         problem = "it is about another pod"
     raise no_envelope(request, answer, problem)
-
-
-@raised_without_frames
-def read_pods(request: Request, answer: Answer) -> list[Pod]:
-    """Return the pods of a list. One that is malformed is left out, and a warning says where."""
-    data = read_data(request, answer)
-    if data is None:
-        return []
-    if type(data) is not list:
-        raise no_envelope(request, answer, "data is not a list")
-    pods = []
-    for index, item in enumerate(data):
-        try:
-            pods.append(pod_from(item, f"data[{index}]"))
-        except MalformedError as error:
-            name = item.get("id") if type(item) is dict else None
-            name = name if type(name) in (int, str) else None  # anything else may be any part of a pod
-            logger.warning("pod %.80r in the answer to GET %s is left out: %s", name, request.path, error)
-    return pods
 
 
 @raised_without_frames

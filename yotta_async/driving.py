@@ -32,23 +32,13 @@ async def drive(
         raise InvalidRequestError(f"a pod can be driven to RUNNING, PAUSED or TERMINATED, not to {to}")
     targets = frozenset({to})
     acted = -math.inf
-    eye = Eye(
-        hub,
-        pod_id,
-        targets,
-        timeout=timeout,
-        interval=interval,
-        on_change=on_change,
-        wants=lambda status, _: _action(endpoints, status, to, math.inf) is not None,
-        every=True,
-    )
-    with eye:
+    with Eye(hub, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, every=True) as eye:
         moved_from: PodStatus | None = None
         while True:
             pod = await eye.next()
             if pod.status == to:
                 return pod
-            action = _action(endpoints, pod.status, to, eye.watch.deadline)
+            action = _action(endpoints, pod.status, to, eye.deadline)
             # An action takes a moment to show. The same state is acted upon again only a tick later.
             too_soon = pod.status == moved_from and hub.clock.time() - acted < interval / 2
             if action is None or too_soon:
@@ -68,7 +58,7 @@ async def drive(
             else:
                 eye.action_error = None
             moved_from, acted = pod.status, hub.clock.time()
-            eye.watch.renew()
+            eye.renew()
 
 
 def _action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:

@@ -27,16 +27,8 @@ async def wait_until_ready(
     on_change: OnChange | None = None,
 ) -> Pod:
     """Wait until the pod can be reached; see `Pods.wait_until_ready`."""
-    eye = Eye(
-        hub,
-        pod_id,
-        _RUNNING,
-        timeout=timeout,
-        interval=interval,
-        on_change=on_change,
-        wants=lambda _, __: True,  # `healthy` changes while the status does not
-        every=True,
-    )
+    # Every look: `healthy` changes while the status does not.
+    eye = Eye(hub, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, every=True)
     late = f"it was not ready within {timeout:g} s: "
     with eye:
         pod = await eye.next()
@@ -51,7 +43,7 @@ async def wait_until_ready(
                 eye.stuck = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
                 pod = await eye.next()
                 continue
-            refused = await _unreachable(hub, wanted, left=eye.watch.deadline - hub.clock.time())
+            refused = await _unreachable(hub, wanted, left=eye.deadline - hub.clock.time())
             if not refused:
                 return pod
             eye.stuck = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -12,7 +11,7 @@ from typing import Self, TypeAlias
 import attrs
 
 from yotta_async._hub import Hub
-from yotta_async._watch import Sighting, Wants
+from yotta_async._watch import Sighting, Watch
 from yotta_async.errors import (
     InvalidRequestError,
     PodFailedError,
@@ -30,8 +29,10 @@ OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 Targets: TypeAlias = frozenset[PodStatus]
 
 
-class Eye:
+class Eye(Watch):
     """A watch that one coroutine drives: `next` returns the pod, or raises what ends the wait."""
+
+    __slots__ = ("_on_change", "_told", "_wakeup", "action_error", "stuck", "targets", "timeout")
 
     def __init__(
         self,
@@ -42,7 +43,6 @@ class Eye:
         timeout: float,
         interval: float,
         on_change: OnChange | None = None,
-        wants: Wants | None = None,
         every: bool = False,
     ) -> None:
         if on_change is not None and not callable(on_change):
@@ -52,32 +52,28 @@ class Eye:
         self.stuck = ""  # what is still missing, for the error of a deadline
         self.action_error: YottaError | None = None
         self._on_change = on_change
-        self._wants = wants
-        self._told: deque[Sighting] = deque()
+        self._told: list[Sighting] = []
         self._wakeup: asyncio.Future[None] | None = None
-        self.watch = hub.watch(
-            pod_id, interval=interval, timeout=timeout, wants=self._is_wanted, tell=self._tell, every=every
-        )
+        super().__init__(hub, pod_id, interval=interval, timeout=timeout, every=every)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.watch.close()
+        self.close()
 
-    def _is_wanted(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: FBT001  # the hub's Wants
-        if moved and self._on_change is not None:
+    def wants(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: FBT001  # as it is asked
+        """Want what ends the wait, with `on_change` every change, and with `every` every look."""
+        if self.every or (moved and self._on_change is not None):
             return True
-        if status in self.targets or not self._is_possible(status):
-            return True
-        return self._wants is not None and self._wants(status, moved)
+        return status in self.targets or not self._is_possible(status)
 
     def _is_possible(self, status: PodStatus | None) -> bool:
         return any(can_reach(status, target) for target in self.targets)
 
-    def _tell(self, sighting: Sighting) -> None:
+    def tell(self, sighting: Sighting) -> None:
+        """Keep it for the coroutine; of looks that showed nothing new the last one is enough."""
         if self._told and self._told[-1].kind == "seen" and not sighting.moved and sighting.kind == "seen":
-            # The reader is slow: of looks that showed nothing new the last is enough.
             sighting = sighting._replace(moved=self._told.pop().moved)
         self._told.append(sighting)
         if self._wakeup is not None and not self._wakeup.done():
@@ -88,7 +84,7 @@ class Eye:
         while not self._told:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
-        sighting = self._told.popleft()
+        sighting = self._told.pop(0)
         if sighting.pod is not None:
             if sighting.moved and self._on_change is not None:
                 result = self._on_change(sighting.pod)
@@ -125,23 +121,22 @@ class Eye:
 
     def terminated(self) -> Pod:
         """Return the pod that is gone as its last self, TERMINATED."""
-        last = self.watch.last_pod or Pod(id=self.watch.entry.pod_id)
+        last = self.last_pod or Pod(id=self.entry.pod_id)
         return attrs.evolve(last, status=PodStatus.TERMINATED)
 
     def error(self, kind: type[WaitError], what: str) -> WaitError:
         """Make an error that tells all that was seen."""
-        watch = self.watch
-        seen = ", ".join(f"{status} at {seconds:.1f} s" for status, seconds in watch.history) or "nothing"
-        text = f"pod {watch.entry.pod_id}: {what}. Seen: {seen}; {watch.looks} polls, {watch.errors} of them failed"
-        last_error = self.action_error or watch.last_error
+        seen = ", ".join(f"{status} at {seconds:.1f} s" for status, seconds in self.history) or "nothing"
+        text = f"pod {self.entry.pod_id}: {what}. Seen: {seen}; {self.looks} polls, {self.errors} of them failed"
+        last_error = self.action_error or self.last_error
         if last_error is not None:
             text += f"; the last error was {type(last_error).__name__}: {last_error}"
-        last_pod = watch.last_pod
+        last_pod = self.last_pod
         return kind(
             text,
-            pod_id=watch.entry.pod_id,
+            pod_id=self.entry.pod_id,
             last_pod=last_pod.without_values() if last_pod else None,
-            history=watch.history,
+            history=self.history,
             last_error=last_error,
         )
 

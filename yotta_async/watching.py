@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Collection
-from functools import partial
 from typing import Literal
 
 import attrs
@@ -15,6 +14,7 @@ from yotta_async._listing import Listing
 from yotta_async._looks import Survey
 from yotta_async._watch import Sighting, Watch
 from yotta_async.models import Pod
+from yotta_async.status import PodStatus
 
 
 @attrs.frozen
@@ -47,14 +47,7 @@ class _Stream:
     def follow(self, pod_id: str) -> None:
         """Watch one pod."""
         if pod_id not in self._watches:
-            self._watches[pod_id] = self._hub.watch(
-                pod_id,
-                interval=self._interval,
-                timeout=math.inf,
-                wants=lambda _, __: True,
-                tell=partial(self._told, pod_id),
-                every=True,
-            )
+            self._watches[pod_id] = _PodWatch(self, self._hub, pod_id, self._interval)
 
     def follow_all(self) -> None:
         """Watch every pod of the account, those still to come included."""
@@ -67,7 +60,8 @@ class _Stream:
         if self._survey is not None:
             self._hub.unsurvey(self._survey)
 
-    def _told(self, pod_id: str, sighting: Sighting) -> None:
+    def told(self, pod_id: str, sighting: Sighting) -> None:
+        """Take what was seen of one pod."""
         if sighting.kind == "over" and sighting.error is not None:
             self._over(sighting.error)
             return
@@ -121,6 +115,24 @@ class _Stream:
             return PodEvent("removed", previous, previous)
         self._known[pod_id] = pod
         return PodEvent("changed" if previous else "added", pod, previous)
+
+
+class _PodWatch(Watch):
+    """Feeds a stream with every look at one pod."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: _Stream, hub: Hub, pod_id: str, interval: float) -> None:
+        self._stream = stream
+        super().__init__(hub, pod_id, interval=interval, timeout=math.inf, every=True)
+
+    def wants(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: ARG002, FBT001  # as it is asked
+        """Want all of it: any field may have changed."""
+        return True
+
+    def tell(self, sighting: Sighting) -> None:
+        """Pass it on."""
+        self._stream.told(self.entry.pod_id, sighting)
 
 
 async def watch(hub: Hub, pod_ids: Collection[str] | None, *, interval: float) -> AsyncGenerator[PodEvent, None]:
