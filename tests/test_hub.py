@@ -351,24 +351,30 @@ PLANS = [
 def test_the_cheapest_way_is_chosen(looked_at: int, waited: dict[str, int], account: dict[str, int], way: Any) -> None:
     plan = Plan()
     plan.listed((), Counter(account))
-    assert (
-        plan.choose(
-            looked_at, Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
-        )
-        == way
-    )
+    known = Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
+    assert plan.choose(looked_at, known, 5.0) == way
 
 
 def test_newcomers_widen_the_filter() -> None:
     plan = Plan()
     plan.listed((), Counter({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
     waited = Counter[PodStatus | None]({PodStatus.INITIALIZE: 1000})
-    assert plan.choose(1000, waited) == (PodStatus.INITIALIZE,)
+    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE,)
     for _ in range(10):
         plan.arrived(PodStatus.RUNNING)
-    assert plan.choose(1000, waited) == (PodStatus.INITIALIZE, PodStatus.RUNNING)
+    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE, PodStatus.RUNNING)
 
 
 def test_an_account_of_unknown_size_is_listed_only_for_many() -> None:
-    assert Plan().choose(8, Counter()) == "gets"
-    assert Plan().choose(9, Counter()) == "list"
+    assert Plan().choose(8, Counter(), 5.0) == "gets"
+    assert Plan().choose(9, Counter(), 5.0) == "list"
+
+
+def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
+    for account in (Plan(), Plan()):
+        assert account.choose(3, Counter(), 1.0) == "gets"
+        assert account.choose(3, Counter(), 0.5) == "list"
+        assert account.choose(1, Counter(), 0.01) == "gets"
+        account.listed((), Counter({"RUNNING": 100_000}))
+    assert account.list_is_better(3, 0.5)
+    assert not account.list_is_better(2, 0.5)

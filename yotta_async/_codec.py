@@ -27,7 +27,7 @@ from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
 from yotta_async.status import OpenStrEnum, PodStatus
 
 E = TypeVar("E", bound=OpenStrEnum)
-Hook: TypeAlias = Callable[[Any, Any], Any]
+Hook: TypeAlias = Callable[..., Any]  # of a JSON value and, as cattrs calls it, a type
 
 
 class MalformedError(ValueError):
@@ -56,13 +56,13 @@ def _kind(value: object) -> str:
     return _KINDS[type(value)]
 
 
-def _text(value: Any, _: Any) -> str | None:
+def _text(value: Any, _: Any = None) -> str | None:
     if value is None or type(value) is str:
         return value
     raise TypeError(f"expected text, got {_kind(value)}")
 
 
-def _whole(value: Any, _: Any) -> int | None:
+def _whole(value: Any, _: Any = None) -> int | None:
     if value is None or type(value) is int:
         return value
     if type(value) is float and value.is_integer():
@@ -70,7 +70,7 @@ def _whole(value: Any, _: Any) -> int | None:
     raise TypeError(f"expected a whole number, got {_kind(value)}")
 
 
-def _number(value: Any, _: Any) -> float | None:
+def _number(value: Any, _: Any = None) -> float | None:
     if value is None or type(value) is float:
         return value
     if type(value) is int and abs(value) < 2**63:
@@ -78,13 +78,13 @@ def _number(value: Any, _: Any) -> float | None:
     raise TypeError(f"expected a number, got {_kind(value)}")
 
 
-def _flag(value: Any, _: Any) -> bool | None:
+def _flag(value: Any, _: Any = None) -> bool | None:
     if value is None or type(value) is bool:
         return value
     raise TypeError(f"expected true or false, got {_kind(value)}")
 
 
-def _id(value: Any, _: Any) -> str | None:
+def _id(value: Any, _: Any = None) -> str | None:
     # Ids come as text in the guide's examples and as int64 in the schema: both are read, and text is what comes out.
     if value is None or (type(value) is str and value):
         return value
@@ -93,18 +93,18 @@ def _id(value: Any, _: Any) -> str | None:
     raise TypeError(f"expected an id, got {'empty text' if value == '' else _kind(value)}")
 
 
-def _required_id(value: Any, _: Any) -> str:
+def _required_id(value: Any, _: Any = None) -> str:
     made = _id(value, _)
     if made is None:
         raise TypeError("expected an id, got null")
     return made
 
 
-def _text_or_empty(value: Any, _: Any) -> str:
+def _text_or_empty(value: Any, _: Any = None) -> str:
     return _text(value, _) or ""
 
 
-def _time(value: Any, _: Any) -> datetime | None:
+def _time(value: Any, _: Any = None) -> datetime | None:
     """Read the four forms that the sources name: date-time, the guide's without a zone (UTC), epoch s and ms."""
     if value is None:
         return None
@@ -127,7 +127,7 @@ def _time(value: Any, _: Any) -> datetime | None:
 def _member(kind: type[E]) -> Hook:
     known = {str(member): member for member in kind}
 
-    def read(value: Any, _: Any) -> E | None:
+    def read(value: Any, _: Any = None) -> E | None:
         member = known.get(value) if type(value) is str else None
         if member is None and value is not None:
             if type(value) is not str:
@@ -153,7 +153,7 @@ HOOKS: dict[object, Hook] = {
 IDS = frozenset({"id", "org_id", "applicant_id", "image_id"})
 
 
-def _variable(value: Any, _: Any) -> EnvironmentVariable:
+def _variable(value: Any, _: Any = None) -> EnvironmentVariable:
     if type(value) is not dict:
         raise TypeError(f"expected an object, got {_kind(value)}")
     return EnvironmentVariable(_text(value.get("key"), _) or "", _text(value.get("value"), _) or "")
@@ -181,7 +181,7 @@ def _reader(cls: type[Any], converter: Converter) -> Hook:
     structure = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]  # overrides, no options
     known = {wire_name(name) for name in overrides if name != "extra"}
 
-    def read(value: Any, _: Any) -> Any:
+    def read(value: Any, _: Any = None) -> Any:
         if type(value) is not dict:
             raise TypeError(f"expected an object, got {_kind(value)}")
         made = structure(value, cls)

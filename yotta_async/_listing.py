@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from typing import Any
 
 import attrs
 import msgspec
 
+from yotta_async import _json
 from yotta_async._codec import MalformedError
 from yotta_async._decode import pod_from_json
 from yotta_async._secrets import raised_without_frames
 from yotta_async._wire import Answer, Request, no_envelope, read_data
+from yotta_async.errors import ProtocolError
 from yotta_async.models import Pod
 
 logger = logging.getLogger("yotta_async")
@@ -29,11 +30,7 @@ class View(msgspec.Struct, gc=False):
     status: str | None = None
 
 
-class _Envelope(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_DATA = b'"data":'
 _VIEWS = msgspec.json.Decoder(list[View])
 _VIEW = msgspec.json.Decoder(View)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -43,7 +40,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class Listing:
     """The pods of one answer, in its order."""
 
-    def __init__(self, data: bytes | msgspec.Raw, path: str) -> None:
+    def __init__(self, data: bytes | memoryview, path: str) -> None:
         self._data = data
         self._path = path
         self.views: list[View | None] = []
@@ -93,28 +90,27 @@ class Listing:
 @raised_without_frames
 def read_listing(request: Request, answer: Answer) -> Listing:
     """Return the listing in an answer. Raises what `read_data` raises, and ProtocolError when it is not a list."""
-    data, envelope = _split(answer.body)
-    rest: Any = read_data(request, attrs.evolve(answer, body=envelope))
-    if data is None:
-        if rest is not None:
-            raise no_envelope(request, answer, "data is not a list")
-        return Listing(b"[]", request.path)
-    try:
-        return Listing(data, request.path)
-    except _UNREADABLE:
-        raise no_envelope(request, answer, "data is not a list of objects") from None
+    guessed = _split(answer.body)
+    if guessed is not None:
+        data, envelope = guessed
+        try:
+            if read_data(request, attrs.evolve(answer, body=envelope)) is None:
+                return Listing(data, request.path)
+        except (ProtocolError, *_UNREADABLE):
+            pass  # a wrong guess, or an answer that is refused below
+    whole = read_data(request, answer)
+    if not isinstance(whole, list | None):
+        raise no_envelope(request, answer, "data is not a list")
+    return Listing(_json.dumps(whole or []), request.path)
 
 
-def _split(body: bytes) -> tuple[msgspec.Raw | None, bytes]:
-    """Return the list in `data`, and the body with null in its place, which the strict reader then checks."""
-    try:
-        data = _ENVELOPE.decode(body).data
-    except _UNREADABLE:
-        return None, body
-    view = memoryview(data)
-    if bytes(view[:1]) != b"[":
-        return None, body
-    # Found by how it begins, which says where it stands without copying all of it. Were it another place, what is left
-    # would be no JSON, and refused.
-    start = body.find(view[:256])
-    return data, body[:start] + b"null" + body[start + len(view) :]
+def _split(body: bytes) -> tuple[memoryview, bytes] | None:
+    """Return the list in `data`, and the body with null in its place, for the strict reader to check; or None.
+
+    Where the list stands is guessed, as reading all of it only to find its end takes as long as reading it. A wrong
+    guess leaves a list or a rest that is no JSON.
+    """
+    start, end = body.find(_DATA) + len(_DATA), body.rfind(b"]") + 1
+    if start < len(_DATA) or body[start : start + 1] != b"[" or end <= start:
+        return None
+    return memoryview(body)[start:end], body[:start] + b"null" + body[end:]

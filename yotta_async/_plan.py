@@ -7,10 +7,12 @@ much as 90 of them, whichever request it is (`python -m benchmarks hub` measures
 - a list of some statuses costs 90 + the pods in those, and 90 for each pod that is waited for and is in none of them,
   up to the cost of a second list that shows them all. A status is worth its place in the filter when the waiters' pods
   that are expected in it (those that were there, and as many newcomers as last time) outweigh all pods that are in it.
+However cheap, no more than five pods a second are asked for by themselves: an API limits requests before bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
@@ -20,6 +22,7 @@ from yotta_async.status import STATUS_NUMBERS, PodStatus
 _REQUEST = 90
 # Without knowing how large the account is, more pods than this are asked for by a list, which tells.
 _UNKNOWN = 8
+_GETS_A_SECOND = 5
 # A filter must save so much of an unfiltered list to be worth a second request now and then.
 _WORTH = 0.7
 
@@ -33,12 +36,13 @@ class Plan:
         self._counts: Counter[str | None] | None = None
         self._arrivals: Counter[str | None] = Counter()
 
-    def choose(self, looked_at: int, waited_for: Counter[PodStatus | None]) -> Way:
-        """Return the cheapest way to look at so many pods, of all that are waited for by the status they had."""
+    def choose(self, looked_at: int, waited_for: Counter[PodStatus | None], pause: float) -> Way:
+        """Return the way to look at so many of the pods that are waited for, which had these statuses."""
         arrivals, self._arrivals = self._arrivals, Counter()
+        few = looked_at <= max(1.0, _GETS_A_SECOND * pause)
         if self._counts is None:
-            return "gets" if looked_at <= _UNKNOWN else "list"
-        gets = _REQUEST * looked_at
+            return "gets" if few and looked_at <= _UNKNOWN else "list"
+        gets = _REQUEST * looked_at if few else math.inf
         every = _REQUEST + self._counts.total()
         expected = Counter[str | None](waited_for) + arrivals
         inside = tuple(status for status in STATUS_NUMBERS if _REQUEST * expected[status] > self._counts[status])
@@ -48,9 +52,10 @@ class Plan:
             return inside
         return "gets" if gets <= every else "list"
 
-    def list_is_cheaper(self, pods: int) -> bool:
+    def list_is_better(self, pods: int, pause: float) -> bool:
         """Whether so many pods that a filtered list did not show are better looked for by a whole one."""
-        return self._counts is not None and _REQUEST * pods > _REQUEST + self._counts.total()
+        many = pods > max(1.0, _GETS_A_SECOND * pause)
+        return many or (self._counts is not None and _REQUEST * pods > _REQUEST + self._counts.total())
 
     def arrived(self, status: PodStatus | None) -> None:
         """Note that a pod that is waited for was seen in a new status."""

@@ -13,7 +13,7 @@ from yotta_async._hub import Hub
 from yotta_async.errors import CreateOutcomeUnknownError, FanOutError, WaitError, YottaError
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
-from yotta_async.waiters import Targets, wait_until
+from yotta_async.waiters import Eye, Targets
 
 OnEvent: TypeAlias = "Callable[[FanOutItem], Awaitable[object] | object]"
 """Called with an item when something about it is known; it may be a coroutine function."""
@@ -86,7 +86,7 @@ async def wait_many(
 
     async def wait(pod_id: str) -> FanOutItem:
         try:
-            pod = await wait_until(hub, pod_id, targets, timeout=timeout, interval=interval)
+            pod = await Eye(hub, pod_id, targets, timeout=timeout, interval=interval).reached()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
             item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error)

@@ -18,7 +18,7 @@ from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.readiness import wait_until_ready
 from yotta_async.spec import PodFields, PodSpec, spec_from
 from yotta_async.status import PodStatus, Statuses, status_of, statuses_of
-from yotta_async.waiters import OnChange, wait_until
+from yotta_async.waiters import Eye, OnChange
 from yotta_async.watching import PodEvent, watch
 
 
@@ -128,7 +128,7 @@ class Pods:
         created is believed only after a minute; BadRequestError, AuthenticationError and PermissionDeniedError as the
         API says them, and ConfigurationError when the client is closed.
         """
-        return await wait_until(
+        eye = Eye(
             self._hub,
             pod_id_of(pod_id),
             statuses_of(status),
@@ -136,6 +136,7 @@ class Pods:
             interval=self._poll_interval if poll_interval is None else seconds("poll_interval", poll_interval),
             on_change=on_change,
         )
+        return await eye.reached()
 
     async def wait_until_ready(
         self,

@@ -12,6 +12,9 @@ from yotta_async.errors import InvalidRequestError
 class OpenStrEnum(StrEnum):
     """A text enumeration that keeps a value it does not know, as the API may add values at any time."""
 
+    # The same as the enumeration's own, which is written in Python and asked for with every look at every pod.
+    __hash__ = str.__hash__
+
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
         if not isinstance(value, str) or not value:
@@ -107,8 +110,14 @@ def status_of(value: PodStatus | str | int) -> PodStatus:
     raise InvalidRequestError(f"a pod status is a PodStatus, its name or its number, not {type(value).__name__}")
 
 
+# Made once: a wait for one status is what ten thousand waits are.
+_ALONE = {status: frozenset((status,)) for status in PodStatus}
+
+
 def statuses_of(value: Statuses) -> frozenset[PodStatus]:
     """Read one status or several. Raises InvalidRequestError for anything else, and for none at all."""
+    if isinstance(value, PodStatus):
+        return _ALONE.get(value) or frozenset((value,))
     several = isinstance(value, Iterable) and not isinstance(value, str)
     found = frozenset(status_of(each) for each in value) if several else frozenset({status_of(value)})  # type: ignore[union-attr,arg-type]  # told apart above
     if not found:

@@ -52,7 +52,7 @@ class Eye(Watch):
         self.stuck = ""  # what is still missing, for the error of a deadline
         self.action_error: YottaError | None = None
         self._on_change = on_change
-        self._told: list[Sighting] = []
+        self._told: tuple[Sighting, ...] = ()
         self._wakeup: asyncio.Future[None] | None = None
         super().__init__(hub, pod_id, interval=interval, timeout=timeout, every=every)
 
@@ -69,13 +69,17 @@ class Eye(Watch):
         return status in self.targets or not self._is_possible(status)
 
     def _is_possible(self, status: PodStatus | None) -> bool:
-        return any(can_reach(status, target) for target in self.targets)
+        for target in self.targets:  # noqa: SIM110  # a generator costs more than all of it
+            if can_reach(status, target):
+                return True
+        return False
 
     def tell(self, sighting: Sighting) -> None:
         """Keep it for the coroutine; of looks that showed nothing new the last one is enough."""
         if self._told and self._told[-1].kind == "seen" and not sighting.moved and sighting.kind == "seen":
-            sighting = sighting._replace(moved=self._told.pop().moved)
-        self._told.append(sighting)
+            sighting = sighting._replace(moved=self._told[-1].moved)
+            self._told = self._told[:-1]
+        self._told += (sighting,)
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
@@ -84,17 +88,33 @@ class Eye(Watch):
         while not self._told:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
-        sighting = self._told.pop(0)
-        if sighting.pod is not None:
-            if sighting.moved and self._on_change is not None:
-                result = self._on_change(sighting.pod)
-                if inspect.isawaitable(result):
-                    await result
-            if not self._is_possible(sighting.pod.status):
-                status = sighting.pod.status
-                why = " (no capacity for it, or an image that does not start)" if status == PodStatus.FAILED else ""
-                raise self.error(PodFailedError, f"it is {status}{why}, from where {self._goal} cannot come")
-            return sighting.pod
+        sighting, self._told = self._told[0], self._told[1:]
+        if sighting.pod is None:
+            return self._last(sighting)
+        if sighting.moved and self._on_change is not None:
+            result = self._on_change(sighting.pod)
+            if inspect.isawaitable(result):
+                await result
+        if not self._is_possible(sighting.pod.status):
+            raise self._failed(sighting.pod.status)
+        return sighting.pod
+
+    async def reached(self) -> Pod:
+        """Return the pod when its status is one of the targets, or raise what `next` does; then watch no more."""
+        try:
+            pod = await self.next()
+            while pod.status not in self.targets:
+                pod = await self.next()
+            return pod
+        finally:
+            self.close()
+
+    def _failed(self, status: PodStatus | None) -> WaitError:
+        why = " (no capacity for it, or an image that does not start)" if status == PodStatus.FAILED else ""
+        return self.error(PodFailedError, f"it is {status}{why}, from where {self._goal} cannot come")
+
+    def _last(self, sighting: Sighting) -> Pod:
+        """Return or raise what ends a wait without the pod."""
         if sighting.kind == "gone":
             if PodStatus.TERMINATED in self.targets:
                 return self.terminated()
@@ -139,14 +159,3 @@ class Eye(Watch):
             history=self.history,
             last_error=last_error,
         )
-
-
-async def wait_until(
-    hub: Hub, pod_id: str, targets: Targets, *, timeout: float, interval: float, on_change: OnChange | None = None
-) -> Pod:
-    """Wait for one of `targets`; see `Pods.wait_until`."""
-    with Eye(hub, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change) as eye:
-        while True:
-            pod = await eye.next()
-            if pod.status in targets:
-                return pod
