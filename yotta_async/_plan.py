@@ -1,7 +1,7 @@
 """How a tick looks at the pods that are waited for: each by itself, all by a list, or by a list of some statuses.
 
-The unit of cost is the reading of id and status of one pod in a list. By the client's CPU one request costs about as
-much as 90 of them, whichever request it is (`python -m benchmarks hub` measures it), so
+The unit of cost is the reading of id and status of one pod in a list. By the client's CPU one request costs as much as
+90 to 180 of them (`python -m benchmarks hub` measures it); the lower figure counts, as a list costs the server too. So
 - asking for k pods by themselves costs 90·k: the way for a few waiters, however large the account is;
 - a list costs 90 + every pod of the account, a day's TERMINATED ones included: the way when most pods are waited for;
 - a list of some statuses costs 90 + the pods in those, and 90 for each pod that is waited for and is in none of them,
