@@ -20,6 +20,7 @@ from yotta_async import (
     YottaClient,
 )
 from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import make_clock
 
 Make = Callable[..., YottaClient]
 
@@ -127,3 +128,27 @@ async def test_there_are_three_targets(server: RawServer, client_of: Make, to: s
     with pytest.raises(InvalidRequestError):
         await client_of().pods.drive(7, to=to)
     assert not server.heard
+
+
+async def test_a_pod_just_created_and_deleted_may_be_gone_at_once(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope(7), pod("RUNNING"), envelope(), envelope(code=13000))
+    handle = await client_of().pods.create(**SPEC)
+    assert (await handle.drive(to="TERMINATED", timeout=5)).status == "TERMINATED"
+
+
+async def test_nothing_is_done_after_the_deadline(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(pod("RUNNING"))
+
+    async def slow(_: Pod) -> None:
+        await clock.sleep(30)
+
+    with pytest.raises(WaitTimeoutError):
+        await client_of(clock=clock).pods.drive(7, to="PAUSED", timeout=10, on_change=slow)
+    assert set(calls(server)) == {"get"}
+
+
+async def test_a_pod_without_a_status_can_be_deleted(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope({"id": 7, "status": None}), envelope(), pod("TERMINATED"))
+    await client_of().pods.drive(7, to="TERMINATED")
+    assert calls(server) == ["get", "delete", "get"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset
+from tests.conftest import KEY, SPEC
+from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset, silence
 from yotta_async import (
     AuthenticationError,
     BadRequestError,
@@ -378,3 +380,146 @@ def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
         account.listed((), Counter({"RUNNING": 100_000}))
     assert account.list_is_better(3, 0.5)
     assert not account.list_is_better(2, 0.5)
+
+
+async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        late = heard.path.endswith("7") and clock.time() < 10
+        await pod("INITIALIZE" if late else "RUNNING", int(heard.path.rpartition("/")[2]))(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=clock, poll_interval=5)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7))
+    while not waiting.done():
+        await yotta.pods.wait_until(8)
+        await clock.sleep(1)
+        assert clock.time() < 20
+    assert (await waiting).id == "7"
+
+
+async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        number = int(heard.path.rpartition("/")[2])
+        if number == 7:
+            await silence(heard, writer)
+        before = sum(1 for each in server.heard if each.path == heard.path) < 3
+        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
+    hanging = asyncio.create_task(yotta.pods.wait_until(7))
+    assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
+    assert (await yotta.pods.wait_until(9, timeout=20)).id == "9"
+    hanging.cancel()
+    await asyncio.wait({hanging})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Looks" in repr(task.get_coro())]
+
+
+async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
+    limited = http(b"", 429, {"Retry-After": "30"})
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await (envelope([]) if heard.path.endswith("list") else limited)(heard, writer)
+
+    server.answers(answer)
+    clock = make_clock("auto")
+    report = await client_of(clock=clock, poll_interval=1).pods.wait_many(range(600), timeout=29)
+    assert len(report.failed) == 600
+    assert len(server.heard) <= 1 + 16
+
+
+async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if not heard.path.endswith("list"):
+            await go_on.wait()
+        await (envelope([]) if heard.path.endswith("list") else pod("INITIALIZE"))(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of()
+    waits = [asyncio.create_task(yotta.pods.wait_until(number)) for number in range(100)]
+    while len(server.heard) < 17:
+        await asyncio.sleep(0)
+    for wait in waits[1:]:
+        wait.cancel()
+    await asyncio.wait(waits[1:])
+    go_on.set()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert len({heard.path for heard in server.heard}) <= 18
+    waits[0].cancel()
+
+
+async def test_a_filter_that_is_refused_is_not_used_again(server: RawServer, client_of: Make) -> None:
+    old = [{"id": 1000 + number, "status": "TERMINATED"} for number in range(400)]
+    new = [{"id": number, "status": "INITIALIZE"} for number in range(40)]
+    looks = 0
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        nonlocal looks
+        looks += 1
+        if "statusList" in heard.target:
+            await envelope(code=10001, status=400)(heard, writer)
+            return
+        status = "RUNNING" if looks > 6 else "INITIALIZE"
+        await envelope(old + [each | {"status": status} for each in new])(heard, writer)
+
+    server.answers(answer)
+    report = await client_of().pods.wait_many(range(40))
+    assert len(report.succeeded) == 40
+    assert sum("statusList" in heard.target for heard in server.heard) == 1
+
+
+def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
+    yotta = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}")
+
+    async def wait(timeout: float) -> None:
+        await yotta.pods.wait_until(7, timeout=timeout)
+
+    with pytest.raises(WaitTimeoutError):
+        asyncio.run(wait(0.05))
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(wait(60))
+
+
+@pytest.mark.parametrize("way", ["close", "401"])
+async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, client_of: Make, way: str) -> None:
+    clock = ManualClock()
+    server.answers(envelope([{"id": 1}]), http(b"", 401))
+    yotta = client_of(clock=clock, poll_interval=1)
+    events = yotta.pods.watch()
+    await anext(events)
+    if way == "close":
+        await yotta.aclose()
+    await clock.advance(10)
+    assert len(server.heard) == (1 if way == "close" else 2)
+    assert not [task for task in asyncio.all_tasks() if "Hub" in repr(task.get_coro())]
+    await events.aclose()
+
+
+async def test_a_wait_cancelled_at_once_leaves_no_complaint(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of()
+    for turns in range(8):
+        wait = asyncio.create_task(yotta.pods.wait_until(7))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        wait.cancel()
+        await asyncio.wait({wait})
+    gc.collect()
+
+
+async def test_each_waiter_gets_an_error_of_its_own(server: RawServer, client_of: Make) -> None:
+    server.answers(http(b"", 401))
+    yotta = client_of()
+    results = await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(50)), return_exceptions=True)
+    assert len({id(result) for result in results}) == 50
+    assert all(isinstance(result, AuthenticationError) and result.http_status == 401 for result in results)
+    assert all(
+        len(traceback.extract_tb(result.__traceback__)) < 10 for result in results if isinstance(result, Exception)
+    )

@@ -83,7 +83,7 @@ async def test_what_on_event_raises_ends_it_all(emulator: Emulator, yotta: Yotta
 
     with pytest.raises(KeyError, match="mine"):
         await yotta.pods.wait_many(handles, on_event=fail)
-    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "wait_many" in repr(task.get_coro())]
     count = len(emulator.requests)
     await asyncio.sleep(0.01)
     assert len(emulator.requests) == count

@@ -75,10 +75,10 @@ def _required(value: Any) -> Any:
 
 
 def _id_text(value: Any) -> str | None:
-    if type(value) is int:
+    if type(value) is int and 0 <= value < 10**64:
         return str(value)
-    if value == "":
-        raise TypeError("an id is never empty")
+    if type(value) is int or value == "":
+        raise TypeError("no id")
     return value  # type: ignore[no-any-return]  # text or None, by the struct
 
 

@@ -26,6 +26,10 @@ class Endpoints:
         self._transport = transport
         self._retries = retries
 
+    def check(self) -> None:
+        """Raise ConfigurationError when the client is closed or belongs to another event loop."""
+        self._transport.check()
+
     async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
         """POST pods/create, repeated only when it cannot have been heard; return the new pod's id.
 

@@ -41,7 +41,8 @@ class Hub:
         self._deadlines: list[tuple[float, int]] = []
         self._numbers = itertools.count()
         self._fresh = False  # somebody waits for a first look
-        self._last_look = -math.inf
+        self._last_tick = -math.inf  # when all were looked at
+        self._last_look = -math.inf  # when any were: those that came between ticks do not put off the others' tick
         self._jitter = 1.0
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -49,6 +50,7 @@ class Hub:
 
     def watch(self, watch: Watch, pod_id: str) -> Entry:
         """Take a new watch up; its own constructor calls this."""
+        self.looks.check()
         entry = self.looks.entries.get(pod_id)
         if entry is None:
             entry = self.looks.entries[pod_id] = Entry(pod_id)
@@ -80,18 +82,20 @@ class Hub:
             self._poke()
 
     def survey(self, *, interval: float, see: Callable[[Listing], None], over: Callable[[Exception], None]) -> Survey:
-        """Begin to watch all pods; end it by `unsurvey`."""
+        """Begin to watch all pods; close what this returns."""
+        self.looks.check()
         survey = Survey(self.looks.sent, interval, see, over)
+        survey.close = lambda: self._unsurvey(survey)
         self.looks.surveys.append(survey)
         self._intervals[interval] += 1
         self._begin()
         return survey
 
-    def unsurvey(self, survey: Survey) -> None:
-        """Forget a survey."""
-        self.looks.surveys.remove(survey)
-        self._drop(survey.interval)
-        self._poke()
+    def _unsurvey(self, survey: Survey) -> None:
+        if survey in self.looks.surveys:
+            self.looks.surveys.remove(survey)
+            self._drop(survey.interval)
+            self._poke()
 
     def _drop(self, interval: float) -> None:
         self._intervals[interval] -= 1
@@ -138,6 +142,7 @@ class Hub:
             if self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+            self.looks.stop()
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep by the client's clock until then, or until something happens."""
@@ -158,11 +163,11 @@ class Hub:
 
     def _tick(self) -> float:
         """Return when the next regular look is due."""
-        tick = self._last_look + min(self._intervals) * self._jitter
+        tick = self._last_tick + min(self._intervals) * self._jitter
         if self._deadlines:
             deadline, number = self._deadlines[0]
             last_look = deadline - min(_LAST_LOOK, (deadline - self._timed[number].began) / 10)
-            if self._last_look < last_look < tick:
+            if self._last_tick < last_look < tick:
                 tick = max(last_look, self._gathered())
         return tick
 
@@ -184,13 +189,14 @@ class Hub:
                 self.unwatch(watch)
 
     async def _look(self, *, regular: bool) -> None:
-        self._last_look = self.clock.time()
+        self._last_look = began = self.clock.time()
         # Spread, so that the clients of a fleet that was started together do not stay together.
         self._jitter = random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, hides nothing
         self._fresh = False
         wanted = [entry for entry in self.looks.entries.values() if regular or entry.fresh]
         try:
-            await self.looks.look(wanted, pause=min(self._intervals))
+            if await self.looks.look(wanted, pause=min(self._intervals, default=1.0)) or regular:
+                self._last_tick = began
         finally:
             self._looking = None
             self._poke()

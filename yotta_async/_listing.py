@@ -7,6 +7,7 @@ over the rest of a pod in a twentieth of the time that building it takes.
 from __future__ import annotations
 
 import logging
+import os
 from functools import cached_property
 
 import attrs
@@ -31,6 +32,8 @@ class View(msgspec.Struct, gc=False):
 
 
 _DATA = b'"data":'
+# What stands for the list while the rest is read: no server can guess it, so it is the envelope's own `data`.
+_PLACE = b'"' + os.urandom(16).hex().encode() + b'"'
 _VIEWS = msgspec.json.Decoder(list[View])
 _VIEW = msgspec.json.Decoder(View)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -94,7 +97,7 @@ def read_listing(request: Request, answer: Answer) -> Listing:
     if guessed is not None:
         data, envelope = guessed
         try:
-            if read_data(request, attrs.evolve(answer, body=envelope)) is None:
+            if read_data(request, attrs.evolve(answer, body=envelope)) == _json.loads(_PLACE):
                 return Listing(data, request.path)
         except (ProtocolError, *_UNREADABLE):
             pass  # a wrong guess, or an answer that is refused below
@@ -105,7 +108,7 @@ def read_listing(request: Request, answer: Answer) -> Listing:
 
 
 def _split(body: bytes) -> tuple[memoryview, bytes] | None:
-    """Return the list in `data`, and the body with null in its place, for the strict reader to check; or None.
+    """Return the list in `data`, and the body with a mark in its place, for the strict reader to check; or None.
 
     Where the list stands is guessed, as reading all of it only to find its end takes as long as reading it. A wrong
     guess leaves a list or a rest that is no JSON.
@@ -113,4 +116,4 @@ def _split(body: bytes) -> tuple[memoryview, bytes] | None:
     start, end = body.find(_DATA) + len(_DATA), body.rfind(b"]") + 1
     if start < len(_DATA) or body[start : start + 1] != b"[" or end <= start:
         return None
-    return memoryview(body)[start:end], body[:start] + b"null" + body[end:]
+    return memoryview(body)[start:end], body[:start] + _PLACE + body[end:]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing
-from yotta_async._plan import Plan
+from yotta_async._plan import Plan, Way
 from yotta_async._watch import Entry, Sighting
 from yotta_async.errors import (
     APIError,
@@ -36,6 +36,10 @@ _GRACE = 60.0
 _AT_ONCE = 16
 # The longest pause between looks while the API says that there are too many requests, and not how long to wait.
 _MAX_SLOWDOWN = 60.0
+# However long the API asks to wait, it is asked again after so many seconds.
+_LONGEST = 300.0
+# How many seconds of real time the others wait for an answer that does not come.
+_PATIENCE = 1.0
 
 
 class Survey:
@@ -48,6 +52,7 @@ class Survey:
         self.interval = interval
         self.see = see
         self.over = over
+        self.close: Callable[[], None] = lambda: None
 
 
 class Looks:
@@ -65,6 +70,7 @@ class Looks:
         self._plan = Plan()
         self._born: dict[str, float] = {}
         self._slowdown = 0.0
+        self._asking: set[asyncio.Task[None]] = set()
 
     def created(self, pod_id: str) -> None:
         """Note that a pod was created just now, so that its absence is no news for a while."""
@@ -77,18 +83,28 @@ class Looks:
         """Note that a pod was deleted, so that its absence is to be believed."""
         self._born.pop(pod_id, None)
 
-    async def look(self, wanted: list[Entry], *, pause: float) -> None:
-        """Look at these, or by a list at all; `pause` is that between two looks while nothing is wrong."""
+    def check(self) -> None:
+        """Raise ConfigurationError when the client is closed or belongs to another event loop."""
+        self._endpoints.check()
+
+    def stop(self) -> None:
+        """End every look that is under way."""
+        for task in self._asking:
+            task.cancel()
+
+    async def look(self, wanted: list[Entry], *, pause: float) -> bool:
+        """Look at these, or by a list at all, and say whether it was all; `pause` is between two looks."""
+        way: Way = "list"
         try:
             way = self._plan.choose(len(wanted), Counter(entry.status for entry in self.entries.values()), pause)
-            if self.surveys:
-                way = "list"
+            way = "list" if self.surveys else way
             if way == "gets":
                 await self._get_each(wanted, pause)
             else:
                 await self._list(() if way == "list" else way, pause)
         except Exception as error:  # noqa: BLE001  # a fault of ours must not leave anyone waiting
             self.end(None, error)
+        return way != "gets"
 
     async def _list(self, statuses: Iterable[PodStatus], pause: float) -> None:
         """Look at all by one list, then at those that it did not show."""
@@ -97,7 +113,11 @@ class Looks:
         try:
             listing = await self._endpoints.listing_once(filtered)
         except PERMANENT as error:
-            self.end(None, error)
+            if isinstance(error, BadRequestError) and filtered:
+                self._plan.no_filter()  # the filter was our idea, and no waiter's
+                await self._list((), pause)
+            else:
+                self.end(None, error)
             return
         except YottaError as error:
             self.errors += 1
@@ -139,8 +159,31 @@ class Looks:
         return self._clock.time() < self._born.get(pod_id, -math.inf) + _GRACE
 
     async def _get_each(self, entries: list[Entry], pause: float) -> None:
+        """Look at each by itself, some at a time. One that hangs goes on by itself, and holds up no other."""
         for first in range(0, len(entries), _AT_ONCE):
-            await asyncio.gather(*(self._get(entry, pause) for entry in entries[first : first + _AT_ONCE]))
+            if self._clock.time() < self.not_before:
+                return  # the API wants fewer requests: what is left is for the next tick
+            asked = [self._ask(entry, pause) for entry in entries[first : first + _AT_ONCE] if self._is_askable(entry)]
+            if asked:
+                await asyncio.wait(asked, timeout=min(_PATIENCE, pause))
+
+    @staticmethod
+    def _is_askable(entry: Entry) -> bool:
+        # Who came while a request was on its way needs one that starts later.
+        return bool(entry.watches) and entry.asking < (2 if entry.fresh else 1)
+
+    def _ask(self, entry: Entry, pause: float) -> asyncio.Task[None]:
+        def done(task: asyncio.Task[None]) -> None:
+            entry.asking -= 1
+            self._asking.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.end(None, error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+
+        entry.asking += 1
+        task = asyncio.get_running_loop().create_task(self._get(entry, pause))
+        self._asking.add(task)
+        task.add_done_callback(done)
+        return task
 
     async def _get(self, entry: Entry, pause: float) -> None:
         """Look at one pod by itself."""
@@ -165,8 +208,12 @@ class Looks:
 
     def _see(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> None:
         """Note how an answer shows a pod, and tell each watcher what it wants to know of it."""
+        if sent < entry.sent:
+            return  # a slow answer, overtaken by a later one
         entry.sent, entry.source, entry.index = sent, source, index
         entry.looks += 1
+        if self._born:
+            self._born.pop(entry.pod_id, None)  # once it was seen, its absence is news
         if text == entry.status and not entry.fresh and not entry.every:
             return
         status = (_STATUSES.get(text) or PodStatus(text)) if text else None
@@ -194,8 +241,10 @@ class Looks:
         for each in [entry] if entry else list(self.entries.values()):
             for watch in tuple(each.watches):
                 watch.tell(Sighting("over", error=error))
+                watch.close()
         for survey in () if entry else tuple(self.surveys):
             survey.over(error)
+            survey.close()
 
     def _slow_down(self, error: YottaError, pause: float) -> None:
         """Let everybody wait as long as the API asks, or ever longer while it says that there are too many requests."""
@@ -204,4 +253,5 @@ class Looks:
             return
         if asked is None:
             self._slowdown = min(_MAX_SLOWDOWN, max(pause, self._slowdown * 2))
-        self.not_before = max(self.not_before, self._clock.time() + (asked or self._slowdown))
+        seconds = min(asked or self._slowdown, _LONGEST)
+        self.not_before = max(self.not_before, self._clock.time() + seconds)

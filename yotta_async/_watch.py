@@ -27,6 +27,7 @@ class Entry:
     """A pod that is watched, and how it was last seen."""
 
     __slots__ = (
+        "asking",
         "errors",
         "every",
         "fresh",
@@ -49,6 +50,7 @@ class Entry:
         self.source: Listing | Pod | None = None
         self.index = 0
         self.sent = 0  # the number of the request whose answer showed it last
+        self.asking = 0  # how many requests for it alone are on their way
         self.looks = 0
         self.errors = 0
         self.last_error: tuple[int, YottaError | None] = (0, None)

@@ -41,7 +41,7 @@ async def drive(
             action = _action(endpoints, pod.status, to, eye.deadline)
             # An action takes a moment to show. The same state is acted upon again only a tick later.
             too_soon = pod.status == moved_from and hub.clock.time() - acted < interval / 2
-            if action is None or too_soon:
+            if action is None or too_soon or hub.clock.time() >= eye.deadline:
                 continue
             try:
                 await action(pod_id)
@@ -57,6 +57,8 @@ async def drive(
                 eye.action_error = error
             else:
                 eye.action_error = None
+                if to == PodStatus.TERMINATED:
+                    hub.looks.deleted(pod_id)
             moved_from, acted = pod.status, hub.clock.time()
             eye.renew()
 
@@ -64,7 +66,7 @@ async def drive(
 def _action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:
     """Return what brings a pod in `status` nearer to `to`, or None where only waiting does."""
     if to == PodStatus.TERMINATED:
-        if status in (None, PodStatus.TERMINATING, PodStatus.TERMINATED):
+        if status in (PodStatus.TERMINATING, PodStatus.TERMINATED):
             return None
         return lambda pod_id: endpoints.delete(pod_id, deadline=deadline)
     if to == PodStatus.RUNNING and status == PodStatus.PAUSED:

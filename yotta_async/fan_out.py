@@ -105,3 +105,4 @@ async def wait_many(
         # Of a cancel, or of what `on_event` raises, nobody goes on waiting.
         for each in waits:
             each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

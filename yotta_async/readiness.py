@@ -54,7 +54,7 @@ def _ports_of(pod: Pod, ports: Collection[int] | None, eye: Eye) -> list[Exposed
     """Return the ports that count. Raises PodFailedError for one that is not exposed, as that cannot change."""
     if ports is None:
         return list(pod.expose)
-    found = [pod.port(number) or ExposedPort(port=number, healthy=False) for number in ports]
+    found = [pod.port(number) or ExposedPort(port=number) for number in ports]
     missing = [number for number in ports if pod.port(number) is None]
     if missing and pod.expose:
         exposed = ", ".join(str(port.port) for port in pod.expose)
@@ -78,7 +78,7 @@ async def _connection_problem(port: ExposedPort, limit: float) -> str | None:
     try:
         async with asyncio.timeout(limit):
             _, writer = await asyncio.open_connection(port.host, port.proxy_port)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError; a host that is no name is a ValueError
+    except (OSError, ValueError, OverflowError) as error:  # of a refusal, of what is no host, of what is no port
         return f"{port.port} at {port.host}:{port.proxy_port} ({type(error).__name__})"
     writer.close()
     try:

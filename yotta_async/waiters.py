@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -119,9 +120,9 @@ class Eye(Watch):
             if PodStatus.TERMINATED in self.targets:
                 return self.terminated()
             error = self.error(PodGoneError, f"it is not there any more, and was waited for to be {self._goal}")
-            raise error from sighting.error
+            raise error from copy.copy(sighting.error)
         if sighting.error is not None:
-            raise sighting.error
+            raise copy.copy(sighting.error)  # one that all waiters raised would hold the frames of all of them
         raise self.error(WaitTimeoutError, self.stuck or f"it was not {self._goal} within {self.timeout:g} s")
 
     async def next_within(self, seconds: float, hub: Hub) -> Pod | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import AsyncGenerator, Collection
 from typing import Literal
@@ -55,10 +56,10 @@ class _Stream:
 
     def close(self) -> None:
         """Watch no more."""
-        for watch in self._watches.values():
+        for watch in tuple(self._watches.values()):
             watch.close()
         if self._survey is not None:
-            self._hub.unsurvey(self._survey)
+            self._survey.close()
 
     def told(self, pod_id: str, sighting: Sighting) -> None:
         """Take what was seen of one pod."""
@@ -105,7 +106,7 @@ class _Stream:
         """Return the oldest event that is pending."""
         while not self._pending:
             if self._error is not None:
-                raise self._error
+                raise copy.copy(self._error)
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
         pod_id = next(iter(self._pending))

@@ -1,0 +1,109 @@
+"""The quick way to read a pod and the thorough one agree, on whatever a server may send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.test_models import GUIDE
+from yotta_async import Pod, ProtocolError, _json
+from yotta_async._codec import MalformedError, pod_from
+from yotta_async._decode import pod_from_json
+from yotta_async._listing import read_listing
+from yotta_async._secrets import Secret
+from yotta_async._wire import Answer, list_request
+
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5), st.sampled_from(["RUNNING", "2025-07-04 10:29:56", "2025-07-04T10:29:56Z", ":", '"', "1751624996"]),
+)  # fmt: skip
+names = st.sampled_from(["id", "key", "value", "port", "proxyPort", "status", "newField", "mountPath", "extra"])
+values = st.recursive(
+    leaves, lambda part: st.lists(part, max_size=2) | st.dictionaries(names, part, max_size=3), max_leaves=4
+)
+changes = st.dictionaries(st.sampled_from([*GUIDE, "orgId", "persistentVolumes", "new"]), values, max_size=4)
+parts = st.dictionaries(names, leaves, max_size=3)
+
+
+def outcome(read: Any, *arguments: Any) -> Pod | None:
+    try:
+        pod: Pod = read(*arguments)
+    except (MalformedError, ValueError):
+        return None
+    return pod
+
+
+@settings(max_examples=600, deadline=None)
+@given(changes, st.lists(parts, max_size=2), st.lists(parts, max_size=2), st.booleans())
+def test_both_ways_agree(change: dict[str, Any], ports: list[Any], variables: list[Any], spaced: bool) -> None:
+    pod = GUIDE | {"expose": ports, "environmentVars": variables} | change
+    raw = json.dumps(pod, separators=(" , ", " : ") if spaced else (",", ":"), ensure_ascii=spaced).encode()
+    assert outcome(pod_from_json, raw, "data") == outcome(lambda: pod_from(_json.loads(raw), "data"))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id": "1", "id": "2"}',
+        b'{"id":"1","status":"RUNNING","status":"PAUSED"}',
+        b'{"id":"1","podName":"a:b","podName":"c"}',
+        b'{"id":"1","podName":"\\u003a","podName":"c"}',
+        b'{"id":"1","expose":[{"port":1,"port":2}]}',
+        b'{"id":"1","environmentVars":[{"key":"A","value":"1","value":"2"}]}',
+        b'{"id":-1}',
+        b'{"id":"1","orgId":-1}',
+        b'{"id":"1","singleCardPrice":1e999}',
+        b'{"id":"1","podName":"\xff"}',
+        b'{"id":"1"} x',
+        b"",
+        b"[]",
+        b"null",
+    ],
+)
+def test_what_has_two_readings_or_none_is_refused_both_ways(raw: bytes) -> None:
+    assert outcome(pod_from_json, raw, "data") is None
+    assert outcome(lambda: pod_from(_json.loads(raw), "data")) is None
+
+
+def pods_of(body: bytes) -> list[str]:
+    return [pod.id for pod in read_listing(list_request((), ()), Answer(200, {}, body, Secret("key"))).pods()]
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (b'{"message":"success","code":10000,"data":[{"id":"1"},{"id":2}]}', ["1", "2"]),
+        (b'{"data" : [ {"id":"1"} ] , "code" : 10000}', ["1"]),
+        (b'{"data":[{"id":"1"}],"code":10000,"more":[5]}', ["1"]),
+        (b'{"page":{"data":[{"id":"9"}]},"code":10000}', []),
+        (b'{"page":{"data":[{"id":"9"}]},"code":10000,"data":null}', []),
+        (b'{"page":{"data":[{"id":"9"}]},"code":10000,"data":[{"id":"1"}]}', ["1"]),
+        (b'{"message":"\\"data\\":[5]","code":10000,"data":[{"id":"1"}]}', ["1"]),
+        (b'{"code":10000,"data":[]}', []),
+        (b'{"code":10000,"data":null}', []),
+        (b'{"code":10000}', []),
+    ],
+)
+def test_a_list_is_found_wherever_it_stands(body: bytes, ids: list[str]) -> None:
+    assert pods_of(body) == ids
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code":10000,"data":{}}',
+        b'{"code":10000,"data":"[]"}',
+        b'{"code":10000,"data":[{"id":"1"}],"data":[]}',
+        b'{"code":10002,"code":10000,"data":[]}',
+        b'{"code":10000,"data":[{"id":"1"}]',
+        b'{"code":10000,"data":[{"id":"1"},]}',
+        b'[{"id":"1"}]',
+    ],
+)
+def test_what_is_no_list_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        pods_of(body)
