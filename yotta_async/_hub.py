@@ -50,7 +50,8 @@ class Hub:
 
     def watch(self, watch: Watch, pod_id: str) -> Entry:
         """Take a new watch up; its own constructor calls this."""
-        self.looks.check()
+        if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
+            self.looks.check()
         entry = self.looks.entries.get(pod_id)
         if entry is None:
             entry = self.looks.entries[pod_id] = Entry(pod_id)

@@ -132,10 +132,11 @@ class Looks:
         self._plan.listed(filtered, Counter(view.status for view in listing.views if view is not None))
         find = self.entries.get
         for index, view in enumerate(listing.views):
-            if view is not None:
-                entry = find(view.id if type(view.id) is str else str(view.id))
-                if entry is not None:
-                    self._see(entry, view.status, sent, listing, index)
+            if view is None:
+                continue
+            entry = find(view.id) if type(view.id) is str else find(str(view.id))
+            if entry is not None:
+                self._see(entry, view.status, sent, listing, index)
         listing.views.clear()
         missing = [entry for entry in self.entries.values() if entry.sent < sent and self._awaits(entry, sent)]
         if filtered and self._plan.list_is_better(len(missing), pause):
@@ -227,7 +228,7 @@ class Looks:
                 continue
             moved = not watch.history or watch.history[-1][0] != status
             if moved:
-                watch.history.append((status, self._clock.time() - watch.began))
+                watch.history += ((status, self._clock.time() - watch.began),)
             if watch.wants(status, moved):
                 pod = entry.pod()
                 if pod is None:

@@ -78,7 +78,7 @@ class Watch:
         self.began = hub.clock.time()
         self.deadline = self.began + timeout
         self.number = -1  # in the order of watches with a deadline
-        self.history: list[tuple[PodStatus | None, float]] = []
+        self.history: tuple[tuple[PodStatus | None, float], ...] = ()
         self.since = hub.looks.sent  # it is told of answers to later requests only
         self.entry = hub.watch(self, pod_id)
         self._base = (self.entry.looks, self.entry.errors, hub.looks.errors)

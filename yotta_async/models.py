@@ -220,6 +220,8 @@ _POD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 def pod_id_of(pod: PodId) -> str:
     """Return the id of `pod` as text, fit to stand in a path. Raises InvalidRequestError when it is not an id."""
+    if type(pod) is str and _POD_ID.fullmatch(pod):
+        return pod
     value = pod if isinstance(pod, str | int) else getattr(pod, "id", pod)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**64:
         return str(value)
