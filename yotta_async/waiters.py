@@ -87,8 +87,27 @@ class Eye(Watch):
     async def next(self) -> Pod:
         """Return the pod when something about it is to be known; raise the error that ends the wait."""
         while not self._told:
-            self._wakeup = asyncio.get_running_loop().create_future()
-            await self._wakeup
+            await self._more()
+        return await self._taken()
+
+    async def reached(self) -> Pod:
+        """Return the pod when its status is one of the targets, or raise what `next` does; then watch no more."""
+        try:
+            while True:
+                while not self._told:  # not by `next`, whose frame each of ten thousand waiters would keep
+                    await self._more()
+                pod = await self._taken()
+                if pod.status in self.targets:
+                    return pod
+        finally:
+            self.close()
+
+    def _more(self) -> asyncio.Future[None]:
+        """Return what is done when something more was told."""
+        self._wakeup = asyncio.get_running_loop().create_future()
+        return self._wakeup
+
+    async def _taken(self) -> Pod:
         sighting, self._told = self._told[0], self._told[1:]
         if sighting.pod is None:
             return self._last(sighting)
@@ -99,16 +118,6 @@ class Eye(Watch):
         if not self._is_possible(sighting.pod.status):
             raise self._failed(sighting.pod.status)
         return sighting.pod
-
-    async def reached(self) -> Pod:
-        """Return the pod when its status is one of the targets, or raise what `next` does; then watch no more."""
-        try:
-            pod = await self.next()
-            while pod.status not in self.targets:
-                pod = await self.next()
-            return pod
-        finally:
-            self.close()
 
     def _failed(self, status: PodStatus | None) -> WaitError:
         why = " (no capacity for it, or an image that does not start)" if status == PodStatus.FAILED else ""
@@ -128,10 +137,10 @@ class Eye(Watch):
     async def next_within(self, seconds: float, hub: Hub) -> Pod | None:
         """Return what `next` does, or None when nothing was seen for so many seconds."""
         if not self._told:
-            self._wakeup = asyncio.get_running_loop().create_future()
+            more = self._more()
             sleeper = asyncio.ensure_future(hub.clock.sleep(seconds))
             try:
-                await asyncio.wait({self._wakeup, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({more, sleeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 sleeper.cancel()
         return await self.next() if self._told else None
