@@ -57,3 +57,13 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "pip install 'yotta-async[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_not_a_traceback() -> None:
+    with subprocess.Popen([*RUN, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.wait(30) == 1
+        assert demo.stderr.read() == ""

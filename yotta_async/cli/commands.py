@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 
 import click
 
@@ -23,7 +25,12 @@ def demo() -> None:
     """
     from yotta_async.cli.demo import run  # keeps --help and --version quick
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except* BrokenPipeError:
+        # As of `yotta-async demo | head`: what is still in the buffer goes nowhere, and says nothing at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @cli.command()

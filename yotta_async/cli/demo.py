@@ -24,9 +24,16 @@ _COLOURS = {
 }
 
 
+class _Console(Console):
+    """Says that nobody reads any more as an error of the task that printed; rich would end the process in its midst."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 async def run() -> None:
     """Run the demo and print what happens as it happens."""
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     began = time.monotonic()
 
     def said(name: str) -> Callable[[Pod], None]:
