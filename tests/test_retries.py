@@ -268,6 +268,16 @@ async def test_max_attempts_bounds_every_call(server: RawServer, client_of: Make
     assert len(server.heard) == tries
 
 
+@pytest.mark.parametrize(("call", "tries"), [(pause, 5), (resume, 5), (delete, 6), (get, 2)])
+async def test_changes_and_deletes_can_have_bounds_of_their_own(
+    server: RawServer, client_of: Make, call: Call, tries: int
+) -> None:
+    server.answers(http(b"", 429))
+    with pytest.raises(RateLimitError):
+        await call(client_of(retry=RetryPolicy(max_attempts=2, change_attempts=5, delete_attempts=6)))
+    assert len(server.heard) == tries
+
+
 async def test_a_repeat_waits_as_long_as_the_api_asks(server: RawServer, client_of: Make) -> None:
     clock = make_clock("auto")
     server.answers(envelope(code=1, status=429, Retry_After="30"), POD)
@@ -354,7 +364,7 @@ async def test_a_cancelled_pause_between_tries_is_not_repeated(server: RawServer
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_attempts": 0}, {"max_attempts": True}, {"max_attempts": 1.5}, {"delete_attempts": 0}, {"backoff_base": -1},
+    [{"max_attempts": 0}, {"max_attempts": True}, {"max_attempts": 1.5}, {"delete_attempts": 0}, {"change_attempts": 0}, {"backoff_base": -1},
      {"backoff_cap": float("inf")}, {"budget": "many"}, {"budget_refill": float("nan")}],
 )  # fmt: skip
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class RetryPolicy:
     a delete after any failure that may pass.
 
     `max_attempts` bounds every call's tries (1: one request). At its default of 4 a pause or resume gets 3, and a
-    delete, whose loss would cost money, 8; `delete_attempts` sets the latter by itself.
+    delete, whose loss would cost money, 8; `change_attempts` and `delete_attempts` set these by themselves.
 
     The pause before try n+1 is drawn evenly from 0 to `backoff_base` · 2ⁿ⁻¹, at most `backoff_cap`; when the API sent
     Retry-After it is no shorter than that, plus up to `backoff_base`. A Retry-After above `max_retry_after` is not
@@ -55,6 +55,7 @@ class RetryPolicy:
     """
 
     max_attempts: int = attrs.field(default=4, validator=_tries)
+    change_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_tries))
     delete_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_tries))
     backoff_base: float = attrs.field(default=0.25, validator=_amount)
     backoff_cap: float = attrs.field(default=20.0, validator=_amount)
@@ -65,7 +66,7 @@ class RetryPolicy:
     @property
     def attempts_of_change(self) -> int:
         """How often a pause or resume is tried."""
-        return min(self.max_attempts, 3)
+        return min(self.max_attempts, 3) if self.change_attempts is None else self.change_attempts
 
     @property
     def attempts_of_delete(self) -> int:
