@@ -523,3 +523,23 @@ async def test_each_waiter_gets_an_error_of_its_own(server: RawServer, client_of
     assert all(
         len(traceback.extract_tb(result.__traceback__)) < 10 for result in results if isinstance(result, Exception)
     )
+
+
+async def test_an_absence_that_a_later_answer_has_overtaken_is_no_news(server: RawServer, client_of: Make) -> None:
+    go_on = asyncio.Event()
+
+    async def late(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await envelope(code=13000)(heard, writer)
+
+    server.answers(late, pod("INITIALIZE"), pod("RUNNING"))
+    yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
+    first = asyncio.create_task(yotta.pods.wait_until(7, timeout=20))
+    while not server.heard:
+        await asyncio.sleep(0)
+    seen: list[Pod] = []
+    second = asyncio.create_task(yotta.pods.wait_until(7, timeout=20, on_change=seen.append))
+    while not seen:
+        await asyncio.sleep(0.01)
+    go_on.set()
+    assert [found.status for found in await asyncio.gather(first, second)] == ["RUNNING", "RUNNING"]

@@ -199,7 +199,9 @@ class Looks:
             entry.errors += 1
             entry.last_error = (sent, error)
             self._slow_down(error, pause)
-            if isinstance(error, NotFoundError) and not self._is_newborn(entry.pod_id):
+            # An absence that was asked for before the pod was last seen is older than that.
+            news = sent > entry.sent and not self._is_newborn(entry.pod_id)
+            if isinstance(error, NotFoundError) and news:
                 for watch in tuple(entry.watches):
                     if watch.since < sent:
                         watch.tell(Sighting("gone", error=error))
