@@ -10,7 +10,6 @@ import logging
 import os
 from functools import cached_property
 
-import attrs
 import msgspec
 
 from yotta_async import _json
@@ -97,7 +96,7 @@ def read_listing(request: Request, answer: Answer) -> Listing:
     if guessed is not None:
         data, envelope = guessed
         try:
-            if read_data(request, attrs.evolve(answer, body=envelope)) == _json.loads(_PLACE):
+            if read_data(request, Answer(answer.status, answer.headers, envelope, answer.key)) == _json.loads(_PLACE):
                 return Listing(data, request.path)
         except (ProtocolError, *_UNREADABLE):
             pass  # a wrong guess, or an answer that is refused below

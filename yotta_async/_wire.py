@@ -13,8 +13,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import attrs
-
 from yotta_async import _json
 from yotta_async._codec import MalformedError, pod_from, to_wire
 from yotta_async._secrets import Secret, raised_without_frames, scrub
@@ -60,26 +58,39 @@ _BY_STATUS = {
 _GATEWAY = frozenset({401, 403, 429})
 
 
-@attrs.frozen
 class Request:
     """One call as it goes out. `secrets` are what its answer may repeat and no error may."""
 
-    method: str
-    path: str
-    query: str = ""
-    body: Secret[bytes] | None = None
-    max_bytes: int = MAX_BYTES
-    secrets: tuple[Secret[str], ...] = ()
+    __slots__ = ("body", "max_bytes", "method", "path", "query", "secrets")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        body: Secret[bytes] | None = None,
+        max_bytes: int = MAX_BYTES,
+        secrets: tuple[Secret[str], ...] = (),
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.body = body
+        self.max_bytes = max_bytes
+        self.secrets = secrets
 
 
-@attrs.frozen
 class Answer:
     """One whole answer as it came in, with the key of the request, which it may repeat and no error may."""
 
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    key: Secret[str]
+    __slots__ = ("body", "headers", "key", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, key: Secret[str]) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.key = key
 
 
 @raised_without_frames

@@ -4,8 +4,6 @@ Source of every field and limit: `OpenapiPodCreateRequest` and its parts in the 
 vendor's own clients are stricter, it says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
