@@ -107,3 +107,25 @@ def test_a_list_is_found_wherever_it_stands(body: bytes, ids: list[str]) -> None
 def test_what_is_no_list_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         pods_of(body)
+
+
+NASTY = st.sampled_from(["}", '},{"id":"7"}', '"id":"3"', "},", "[{}],", "plain", "\\", "\u2028", '"3"'])
+
+
+@given(
+    st.lists(st.tuples(NASTY, st.booleans(), st.booleans()), min_size=150, max_size=200),
+    st.lists(st.integers(0, 149), min_size=1, max_size=5),
+)
+def test_the_front_of_a_list_is_split_where_its_pods_end(
+    pods: list[tuple[str, bool, bool]], indexes: list[int]
+) -> None:
+    data = []
+    for number, (name, id_first, nested) in enumerate(pods):
+        named = {"podName": name, "expose": [{"protocol": name}, {"protocol": name}] if nested else []}
+        data.append({"id": str(number), **named} if id_first else {**named, "id": str(number)})
+    body = json.dumps({"code": 10000, "data": data}).encode()
+    listing = read_listing(list_request((), ()), Answer(200, {}, body, Secret("key")))
+    for index in indexes:
+        pod = listing.pod(index)
+        assert pod is not None
+        assert (pod.id, pod.pod_name) == (str(index), pods[index][0])

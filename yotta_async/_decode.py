@@ -42,7 +42,7 @@ class _Quick:
             convert: Callable[[Any], Any] | None = None
             if name in parts:
                 json_type: Any = list[parts[name].struct] | None  # type: ignore[misc]  # made at run time
-                convert = functools.partial(_each, parts[name].make)
+                convert = parts[name].make
             elif name in IDS:
                 json_type = str | int if model_type is str else str | int | None
                 convert = _id_text
@@ -56,16 +56,15 @@ class _Quick:
             fields.append((wire_name(name), json_type | msgspec.UnsetType, msgspec.UNSET))
             lines += [f" value = struct.{wire_name(name)}", " if value is UNSET: value = None"]
             names[f"convert_{name}"] = convert
-            lines.append(f" put_{name}(made, {f'convert_{name}(value)' if convert else 'value'})")
+            value = f"convert_{name}(value)" if convert else "value"
+            if name in parts:
+                value = f"tuple([convert_{name}(each) for each in value]) if value else ()"
+            lines.append(f" put_{name}(made, {value})")
         exec("\n".join([*lines, " return made"]), names)  # noqa: S102  # of our own fields' names alone
         self.make: Callable[[Any], Any] = names["make"]
         self.struct: Any = msgspec.defstruct(
             cls.__name__, fields, forbid_unknown_fields=True, omit_defaults=True, gc=False
         )
-
-
-def _each(make: Callable[[Any], Any], structs: Any) -> tuple[Any, ...]:
-    return tuple([make(struct) for struct in structs]) if structs else ()
 
 
 def _required(value: Any) -> Any:

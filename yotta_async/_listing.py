@@ -42,15 +42,16 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class Listing:
     """The pods of one answer, in its order."""
 
-    def __init__(self, data: bytes | memoryview, path: str) -> None:
-        self._data = data
+    def __init__(self, body: bytes, start: int, end: int, path: str) -> None:
+        self._body, self._start, self._end = body, start, end  # the answer, and where in it the list stands
         self._path = path
+        self._front: list[msgspec.Raw] = []  # the first pods, as far as anybody asked for them
         self.views: list[View | None] = []
         try:
-            self.views += _VIEWS.decode(data)
+            self.views += _VIEWS.decode(memoryview(body)[start:end])
         except _UNREADABLE:
             # One of them cannot be read: it is left out, and whoever waits for it asks for it by itself and is told.
-            self.views += [self._view(raw) for raw in self._raws]
+            self.views += [self._view(raw) for raw in self.raws]
 
     @staticmethod
     def _view(raw: msgspec.Raw) -> View | None:
@@ -60,17 +61,36 @@ class Listing:
             return None
 
     @cached_property
-    def _raws(self) -> list[msgspec.Raw]:
-        return _RAWS.decode(self._data)
+    def raws(self) -> list[msgspec.Raw]:
+        """The JSON of every pod."""
+        return _RAWS.decode(memoryview(self._body)[self._start : self._end])
 
-    def raw(self, index: int) -> bytes:
-        """Return the JSON of one pod."""
-        return bytes(self._raws[index])
+    def _raw(self, index: int) -> msgspec.Raw:
+        if index >= len(self._front):
+            self._front = self._first(2 * index + 64)
+        return self._front[index] if index < len(self._front) else self.raws[index]
+
+    def _first(self, count: int) -> list[msgspec.Raw]:
+        """Return the JSON of the first so many pods, or as many as are found without splitting the whole list.
+
+        Pods that moved come first in a list, and splitting all of it for their sake takes half as long as reading it.
+        Where to cut is guessed from where the next pod's id stands. A cut inside a pod leaves no JSON, so what can be
+        split is the front of the list, whatever the guess.
+        """
+        following = self.views[count] if count < len(self.views) else None
+        if following is None or not isinstance(following.id, str):
+            return []
+        place = self._body.find(b'"%s"' % following.id.encode(), self._start, self._end)
+        cut = self._body.rfind(b"},", self._start, max(place, self._start)) + 1
+        try:
+            return _RAWS.decode(self._body[self._start : cut] + b"]")
+        except _UNREADABLE:
+            return []
 
     def pod(self, index: int) -> Pod | None:
         """Return one pod whole, or None, with a warning, when it cannot be read."""
         try:
-            return pod_from_json(self._raws[index], f"data[{index}]")
+            return pod_from_json(self._raw(index), f"data[{index}]")
         except MalformedError as error:
             problem = str(error)
         logger.warning("pod %s in the answer to GET %s is left out: %s", self._name(index), self._path, problem)
@@ -78,13 +98,14 @@ class Listing:
 
     def pods(self) -> list[Pod]:
         """Return every pod that can be read; of each that cannot, a warning says where."""
-        found = (self.pod(index) for index in range(len(self._raws)))
+        self._front = self.raws
+        found = (self.pod(index) for index in range(len(self._front)))
         return [pod for pod in found if pod is not None]
 
     def _name(self, index: int) -> str:
         # Only what is an id by its form: anything else may be any part of a pod.
         try:
-            return repr(_VIEW.decode(self._raws[index]).id)[:80]
+            return repr(_VIEW.decode(self._raw(index)).id)[:80]
         except _UNREADABLE:
             return "without an id"
 
@@ -94,20 +115,21 @@ def read_listing(request: Request, answer: Answer) -> Listing:
     """Return the listing in an answer. Raises what `read_data` raises, and ProtocolError when it is not a list."""
     guessed = _split(answer.body)
     if guessed is not None:
-        data, envelope = guessed
+        place, envelope = guessed
         try:
             if read_data(request, Answer(answer.status, answer.headers, envelope, answer.key)) == _json.loads(_PLACE):
-                return Listing(data, request.path)
+                return Listing(answer.body, *place, request.path)
         except (ProtocolError, *_UNREADABLE):
             pass  # a wrong guess, or an answer that is refused below
     whole = read_data(request, answer)
     if not isinstance(whole, list | None):
         raise no_envelope(request, answer, "data is not a list")
-    return Listing(_json.dumps(whole or []), request.path)
+    body = _json.dumps(whole or [])
+    return Listing(body, 0, len(body), request.path)
 
 
-def _split(body: bytes) -> tuple[memoryview, bytes] | None:
-    """Return the list in `data`, and the body with a mark in its place, for the strict reader to check; or None.
+def _split(body: bytes) -> tuple[tuple[int, int], bytes] | None:
+    """Return where the list in `data` stands, and the body with a mark in its place for the strict reader; or None.
 
     Where the list stands is guessed, as reading all of it only to find its end takes as long as reading it. A wrong
     guess leaves a list or a rest that is no JSON.
@@ -115,4 +137,4 @@ def _split(body: bytes) -> tuple[memoryview, bytes] | None:
     start, end = body.find(_DATA) + len(_DATA), body.rfind(b"]") + 1
     if start < len(_DATA) or body[start : start + 1] != b"[" or end <= start:
         return None
-    return memoryview(body)[start:end], body[:start] + _PLACE + body[end:]
+    return (start, end), body[:start] + _PLACE + body[end:]

@@ -96,7 +96,7 @@ class Looks:
         """Look at these, or by a list at all, and say whether it was all; `pause` is between two looks."""
         way: Way = "list"
         try:
-            way = self._plan.choose(len(wanted), Counter(entry.status for entry in self.entries.values()), pause)
+            way = self._plan.choose(len(wanted), Counter([entry.status for entry in self.entries.values()]), pause)
             way = "list" if self.surveys else way
             if way == "gets":
                 await self._get_each(wanted, pause)
@@ -129,7 +129,7 @@ class Looks:
             for survey in tuple(self.surveys):
                 if survey.since < sent:
                     survey.see(listing)
-        self._plan.listed(filtered, Counter(view.status for view in listing.views if view is not None))
+        self._plan.listed(filtered, Counter([view.status for view in listing.views if view is not None]))
         find = self.entries.get
         for index, view in enumerate(listing.views):
             if view is None:

@@ -76,7 +76,7 @@ class _Stream:
             if view is None:
                 continue
             pod_id = str(view.id)
-            seen[pod_id] = hash(listing.raw(index))
+            seen[pod_id] = hash(bytes(listing.raws[index]))
             if seen[pod_id] != self._raw.get(pod_id) and (pod := listing.pod(index)) is not None:
                 self._show(pod_id, pod)
         # What a list has lost is watched by itself until it is in a list again, or gone.
