@@ -49,7 +49,8 @@ ORDER = [
         "_hub",
         "waiters",
     ],
-    *["readiness", "driving", "watching", "fan_out", "_creation", "handle", "pods", "client", "__init__"],
+    *["readiness", "driving", "watching", "fan_out", "_journal_file", "journal", "_settling", "_removal", "_creation"],
+    *["ephemeral", "reaping", "signals", "handle", "pods", "client", "__init__"],
 ]
 
 

@@ -122,7 +122,7 @@ async def test_a_create_that_may_have_been_heard_is_never_sent_again(
     server.answers(failure)
     with pytest.raises(CreateOutcomeUnknownError) as caught:
         await create(client_of())
-    assert len(server.heard) == 1
+    assert [heard.method for heard in server.heard].count("POST") == 1
     assert isinstance(caught.value.__cause__, ServerError | TransportError)
     assert caught.value.client_token
     assert caught.value.client_token in server.heard[0].body.decode()
@@ -133,7 +133,7 @@ async def test_an_unknown_create_that_timed_out(server: RawServer, client_of: Ma
     server.answers(silence)
     with pytest.raises(CreateOutcomeUnknownError):
         await create(client_of(timeout=0.05))
-    assert len(server.heard) == 1
+    assert [heard.method for heard in server.heard].count("POST") == 1
 
 
 async def test_a_create_is_repeated_after_429_and_when_nobody_listened(
@@ -167,7 +167,7 @@ async def test_an_unknown_create_is_resolved_by_its_token(server: RawServer, cli
         await create(yotta)
     error = caught.value
     mine = {"id": 9, "environmentVars": [{"key": "YOTTA_CLIENT_TOKEN", "value": error.client_token}]}
-    server.answers(envelope([{"id": 8}]), envelope([{"id": 8}, mine]))
+    server.answers(envelope([{"id": 8}]), envelope([{"id": 8}, mine]), reset)
     assert await error.resolve() is None
     handle = await error.resolve()
     assert handle is not None

@@ -86,7 +86,7 @@ def test_reprs_are_masked() -> None:
 @pytest.fixture
 async def client(server: RawServer) -> AsyncIterator[YottaClient]:
     async with YottaClient(
-        SECRETS[0], base_url=server.url, retry=RetryPolicy(max_attempts=2, backoff_base=0)
+        SECRETS[0], base_url=server.url, retry=RetryPolicy(max_attempts=2, backoff_base=0), settle_timeout=0.05
     ) as client:
         yield client
 
@@ -128,7 +128,9 @@ async def test_no_failure_shows_a_secret(
 
 async def test_a_timeout_and_a_cancel_show_no_secret(server: RawServer) -> None:
     server.answers(silence)
-    async with YottaClient(SECRETS[0], base_url=server.url, timeout=0.05, retry=RetryPolicy(max_attempts=1)) as client:
+    async with YottaClient(
+        SECRETS[0], base_url=server.url, timeout=0.05, retry=RetryPolicy(max_attempts=1), settle_timeout=0.05
+    ) as client:
         assert_clean(shown(await failure_of(client.pods.get(7))))
         assert_clean(shown(await failure_of(client.pods.create(**fields()))))
     async with YottaClient(SECRETS[0], base_url=server.url) as client:

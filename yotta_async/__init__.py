@@ -44,6 +44,8 @@ from yotta_async.models import (
     Pod,
     ResourceType,
 )
+from yotta_async.reaping import ReapedPod, ReapReport
+from yotta_async.signals import install_signal_handlers
 from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
 from yotta_async.status import PodStatus
 from yotta_async.watching import PodEvent
@@ -80,6 +82,8 @@ __all__ = [
     "PortRequest",
     "ProtocolError",
     "RateLimitError",
+    "ReapReport",
+    "ReapedPod",
     "RequestTimeoutError",
     "ResourceType",
     "RetryPolicy",
@@ -91,4 +95,5 @@ __all__ = [
     "YottaClient",
     "YottaError",
     "__version__",
+    "install_signal_handlers",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -41,6 +42,11 @@ def read_key(given: Secret[Any]) -> Secret[str]:
     if not re.fullmatch(r"[\x21-\x7e]+", key.reveal()):
         raise ConfigurationError(f"{source} holds a space, a line break or a character that no HTTP header can carry")
     return key
+
+
+def account_name(url: URL, key: Secret[str]) -> str:
+    """Return what tells one account's creates from another's in a journal: too few digits of a hash to be a secret."""
+    return hashlib.sha256(f"{url} {key.reveal()}".encode()).hexdigest()[:8]
 
 
 @raised_without_frames

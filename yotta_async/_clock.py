@@ -18,6 +18,10 @@ class Clock(Protocol):
         """Return the seconds since some moment; they never go back."""
         ...
 
+    def now(self) -> float:
+        """Return the seconds since 1970, for what outlives the process."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds of this clock."""
         ...
@@ -35,6 +39,10 @@ class RealClock:
     def time(self) -> float:
         """Return the seconds of the monotonic clock."""
         return time.monotonic()
+
+    def now(self) -> float:
+        """Return the seconds since 1970."""
+        return time.time()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep as asyncio does."""

@@ -1,4 +1,9 @@
-"""Creating a pod so that nobody loses one: never sent twice when it may have been heard, cleaned up when cancelled."""
+"""Creating a pod so that nobody loses one: sent at most once when it may have been heard, and then looked for.
+
+Every create bears a random token. Without a usable answer it is not sent again: lists show whether there is a pod with
+the token. With a journal, the token is on the disk before the create is sent, and stays open there until the pod was
+handed over or is gone, so that `reap` can clean up after a process that was killed.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,18 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from yotta_async._endpoints import Endpoints
+from yotta_async._hub import Hub
+from yotta_async._removal import hold, remove
 from yotta_async._retry import maybe_done
+from yotta_async._settling import Settling
 from yotta_async._transport import Mark
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError
+from yotta_async.journal import Journal
 from yotta_async.spec import PodSpec
 
 if TYPE_CHECKING:
@@ -23,33 +32,54 @@ T = TypeVar("T")
 
 logger = logging.getLogger("yotta_async")
 
-# How long a cancelled create holds its caller back while its pod is being deleted again.
-_CANCEL_SECONDS = 30.0
+
+class _Order:
+    """One create: its token, whether it may have been heard, and whether its pod is the client's to delete."""
+
+    def __init__(self, token: str | None, *, owned: bool) -> None:
+        self.token = token
+        self.owned = owned
+        self.mark = Mark()
 
 
 class Creation:
-    """One client's creates. They run in tasks that the client owns, so that a caller's cancel does not cut them off."""
+    """One client's creates and deletes. They run in tasks that the client owns, which no caller's cancel cuts off."""
 
-    def __init__(self, endpoints: Endpoints, handle: Callable[[str], PodHandle], *, client_token: bool) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        hub: Hub,
+        handle: Callable[[str], PodHandle],
+        *,
+        client_token: bool,
+        settling: Settling,
+        journal: Journal | None,
+    ) -> None:
         self._endpoints = endpoints
+        self._hub = hub
         self._handle = handle
         self._client_token = client_token
+        self._settling = settling
+        self._journal = journal
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._marks: WeakKeyDictionary[asyncio.Task[Any], Mark] = WeakKeyDictionary()
-        self._closing = False
+        self._making: dict[asyncio.Task[str], _Order] = {}
+        self._owned: dict[str, str | None] = {}  # pods to be deleted, with their tokens
+        self._removals: dict[str, asyncio.Task[None]] = {}
+        self._closing: asyncio.Task[None] | None = None
 
-    async def create(self, spec: PodSpec) -> str:
-        """Create a pod and return its id.
+    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
+        """Create a pod and return its id. With `owned` it is for `end` to delete, and for closing at the latest.
 
-        Raises CreateOutcomeUnknownError when the create may have been heard and its answer is not known. When it is
-        cancelled it waits for the answer, deletes the pod, and then lets the cancel through, after 30 s at the latest:
-        what takes longer goes on in the client, and `aclose` waits for it.
+        Raises CreateOutcomeUnknownError when the create may have been heard and its outcome does not show. When it is
+        cancelled it waits for the outcome, deletes the pod, and then lets the cancel through, after 30 s at the latest:
+        what takes longer goes on in the client, and closing waits for it.
         """
-        if self._closing:
+        if self._closing is not None:
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
-        mark = Mark()
-        making = self._own(self._send(spec, mark))
-        self._marks[making] = mark
+        order = _Order(os.urandom(16).hex() if self._client_token else None, owned=owned)
+        making = self._own(self._make(spec, order))
+        self._making[making] = order
+        making.add_done_callback(self._making.pop)
         try:
             await asyncio.wait({making})
         except asyncio.CancelledError as error:
@@ -58,33 +88,41 @@ class Creation:
             if making.cancelled():
                 raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return making.result()
-        if not making.done() and not mark.sent:
+        order.owned = True
+        if not making.done() and not order.mark.sent:
             making.cancel()  # nobody has heard of it, and nobody will
-        undoing = self._own(self._undo(making))
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _CANCEL_SECONDS
-        while not undoing.done() and loop.time() < until:
-            try:
-                await asyncio.wait({undoing}, timeout=until - loop.time())
-            except asyncio.CancelledError:
-                pass  # a second cancel changes nothing: the first one is on its way, as soon as no pod is left
+        await hold(self._own(self._undo(making, order.token)), cancelled)
         raise cancelled
 
-    async def settle(self) -> None:
-        """Take no more creates, end those that nobody has heard, and wait for the others and for deletes under way."""
-        self._closing = True
-        for making, mark in self._marks.items():
-            if not mark.sent:
-                making.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    def end(self, pod_id: str) -> asyncio.Task[None] | None:
+        """Begin to delete an owned pod, or go on with it, and return the task, which ends as `remove` does.
 
-    async def find(self, client_token: str) -> PodHandle | None:
+        None when it is owned no more: it is gone.
+        """
+        if pod_id not in self._owned:
+            return None
+        removal = self._removals.get(pod_id)
+        if removal is None or removal.done():
+            removal = self._removals[pod_id] = self._own(self._remove(pod_id))
+        return removal
+
+    async def settle(self) -> None:
+        """Take no more creates, end those that nobody has heard, wait for the others, and delete what is owned.
+
+        Pods that are left are named in the log. A cancel is kept back for 30 s at most.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._settle())
+        cancelled = await hold(self._closing)
+        if cancelled is not None:
+            raise cancelled
+
+    async def find(self, token: str) -> PodHandle | None:
         """Return the pod that bears the token, or None when the list shows none."""
-        for pod in await self._endpoints.list():
-            if any(item.key == CLIENT_TOKEN and item.value == client_token for item in pod.environment_vars):
-                return self._handle(pod.id)
-        return None
+        pods = await self._settling.look(token)
+        if not pods:
+            return None
+        return self._handle(await self._adopt(_Order(token, owned=False), [pod.id for pod in pods]))
 
     def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -92,19 +130,65 @@ class Creation:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _send(self, spec: PodSpec, mark: Mark) -> str:
-        token = os.urandom(16).hex() if self._client_token else None
-        cause: YottaError | None = None
+    async def _make(self, spec: PodSpec, order: _Order) -> str:
         try:
-            return await self._endpoints.create(spec, token, mark)
+            if self._journal is not None and order.token is not None:
+                await self._journal.intend(order.token)
+            found = [await self._endpoints.create(spec, order.token, order.mark)]
+            self._hub.looks.created(found[0])
         except asyncio.CancelledError:
-            if not mark.sent:
+            if not order.mark.sent:
+                await self._journal_done(order.token)
                 raise
-            what = "Its answer was cut off, as every task was cancelled."
+            raise self._unknown(order.token, "Its answer was cut off, as every task was cancelled.") from None
         except YottaError as error:
             if not maybe_done(error):
+                await self._journal_done(order.token)
                 raise
-            cause, what = error, str(error)
+            found, why = await self._settled(order.token)
+            if not found:
+                raise self._unknown(order.token, f"{error}{why}") from error
+        return await self._adopt(order, found)
+
+    async def _settled(self, token: str | None) -> tuple[list[str], str]:
+        """Return the ids of the pods that the lists show, or none, and why not."""
+        if token is None:
+            return [], ""
+        try:
+            pods = await self._settling.find(token)
+        except asyncio.CancelledError:
+            return [], " Looking for it was cut off."
+        except YottaError as error:
+            return [], f" It cannot be looked for: {type(error).__name__}."
+        return [pod.id for pod in pods], "" if pods else f" No list has shown it since.{self._settling.trouble}"
+
+    async def _adopt(self, order: _Order, found: list[str]) -> str:
+        """Keep the first of the pods with the token, and delete the others, which a proxy's repeat can have made."""
+        pod_id, *others = found
+        for other in others:
+            self._owned[other] = None
+            self.end(other)
+        # A cancel of every task must not lose the id; the line is written nevertheless.
+        with suppress(asyncio.CancelledError):
+            if not order.owned:
+                await self._journal_done(order.token, pod_id)
+            elif self._journal is not None and order.token is not None:
+                await self._journal.made(order.token, pod_id)
+        if order.owned:
+            self._owned[pod_id] = order.token
+        return pod_id
+
+    async def _journal_done(self, token: str | None, pod_id: str | None = None) -> None:
+        if self._journal is not None and token is not None:
+            await self._journal.done(token, pod_id)
+
+    async def _remove(self, pod_id: str) -> None:
+        await remove(self._endpoints, self._hub.clock, pod_id, is_newborn=self._hub.looks.is_newborn)
+        self._hub.looks.deleted(pod_id)
+        await self._journal_done(self._owned[pod_id])
+        del self._owned[pod_id], self._removals[pod_id]
+
+    def _unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
         marked = "has no client token to be found by" if token is None else f"would bear {CLIENT_TOKEN}={token}"
         problem = CreateOutcomeUnknownError(
             f"a create was sent and may have made a pod, which {marked}; it is not sent again. {what} "
@@ -113,9 +197,9 @@ class Creation:
         )
         if token is not None:
             problem._look = lambda: self.find(token)  # noqa: SLF001  # the error's own way back to its client
-        raise problem from cause
+        return problem
 
-    async def _undo(self, making: asyncio.Task[str]) -> None:
+    async def _undo(self, making: asyncio.Task[str], token: str | None) -> None:
         """Delete what a cancelled create makes, or say what may be left."""
         await asyncio.wait({making})
         if making.cancelled():
@@ -125,14 +209,36 @@ class Creation:
             return  # there is no pod
         left = str(failure or f"pod {making.result()}")
         try:
-            found = making.result() if failure is None else await self._id_of(failure)
-            if found is not None:
-                await self._endpoints.delete(found, missing_ok=True)
+            if failure is None:
+                found = [making.result()]
+            else:
+                found = [pod.id for pod in await self._settling.look(token)] if token is not None else []
+            for pod_id in found:
+                self._owned[pod_id] = token
+            if self._journal is not None and token is not None and token not in self._journal.open:
+                with suppress(ConfigurationError):
+                    await self._journal.intend(token)  # it was handed over at the moment of the cancel
+            for pod_id in found:
+                removal = self.end(pod_id)
+                if removal is not None:
+                    await removal
+            if found:
                 return
         except YottaError as error:
             left += f" ({error})"
         logger.error("a cancelled create may have left a pod: %s", left)
 
-    async def _id_of(self, failure: CreateOutcomeUnknownError) -> str | None:
-        found = await self.find(failure.client_token) if failure.client_token else None
-        return found.id if found else None
+    async def _settle(self) -> None:
+        for making, order in self._making.items():
+            if not order.mark.sent:
+                making.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        removals = {pod_id: removal for pod_id in list(self._owned) if (removal := self.end(pod_id)) is not None}
+        if removals:
+            await asyncio.wait(removals.values())
+        for removal in removals.values():
+            if not removal.cancelled() and (error := removal.exception()) is not None:
+                logger.error("%s", error)
+        if self._journal is not None:
+            await self._journal.close()

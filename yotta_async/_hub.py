@@ -82,10 +82,17 @@ class Hub:
         if not self._intervals:
             self._poke()
 
-    def survey(self, *, interval: float, see: Callable[[Listing], None], over: Callable[[Exception], None]) -> Survey:
-        """Begin to watch all pods; close what this returns."""
+    def survey(
+        self,
+        *,
+        interval: float,
+        see: Callable[[Listing], None],
+        over: Callable[[Exception], None],
+        to_the_end: bool = False,
+    ) -> Survey:
+        """Begin to watch all pods; close what this returns. `to_the_end`: go on while the client is being closed."""
         self.looks.check()
-        survey = Survey(self.looks.sent, interval, see, over)
+        survey = Survey(self.looks.sent, interval, see, over, to_the_end=to_the_end)
         survey.close = lambda: self._unsurvey(survey)
         self.looks.surveys.append(survey)
         self._intervals[interval] += 1
@@ -110,7 +117,7 @@ class Hub:
 
     def close(self, error: YottaError) -> None:
         """Tell every watcher that it is over."""
-        self.looks.end(None, error)
+        self.looks.end(None, error, closing=True)
 
     # The loop
 

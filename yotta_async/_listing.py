@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from yotta_async._wire import Answer, Request, no_envelope, read_data
 from yotta_async.errors import ProtocolError
 from yotta_async.models import Pod
 
+T = TypeVar("T")
+
 logger = logging.getLogger("yotta_async")
 
 
@@ -30,11 +33,26 @@ class View(msgspec.Struct, gc=False):
     status: str | None = None
 
 
+class Variable(msgspec.Struct, gc=False):
+    """An environment variable of a pod."""
+
+    key: str | None = None
+    value: str | None = None
+
+
+class Marked(msgspec.Struct, gc=False):
+    """What tells whose create made a pod."""
+
+    environmentVars: list[Variable] | None = None  # noqa: N815  # the wire's name
+
+
 _DATA = b'"data":'
 # What stands for the list while the rest is read: no server can guess it, so it is the envelope's own `data`.
 _PLACE = b'"' + os.urandom(16).hex().encode() + b'"'
 _VIEWS = msgspec.json.Decoder(list[View])
 _VIEW = msgspec.json.Decoder(View)
+_MARKS = msgspec.json.Decoder(list[Marked])
+_MARK = msgspec.json.Decoder(Marked)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -51,14 +69,7 @@ class Listing:
             self.views += _VIEWS.decode(memoryview(body)[start:end])
         except _UNREADABLE:
             # One of them cannot be read: it is left out, and whoever waits for it asks for it by itself and is told.
-            self.views += [self._view(raw) for raw in self.raws]
-
-    @staticmethod
-    def _view(raw: msgspec.Raw) -> View | None:
-        try:
-            return _VIEW.decode(raw)
-        except _UNREADABLE:
-            return None
+            self.views += [_decoded(_VIEW, raw) for raw in self.raws]
 
     @cached_property
     def raws(self) -> list[msgspec.Raw]:
@@ -96,6 +107,21 @@ class Listing:
         logger.warning("pod %s in the answer to GET %s is left out: %s", self._name(index), self._path, problem)
         return None
 
+    def bearers(self, key: str) -> list[tuple[str, int]]:
+        """Return the value of this environment variable, with the pod's index, for every pod that has it."""
+        marks: list[Marked | None] = []
+        try:
+            marks += _MARKS.decode(memoryview(self._body)[self._start : self._end])
+        except _UNREADABLE:
+            marks += [_decoded(_MARK, raw) for raw in self.raws]
+        return [
+            (variable.value, index)
+            for index, mark in enumerate(marks)
+            if mark is not None
+            for variable in mark.environmentVars or ()
+            if variable.key == key and variable.value is not None
+        ]
+
     def pods(self) -> list[Pod]:
         """Return every pod that can be read; of each that cannot, a warning says where."""
         self._front = self.raws
@@ -108,6 +134,13 @@ class Listing:
             return repr(_VIEW.decode(self._raw(index)).id)[:80]
         except _UNREADABLE:
             return "without an id"
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
+    try:
+        return decoder.decode(raw)
+    except _UNREADABLE:
+        return None
 
 
 @raised_without_frames

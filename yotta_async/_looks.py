@@ -46,8 +46,15 @@ class Survey:
     """One watcher's eye on all pods: `see` gets every whole list, `over` the error that ends it."""
 
     def __init__(
-        self, since: int, interval: float, see: Callable[[Listing], None], over: Callable[[Exception], None]
+        self,
+        since: int,
+        interval: float,
+        see: Callable[[Listing], None],
+        over: Callable[[Exception], None],
+        *,
+        to_the_end: bool,
     ) -> None:
+        self.to_the_end = to_the_end  # it goes on while the client is being closed
         self.since = since
         self.interval = interval
         self.see = see
@@ -150,13 +157,14 @@ class Looks:
 
     def _without_newborn(self, missing: list[Entry]) -> list[Entry]:
         """Leave out pods whose absence is no news yet, but for a few, in turn: a lagging list can miss thousands."""
-        young = [entry for entry in missing if self._is_newborn(entry.pod_id)]
+        young = [entry for entry in missing if self.is_newborn(entry.pod_id)]
         if len(young) <= _AT_ONCE:
             return missing
         asked = {entry.pod_id for entry in random.sample(young, _AT_ONCE)}
-        return [entry for entry in missing if entry.pod_id in asked or not self._is_newborn(entry.pod_id)]
+        return [entry for entry in missing if entry.pod_id in asked or not self.is_newborn(entry.pod_id)]
 
-    def _is_newborn(self, pod_id: str) -> bool:
+    def is_newborn(self, pod_id: str) -> bool:
+        """Say whether a pod was made so short a time ago, and not seen since, that its absence is no news."""
         return self._clock.time() < self._born.get(pod_id, -math.inf) + _GRACE
 
     async def _get_each(self, entries: list[Entry], pause: float) -> None:
@@ -200,7 +208,7 @@ class Looks:
             entry.last_error = (sent, error)
             self._slow_down(error, pause)
             # An absence that was asked for before the pod was last seen is older than that.
-            news = sent > entry.sent and not self._is_newborn(entry.pod_id)
+            news = sent > entry.sent and not self.is_newborn(entry.pod_id)
             if isinstance(error, NotFoundError) and news:
                 for watch in tuple(entry.watches):
                     if watch.since < sent:
@@ -239,15 +247,16 @@ class Looks:
                 else:
                     watch.tell(Sighting("seen", pod, moved))
 
-    def end(self, entry: Entry | None, error: Exception) -> None:
+    def end(self, entry: Entry | None, error: Exception, *, closing: bool = False) -> None:
         """Tell the watchers of this pod, or for None everyone, that there is no use in watching."""
         for each in [entry] if entry else list(self.entries.values()):
             for watch in tuple(each.watches):
                 watch.tell(Sighting("over", error=error))
                 watch.close()
         for survey in () if entry else tuple(self.surveys):
-            survey.over(error)
-            survey.close()
+            if not (closing and survey.to_the_end):
+                survey.over(error)
+                survey.close()
 
     def _slow_down(self, error: YottaError, pause: float) -> None:
         """Let everybody wait as long as the API asks, or ever longer while it says that there are too many requests."""

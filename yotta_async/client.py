@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Self
 
-from yotta_async._address import read_base_url, read_key
+from yotta_async._address import account_name, read_base_url, read_key
 from yotta_async._clock import Clock, RealClock
 from yotta_async._endpoints import Endpoints
 from yotta_async._retry import Retries, RetryPolicy
 from yotta_async._secrets import Secret
 from yotta_async._transport import SessionPool, Transport
 from yotta_async.errors import ConfigurationError
+from yotta_async.journal import Journal, journal_folder
 from yotta_async.pods import Pods
 
 
@@ -24,8 +26,12 @@ class YottaClient:
         retry: what is repeated, how often and after how long.
         session_pool: connections shared with other clients, not closed with this one; None makes a pool of its own.
         poll_interval: seconds between two looks of a waiter.
+        settle_timeout: seconds for which a create without a usable answer is looked for in the account's lists before
+            CreateOutcomeUnknownError is raised.
         client_token: whether each create marks its pod with a random YOTTA_CLIENT_TOKEN in its environment variables,
-            which is how a create is found again whose answer was lost.
+            which is how a create is found again whose answer was lost. Without, such a create is unknown at once.
+        journal: a directory for the journal of creates, from which `pods.reap()` cleans up after a process that was
+            killed; None reads $YOTTA_JOURNAL, then there is none. Each client that creates has a file of its own in it.
         clock: what waits and pauses follow instead of real time, such as an emulator's clock.
 
     Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
@@ -42,7 +48,9 @@ class YottaClient:
         retry: RetryPolicy = RetryPolicy(max_attempts=4),  # noqa: B008  # frozen, and the default worth seeing in help()
         session_pool: SessionPool | None = None,
         poll_interval: float = 5.0,
+        settle_timeout: float = 60.0,
         client_token: bool = True,
+        journal: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -50,7 +58,7 @@ class YottaClient:
         api_key = base_url = None
         key = read_key(given_key)
         root = read_base_url(given_url)
-        for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
+        for name, value in (("timeout", timeout), ("poll_interval", poll_interval), ("settle_timeout", settle_timeout)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
         if not isinstance(retry, RetryPolicy):
@@ -59,13 +67,28 @@ class YottaClient:
             raise ConfigurationError(f"session_pool must be a SessionPool, not {type(session_pool).__name__}")
         if not isinstance(client_token, bool):
             raise ConfigurationError("client_token must be True or False; the token itself is drawn for each create")
+        folder = journal_folder(journal)
+        if folder is not None and not client_token:
+            raise ConfigurationError(
+                "a journal finds pods by their tokens: do without it, or without client_token=False"
+            )
         clock = clock or RealClock()
         self._transport = Transport(base_url=root, key=key, timeout=timeout, pool=session_pool, clock=clock)
         endpoints = Endpoints(self._transport, Retries(retry, clock))
-        self.pods = Pods(endpoints, clock, poll_interval=poll_interval, client_token=client_token)
+        self.pods = Pods(
+            endpoints,
+            clock,
+            poll_interval=poll_interval,
+            settle_timeout=settle_timeout,
+            client_token=client_token,
+            journal=Journal(folder, account_name(root, key), clock.now) if folder is not None else None,
+        )
 
     async def aclose(self) -> None:
-        """Wait for creates in flight, end every other call, and close the connections. May be called again."""
+        """End every wait, wait for creates in flight, delete ephemeral pods, and close the connections.
+
+        May be called again. A cancel is kept back for 30 s at most, for the sake of pods.
+        """
         try:
             self.pods.end_waits()
             await self.pods.settle()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import Unpack, cast
+from typing import Unpack
 
 from yotta_async._checks import port_number, seconds
 from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
+from yotta_async._settling import Settling
 from yotta_async.driving import drive
+from yotta_async.ephemeral import Ephemeral
 from yotta_async.errors import ConfigurationError, InvalidRequestError
 from yotta_async.fan_out import FanOutReport, OnEvent, wait_many
 from yotta_async.handle import PodHandle
+from yotta_async.journal import Journal
 from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.readiness import wait_until_ready
+from yotta_async.reaping import ReapReport, reap
 from yotta_async.spec import PodFields, PodSpec, spec_from
 from yotta_async.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.waiters import Eye, OnChange
@@ -30,12 +34,29 @@ class Pods:
     answer came and APIError when the API refused; which of them are repeated first, RetryPolicy says.
     """
 
-    def __init__(self, endpoints: Endpoints, clock: Clock, *, poll_interval: float, client_token: bool) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        clock: Clock,
+        *,
+        poll_interval: float,
+        settle_timeout: float,
+        client_token: bool,
+        journal: Journal | None,
+    ) -> None:
         self._endpoints = endpoints
         self._clock = clock
         self._hub = Hub(endpoints, clock)
         self._poll_interval = poll_interval
-        self._creation = Creation(endpoints, self.handle, client_token=client_token)
+        self._journal = journal
+        self._creation = Creation(
+            endpoints,
+            self._hub,
+            self.handle,
+            client_token=client_token,
+            settling=Settling(endpoints, self._hub, seconds=settle_timeout, interval=poll_interval),
+            journal=journal,
+        )
 
     async def create(self, spec: PodSpec | None = None, /, **fields: Unpack[PodFields]) -> PodHandle:
         """Create a pod from a PodSpec, from its fields by name, or from a PodSpec with the given fields changed.
@@ -48,18 +69,43 @@ class Pods:
         that is cancelled deletes its pod once it is made, and only then (within 30 s) lets the cancel through.
         Source: POST /openapi/v1/pods/create.
         """
-        refused = None
-        try:
-            spec = spec_from(spec, fields)
-        except Exception as error:  # noqa: BLE001  # of a mapping of the caller's, any
-            refused = error.with_traceback(None)
-        # Before anything can raise: these hold tokens and values, and a traceback can show a frame's variables.
-        cast("dict[str, object]", fields).clear()
-        if refused is not None:
-            raise refused
-        pod_id = await self._creation.create(cast("PodSpec", spec))
-        self._hub.looks.created(pod_id)
-        return PodHandle(self, pod_id)
+        spec = spec_from(spec, fields)
+        return PodHandle(self, await self._creation.create(spec))
+
+    def ephemeral(
+        self,
+        spec: PodSpec | None = None,
+        /,
+        *,
+        until: Statuses = PodStatus.RUNNING,
+        timeout: float = 600.0,
+        **fields: Unpack[PodFields],
+    ) -> Ephemeral:
+        """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
+
+        On entry the pod is created and waited for until its status is `until`, or one of several, both within
+        `timeout` seconds; raises what `create` and `wait_until` raise, and leaves no pod then either. At the end of the
+        block, by whatever exception or cancel, and when the client is closed before, the pod is deleted, as often as it
+        takes, and looked at until it is on its way out. A cancel is kept back meanwhile, for 30 s at most.
+
+        Raises WaitTimeoutError, which names the pod, when it could not be deleted within 30 s; where the block was
+        cancelled the cancel goes through with a note instead, and the log has the error. What no code of this process
+        can do, after SIGKILL or a second Ctrl-C, is for the journal and `reap`.
+        """
+        spec = spec_from(spec, fields)
+        targets, limit = statuses_of(until), seconds("timeout", timeout)
+        return Ephemeral(self.handle, self._creation, self._clock, spec, targets, limit)
+
+    async def reap(self, *, dry_run: bool = False) -> ReapReport:
+        """Delete the pods that dead processes left: those of creates in the journal that nobody got and nobody deleted.
+
+        Looks at every journal in the client's journal directory that no living process holds, and at what this client's
+        account lists. Only pods that bear a token from such a journal are touched. A create whose pod does not show is
+        kept in mind for an hour, as it may have been slow. With `dry_run` nothing is deleted and no journal changed.
+
+        Raises ConfigurationError without a journal; a pod that could not be deleted has its error in the report.
+        """
+        return await reap(self._endpoints, self._hub, self._journal, dry_run=dry_run)
 
     async def get(self, pod_id: PodId) -> Pod:
         """Return the pod as it is now. Raises NotFoundError. Source: GET /openapi/v1/pods/{podId}."""

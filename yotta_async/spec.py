@@ -5,7 +5,7 @@ vendor's own clients are stricter, it says so.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, cast
 
 import attrs
 
@@ -234,9 +234,24 @@ class PodSpec:
             )
 
 
-@raised_without_frames
 def spec_from(spec: PodSpec | None, fields: PodFields) -> PodSpec:
-    """Return the spec that a caller means by a PodSpec, by fields, or by a PodSpec with some fields changed."""
+    """Return the spec that a caller means by a PodSpec, by fields, or by a PodSpec with some fields changed.
+
+    `fields` is empty afterwards: it holds tokens and values, and a traceback can show a frame's variables.
+    """
+    refused = made = None
+    try:
+        made = _merged(spec, fields)
+    except Exception as error:  # noqa: BLE001  # of a mapping of the caller's, any
+        refused = error.with_traceback(None)
+    cast("dict[str, object]", fields).clear()
+    if made is None:
+        raise cast("Exception", refused)
+    return made
+
+
+@raised_without_frames
+def _merged(spec: PodSpec | None, fields: PodFields) -> PodSpec:
     if spec is None:
         return PodSpec(**fields)
     if not isinstance(spec, PodSpec):

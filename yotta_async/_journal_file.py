@@ -1,0 +1,151 @@
+"""A file of the journal: appended to, on the disk before a write counts, and locked while its writer lives."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, Self
+
+try:
+    import fcntl
+except ImportError:  # no POSIX
+    fcntl = None  # type: ignore[assignment]
+
+from yotta_async.errors import ConfigurationError
+
+
+class File(Protocol):
+    """What a journal writes to, and a simulation's disk does as well."""
+
+    def read(self) -> bytes:
+        """Return all that was written."""
+        ...
+
+    def append(self, data: bytes) -> None:
+        """Add to the end; return when it is on the disk, or raise OSError and leave nothing of it."""
+        ...
+
+    def replace(self, data: bytes) -> None:
+        """Let this stand in the place of all that was written, or raise OSError and leave that."""
+        ...
+
+    def close(self, *, remove: bool) -> None:
+        """Give the lock up, and remove the file if nobody needs it any more."""
+        ...
+
+
+class Folder(Protocol):
+    """Where the files of all processes are."""
+
+    def create(self) -> File:
+        """Return a new file, locked."""
+        ...
+
+    def abandoned(self) -> Iterator[File]:
+        """Yield each file whose writer does not live any more, locked."""
+        ...
+
+
+class DiskFile:
+    """A file on the disk, of mode 0600. Its lock ends with the process that holds it, however that ends."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def place(cls, path: Path, data: bytes) -> Self:
+        """Put a whole file in place at once, locked before anybody can see it."""
+        temporary = path.with_suffix(f".{os.urandom(4).hex()}.new")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        file = cls(path, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if data:
+                file.append(data)
+            temporary.rename(path)
+        except OSError:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+        return file
+
+    @classmethod
+    def take(cls, path: Path) -> Self | None:
+        """Lock a file that is there, or return None while somebody holds it."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+        except OSError:
+            return None  # it went away, or is another user's
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its writer may have put another file in its place, or have ended well, before the lock was ours.
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not os.path.samestat(
+                os.fstat(descriptor), path.stat()
+            ):
+                raise BlockingIOError
+        except OSError:
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
+
+    def read(self) -> bytes:
+        """Return all that was written."""
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+
+    def append(self, data: bytes) -> None:
+        """Add to the end, and return when it is on the disk."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
+
+    def replace(self, data: bytes) -> None:
+        """Put a new file in the place of this one, with nothing in it but `data`."""
+        new = type(self).place(self.path, data)
+        os.close(self._descriptor)
+        self._descriptor = new._descriptor  # noqa: SLF001  # of the same class
+
+    def close(self, *, remove: bool) -> None:
+        """Give the lock up."""
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+class DiskFolder:
+    """A directory with a file for each client that creates. Others' files in it are left alone."""
+
+    def __init__(self, path: Path) -> None:
+        if fcntl is None:
+            raise ConfigurationError("a journal needs the file locks of a POSIX system, which this one does not have")
+        self._path = path
+
+    def create(self) -> DiskFile:
+        """Return a new file, locked; raise OSError when it cannot be made."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DiskFile.place(self._path / f"creates-{os.getpid()}-{os.urandom(4).hex()}.jsonl", b"")
+
+    def abandoned(self) -> Iterator[DiskFile]:
+        """Yield each file whose lock is free."""
+        for path in sorted(self._path.glob("creates-*.jsonl")):
+            file = DiskFile.take(path)
+            if file is not None:
+                yield file
+
+
+def _sync_folder(path: Path) -> None:
+    """Let the name of a new file be on the disk too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

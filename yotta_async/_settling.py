@@ -1,0 +1,85 @@
+"""Looking for the pods of creates whose answers were lost, by one list for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from yotta_async._endpoints import Endpoints
+from yotta_async._hub import Hub
+from yotta_async._listing import Listing
+from yotta_async._looks import Survey
+from yotta_async._wire import CLIENT_TOKEN
+from yotta_async.errors import YottaError
+from yotta_async.models import Pod
+from yotta_async.status import PodStatus
+
+# The longest between two looks: there is a minute for them, and lists lag by some seconds.
+_INTERVAL = 5.0
+_GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+
+
+class Settling:
+    """The tokens of one client that are looked for. The lists are the hub's own, which waiters share."""
+
+    def __init__(self, endpoints: Endpoints, hub: Hub, *, seconds: float, interval: float) -> None:
+        self._endpoints = endpoints
+        self._hub = hub
+        self._seconds = seconds
+        self._interval = min(interval, _INTERVAL)
+        self._wanted: dict[str, asyncio.Future[list[Pod]]] = {}
+        self._survey: Survey | None = None
+
+    async def find(self, token: str) -> list[Pod]:
+        """Return the pods that bear the token, the one to keep first, as soon as a list shows any.
+
+        Returns none when none has shown within the time for it; raises what makes looking on useless.
+        """
+        shown = self._wanted[token] = asyncio.get_running_loop().create_future()
+        if self._survey is None:
+            self._survey = self._hub.survey(interval=self._interval, see=self._see, over=self._over, to_the_end=True)
+        sleeper = asyncio.ensure_future(self._hub.clock.sleep(self._seconds))
+        try:
+            await asyncio.wait({shown, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            return shown.result() if shown.done() else []
+        finally:
+            sleeper.cancel()
+            del self._wanted[token]
+            if not self._wanted and self._survey is not None:
+                self._survey.close()
+                self._survey = None
+
+    async def look(self, token: str) -> list[Pod]:
+        """Look once, by a list of its own, and return the pods that bear the token, the one to keep first."""
+        return _in_order([pod for pod in await self._endpoints.list() if bears(pod, token)])
+
+    @property
+    def trouble(self) -> str:
+        """What was wrong with the last list, if anything was."""
+        error = self._hub.looks.last_error[1]
+        # Its name alone: a server's words may repeat what the create held.
+        return f" The last list that failed: {type(error).__name__}." if error is not None else ""
+
+    def _see(self, listing: Listing) -> None:
+        found: dict[str, list[Pod]] = {}
+        for token, index in listing.bearers(CLIENT_TOKEN):
+            if token in self._wanted and (pod := listing.pod(index)) is not None:
+                found.setdefault(token, []).append(pod)
+        for token, pods in found.items():
+            if not self._wanted[token].done():
+                self._wanted[token].set_result(_in_order(pods))
+
+    def _over(self, error: Exception) -> None:
+        self._survey = None
+        for shown in self._wanted.values():
+            if not shown.done():
+                shown.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
+
+
+def bears(pod: Pod, token: str) -> bool:
+    """Say whether a pod was made by the create with this token."""
+    return any(item.key == CLIENT_TOKEN and item.value == token for item in pod.environment_vars)
+
+
+def _in_order(pods: list[Pod]) -> list[Pod]:
+    """Put the pod to keep first: one that is not on its way out, and of several the lowest id, for all who look."""
+    return sorted(pods, key=lambda pod: (pod.status in _GOING, len(pod.id), pod.id))

@@ -1,0 +1,83 @@
+"""A pod for the length of a block, deleted on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from yotta_async._clock import Clock
+from yotta_async._creation import Creation
+from yotta_async._removal import hold
+from yotta_async.errors import ConfigurationError
+from yotta_async.spec import PodSpec
+from yotta_async.waiters import Targets
+
+if TYPE_CHECKING:
+    from yotta_async.handle import PodHandle
+
+logger = logging.getLogger("yotta_async")
+
+
+class Ephemeral:
+    """What `Pods.ephemeral` returns: enter it once, with `async with`."""
+
+    def __init__(
+        self,
+        handle: Callable[[str], PodHandle],
+        creation: Creation,
+        clock: Clock,
+        spec: PodSpec,
+        until: Targets,
+        timeout: float,
+    ) -> None:
+        self._handle = handle
+        self._creation = creation
+        self._clock = clock
+        self._spec: PodSpec | None = spec
+        self._until = until
+        self._timeout = timeout
+        self._pod_id = ""
+
+    async def __aenter__(self) -> PodHandle:
+        spec, self._spec = self._spec, None
+        if spec is None:
+            raise ConfigurationError("an ephemeral pod is entered once: call `pods.ephemeral` for each block")
+        deadline = self._clock.time() + self._timeout
+        # Cancelled here, the create deletes its pod itself.
+        self._pod_id = await self._creation.create(spec, owned=True)
+        handle = self._handle(self._pod_id)
+        try:
+            await handle.wait_until(status=self._until, timeout=max(0.001, deadline - self._clock.time()))
+        except BaseException as error:
+            await self._end(error)
+            raise
+        return handle
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end(error)
+
+    async def _end(self, leaving: BaseException | None) -> None:
+        """Delete the pod; `leaving` is what the block is left by."""
+        removal = self._creation.end(self._pod_id)
+        if removal is None:
+            return  # the client was closed around the block, and deleted it
+        cancelled = await hold(removal, leaving if isinstance(leaving, asyncio.CancelledError) else None)
+        if removal.done() and not removal.cancelled():
+            failure = removal.exception()
+        else:
+            failure = ConfigurationError(f"pod {self._pod_id} is left, and may bill: its deletion was cut off")
+        if failure is None:
+            if cancelled is not None and cancelled is not leaving:
+                raise cancelled
+            return
+        if cancelled is not None:
+            # Whoever cancelled waits for the cancel to come through, and would take another error for the block's own.
+            logger.error("%s", failure)
+            cancelled.add_note(str(failure))
+            raise cancelled
+        raise failure

@@ -1,0 +1,107 @@
+"""Cleaning up after processes that were killed: the pods of creates that nobody got and nobody deleted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+
+from yotta_async._endpoints import Endpoints
+from yotta_async._hub import Hub
+from yotta_async._removal import remove
+from yotta_async._settling import bears
+from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
+from yotta_async.journal import Abandoned, Intent, Journal, abandoned
+from yotta_async.models import Pod
+from yotta_async.status import PodStatus
+
+# A create whose pod has not shown for so many seconds made none.
+_HORIZON = 3600.0
+_GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+
+
+@attrs.frozen
+class ReapedPod:
+    """A pod that a dead process left: whether it was `deleted`, or the `error` that left it standing."""
+
+    pod: Pod
+    deleted: bool = False
+    error: YottaError | None = None
+
+
+@attrs.frozen
+class ReapReport:
+    """What `reap` found: `pods`, and how many creates may yet show one (`pending`) or are another account's."""
+
+    pods: tuple[ReapedPod, ...] = ()
+    pending: int = 0
+    other_accounts: int = 0
+
+    @property
+    def hourly_price(self) -> float | None:
+        """What the pods cost per hour while they run, or None when the API does not name a price for each."""
+        prices = [each.pod.hourly_price for each in self.pods]
+        known = [price for price in prices if price is not None]
+        return sum(known) if len(known) == len(prices) else None
+
+
+async def reap(endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_run: bool) -> ReapReport:
+    """Delete what dead processes left; see `Pods.reap`."""
+    endpoints.check()
+    if journal is None:
+        raise ConfigurationError("there is no journal to reap by: give YottaClient(journal=…) or set $YOTTA_JOURNAL")
+    try:
+        files = list(abandoned(journal.folder))
+    except OSError as error:
+        raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
+    try:
+        return await _reap(endpoints, hub, journal, files, dry_run=dry_run)
+    finally:
+        for file in files:
+            file.close()
+
+
+async def _reap(
+    endpoints: Endpoints, hub: Hub, journal: Journal, files: list[Abandoned], *, dry_run: bool
+) -> ReapReport:
+    ours = [(file, intent) for file in files for intent in file.open.values() if intent.account == journal.account]
+    others = sum(len(file.open) for file in files) - len(ours)
+    if not ours:
+        return ReapReport(other_accounts=others)
+    listed = await endpoints.list()
+
+    async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
+        """Return the pods of a create that are left, and whether another may yet show."""
+        pods = [pod for pod in listed if bears(pod, intent.token)]
+        if not pods and intent.pod_id is not None:
+            try:
+                pod = await endpoints.get(intent.pod_id)
+            except NotFoundError:
+                pass
+            except YottaError:
+                return [], True
+            else:
+                if not bears(pod, intent.token):
+                    return [], pod.status not in _GOING  # not ours to touch, and not to be forgotten
+                pods = [pod]
+        left = [pod for pod in pods if pod.status not in _GOING]
+        found = [ReapedPod(pod) if dry_run else await _delete(endpoints, hub, pod) for pod in left]
+        is_pending = not pods and intent.pod_id is None and journal.now() - intent.time < _HORIZON
+        if not dry_run and not is_pending and all(each.deleted for each in found):
+            file.done(intent.token)
+        return found, is_pending
+
+    reaped = await asyncio.gather(*(one(file, intent) for file, intent in ours))
+    return ReapReport(
+        pods=tuple(each for found, _ in reaped for each in found),
+        pending=sum(is_pending for _, is_pending in reaped),
+        other_accounts=others,
+    )
+
+
+async def _delete(endpoints: Endpoints, hub: Hub, pod: Pod) -> ReapedPod:
+    try:
+        await remove(endpoints, hub.clock, pod.id)
+    except YottaError as error:
+        return ReapedPod(pod, error=error)
+    return ReapedPod(pod, deleted=True)
