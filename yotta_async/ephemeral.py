@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._removal import hold
-from yotta_async.errors import ConfigurationError
+from yotta_async.errors import ConfigurationError, YottaError
 from yotta_async.spec import PodSpec
 from yotta_async.waiters import Targets
 
@@ -63,14 +63,17 @@ class Ephemeral:
 
     async def _end(self, leaving: BaseException | None) -> None:
         """Delete the pod; `leaving` is what the block is left by."""
+        failure: BaseException | None
         removal = self._creation.end(self._pod_id)
         if removal is None:
             return  # the client was closed around the block, and deleted it
         cancelled = await hold(removal, leaving if isinstance(leaving, asyncio.CancelledError) else None)
-        if removal.done() and not removal.cancelled():
-            failure = removal.exception()
+        if not removal.done():
+            failure = YottaError(f"pod {self._pod_id} is still being deleted: closing the client waits for it")
+        elif removal.cancelled():
+            failure = YottaError(f"pod {self._pod_id} is left, and may bill: its deletion was cut off. Delete it")
         else:
-            failure = ConfigurationError(f"pod {self._pod_id} is left, and may bill: its deletion was cut off")
+            failure = removal.exception()
         if failure is None:
             if cancelled is not None and cancelled is not leaving:
                 raise cancelled

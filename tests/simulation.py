@@ -1,0 +1,465 @@
+"""A world for the create protocol: virtual time, a network and a server with seeded faults, processes that crash.
+
+The client is the real one from `YottaClient` down to the bytes of requests and answers. Simulated are the transport's
+one attempt (`Transport.send`), the journal's disk, and the server, whose own record is what the invariants are checked
+on. One seed is one world; the same seed gives the same world again.
+
+The model: a create that was heard commits at once or up to 20 minutes later, or not at all; lists lag by up to 40 s;
+any answer can be lost, cut, garbled or an error, before or after it took effect; a delete may be answered and have no
+effect; a process can be cancelled or crash at any moment, and loses what it had not fsynced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import ContextVar
+from typing import Any, cast
+
+import attrs
+import looptime
+
+from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
+from yotta_async._transport import Mark
+from yotta_async._wire import Answer, Request
+from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
+from yotta_async.journal import Journal
+
+logger = logging.getLogger("yotta_async")
+
+KEY = "simulated-key"
+CALLER: ContextVar[object] = ContextVar("CALLER", default=None)  # inherited by the tasks that the client makes for it
+EPOCH = 1_767_225_600.0
+SETTLE = 60.0
+HOLD = 30.0
+SUCCESS = {"message": "success", "code": 10000}
+
+# What can happen to a request, and how often in a hundred. The rest succeeds.
+CREATE_FAULTS = {
+    "not sent": 5, "request lost": 5, "answer lost": 8, "cut": 2, "garbled": 2, "html": 2, "5xx before": 3,
+    "5xx after": 3, "timeout": 5, "slow commit": 5, "429": 4, "refused": 2,
+}  # fmt: skip
+OTHER_FAULTS = {
+    "not sent": 4, "request lost": 4, "answer lost": 4, "cut": 1, "garbled": 1, "html": 2, "5xx before": 3,
+    "5xx after": 3, "timeout": 2, "429": 3, "no effect": 2,
+}  # fmt: skip
+
+
+class Violation(AssertionError):  # noqa: N818  # what it is
+    """The server's record shows what must not be."""
+
+
+class Clock:
+    """The loop's virtual time."""
+
+    def time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> float:
+        return EPOCH + self.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+@attrs.define
+class ServerPod:
+    """A pod as the server has it."""
+
+    pod_id: str
+    token: str | None
+    made: float
+    going: bool = False
+
+
+@attrs.define
+class Disk:
+    """The journal's directory. A file is locked by a process that lives."""
+
+    files: list[DiskFile] = attrs.field(factory=list)
+
+    def of(self, process: Process) -> Folder:
+        return Folder(self, process)
+
+    def knows(self, token: str) -> bool:
+        return any(token.encode() in file.data for file in self.files)
+
+
+@attrs.define(eq=False)
+class DiskFile:
+    """A file of the journal. What a dead process would write does not arrive."""
+
+    disk: Disk
+    holder: Process | None
+    data: bytes = b""
+
+    def read(self) -> bytes:
+        return self.data
+
+    def append(self, data: bytes) -> None:
+        if self.holder is not None and self.holder.lives:
+            self.data += data
+
+    def replace(self, data: bytes) -> None:
+        if self.holder is not None and self.holder.lives:
+            self.data = data
+
+    def close(self, *, remove: bool) -> None:
+        if self.holder is not None and self.holder.lives:
+            self.holder = None
+            if remove:
+                self.disk.files.remove(self)
+
+
+@attrs.define(slots=False)
+class Folder:
+    """The journal's directory as one process sees it."""
+
+    disk: Disk
+    process: Process
+
+    def create(self) -> DiskFile:
+        file = DiskFile(self.disk, self.process)
+        self.disk.files.append(file)
+        return file
+
+    def abandoned(self) -> Iterator[DiskFile]:
+        for file in tuple(self.disk.files):
+            if file.holder is None or not file.holder.lives:
+                file.holder = self.process
+                yield file
+
+
+class World:
+    """One seed: the server, the disk, and what each caller was given."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.disk = Disk()
+        self.pods: dict[str, ServerPod] = {}
+        self.heard: Counter[str] = Counter()  # creates that may have taken effect, by token
+        self.makers: dict[str, Process] = {}  # by token
+        self.callers: dict[str, object] = {}  # by token
+        self.held: set[str] = set()  # pods whose handle a caller got
+        self.fired: Counter[str] = Counter()
+        self.intents = 0
+        self.violations: list[Violation] = []
+        self.log: list[str] = []
+        self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how bad a day it is
+        for token in (None, "f" * 32):
+            self.make(token)  # other people's
+
+    def violation(self, text: str) -> Violation:
+        self.violations.append(Violation(text))
+        return self.violations[-1]
+
+    def make(self, token: str | None) -> str:
+        pod_id = str(331864222263676900 + len(self.pods))
+        self.pods[pod_id] = ServerPod(pod_id, token, asyncio.get_running_loop().time())
+        return pod_id
+
+    def of(self, token: str) -> list[ServerPod]:
+        return [pod for pod in self.pods.values() if pod.token == token]
+
+    def fault(self, faults: dict[str, int]) -> str:
+        at = self.random.uniform(0, 100) / self.trouble
+        for kind, share in faults.items():
+            at -= share
+            if at < 0:
+                self.fired[kind] += 1
+                return kind
+        return "none"
+
+    async def exchange(self, process: Process, request: Request, mark: Mark) -> Answer:
+        """Carry one request to the server and its answer back, or not."""
+        action = request.path.split("/")[4] if request.method == "POST" else request.method
+        fault = self.fault(CREATE_FAULTS if action == "create" else OTHER_FAULTS)
+        await self.trip(process)
+        if fault == "not sent":
+            raise ConnectError("nobody listens", method=request.method, path=request.path)
+        mark.sent = True
+        acts = fault not in ("request lost", "5xx before", "429", "refused", "no effect")
+        result: dict[str, Any] = SUCCESS | {"data": None}
+        if action == "create":
+            result = self.create(process, request, fault, acts=acts)
+        elif acts or fault == "no effect":
+            result = self.answer(process, request, acts=acts)
+        if fault in ("timeout", "slow commit"):
+            await asyncio.sleep(30)
+            raise RequestTimeoutError("no answer", method=request.method, path=request.path)
+        await self.trip(process)
+        if fault in ("request lost", "answer lost"):
+            raise ConnectionLostError("reset", method=request.method, path=request.path)
+        if fault == "cut":
+            raise ProtocolError("cut", method=request.method, path=request.path)
+        status = {"html": 502, "429": 429, "refused": 400}.get(fault, 500 if fault.startswith("5xx") else 200)
+        body = json.dumps(result).encode()
+        if status != 200:
+            body = json.dumps({"message": fault, "code": 10001 if fault == "refused" else 10002, "data": None}).encode()
+        body = {"html": b"<html>", "garbled": body[:-3], "429": b""}.get(fault, body)
+        return Answer(status, {}, body, process.secret)
+
+    async def trip(self, process: Process) -> None:
+        await asyncio.sleep(self.random.choice([0.01, 0.05, 0.5]))
+        if not process.lives:
+            await asyncio.Event().wait()  # nobody is there any more
+
+    def create(self, process: Process, request: Request, fault: str, *, acts: bool) -> dict[str, Any]:
+        assert request.body is not None
+        variables = json.loads(request.body.reveal()).get("environmentVars", [])
+        token = next((item["value"] for item in variables if item["key"] == "YOTTA_CLIENT_TOKEN"), None)
+        if token is None or not self.disk.knows(token):
+            raise self.violation("a create was sent whose token no journal knows")
+        self.makers[token] = process
+        self.callers[token] = CALLER.get()
+        if fault not in ("429", "refused"):
+            self.heard[token] += 1
+            if self.heard[token] > 1:
+                raise self.violation("a create was sent again that may have been heard")
+        if not acts:
+            return SUCCESS
+        if fault == "slow commit":
+            asyncio.get_running_loop().call_later(self.random.choice([1, 20, 50, 100, 1200]), self.make, token)
+            return SUCCESS
+        return SUCCESS | {"data": int(self.make(token))}
+
+    def answer(self, process: Process, request: Request, *, acts: bool) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time()
+        if request.path.endswith("/list"):
+            until = now - self.random.choice([0, 0, 1, 10, 40])
+            return SUCCESS | {"data": [self.shown(pod) for pod in reversed(self.pods.values()) if pod.made <= until]}
+        pod = self.pods.get(request.path.rpartition("/")[2])
+        if pod is None:
+            return {"message": "no such pod", "code": 13000}
+        if request.method == "DELETE":
+            self.may_delete(process, pod)
+            if pod.going:
+                return {"message": "on its way out", "code": 12001}
+            pod.going = acts
+            return SUCCESS
+        return SUCCESS | {"data": self.shown(pod)}
+
+    def may_delete(self, process: Process, pod: ServerPod) -> None:
+        maker = self.makers.get(pod.token or "")
+        if maker is None:
+            raise self.violation("a delete was sent for a pod that is not ours")
+        if maker is not process and maker.lives:
+            raise self.violation("a pod was reaped whose process lives")
+        if pod.pod_id in self.held:
+            raise self.violation("a pod was deleted that a caller holds")
+
+    @staticmethod
+    def shown(pod: ServerPod) -> dict[str, Any]:
+        marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": pod.token}] if pod.token else []
+        status = "TERMINATING" if pod.going else "RUNNING"
+        return {"id": pod.pod_id, "status": status, "environmentVars": [{"key": "A", "value": "1"}, *marks]}
+
+
+class Process:
+    """A process with one client, until it ends or crashes."""
+
+    def __init__(self, world: World, change: Callable[[YottaClient], None]) -> None:
+        self.world = world
+        self.lives = True
+        self.said: set[str] = set()  # tokens and pods that somebody was told of
+        self.log = world.log
+        self.client = YottaClient(
+            KEY, base_url="http://127.0.0.1:1", clock=Clock(), settle_timeout=SETTLE, poll_interval=5
+        )
+        self.secret = self.client._transport._key
+        journal = Journal(world.disk.of(self), "account", Clock().now)
+        self.client.pods._journal = self.client.pods._creation._journal = journal
+        self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
+        change(self.client)
+
+    async def send(self, request: Request, *, mark: Mark | None = None, **_: Any) -> Answer:
+        mark = mark or Mark()
+        mark.sent = mark.answering = False
+        return await self.world.exchange(self, request, mark)
+
+    async def run(self) -> None:
+        """Make some pods, each in its way; then end well, or not."""
+        draw = self.world.random
+        count = draw.randint(1, 8)
+        self.world.intents += count
+        callers = [asyncio.ensure_future(self.caller()) for _ in range(count)]
+        everything = asyncio.gather(*callers)
+        ending = asyncio.ensure_future(self.end(everything))
+        if draw.random() < 0.2:
+            self.world.fired["crash"] += 1
+            await asyncio.wait({ending}, timeout=draw.expovariate(1 / 20))
+            self.lives = False
+            if draw.random() < 0.5 and (files := [f for f in self.world.disk.files if f.holder is self]):
+                files[0].data += b'{"intent": "torn'
+            for task in (ending, *callers):
+                task.cancel()
+        with suppress(asyncio.CancelledError):
+            await ending
+
+    async def end(self, everything: asyncio.Future[Any]) -> None:
+        await everything
+        await self.client.aclose()
+        if self.lives:
+            self.check_left()
+        self.lives = False
+
+    def check_left(self) -> None:
+        """After closing, what is there is held by a caller, or somebody was told of it."""
+        self.check([token for token, maker in self.world.makers.items() if maker is self])
+
+    def check(self, tokens: list[str]) -> None:
+        for token in tokens:
+            for pod in self.world.of(token):
+                told = self.said & {token, pod.pod_id} or any(token in line or pod.pod_id in line for line in self.log)
+                if not (pod.going or pod.pod_id in self.world.held or told):
+                    raise self.world.violation("a pod was left that nobody was told of")
+
+    async def caller(self) -> None:
+        draw = self.world.random
+        CALLER.set(caller := object())
+        await asyncio.sleep(draw.uniform(0, 30))
+        work: Callable[[], Awaitable[None]] = self.plain if draw.random() < 0.6 else self.ephemeral
+        task = asyncio.ensure_future(work())
+        if draw.random() < 0.25:
+            self.world.fired["cancel"] += 1
+            await asyncio.wait({task}, timeout=draw.choice([0.0, 0.02, 0.2, 2, 20, 70]))
+            for _ in range(draw.choice([1, 1, 3])):
+                task.cancel()
+                await asyncio.wait({task}, timeout=draw.choice([0, 0.3]))
+            began = asyncio.get_running_loop().time()
+            await asyncio.wait({task})
+            took = asyncio.get_running_loop().time() - began
+            if took > HOLD + 1 and self.lives:
+                raise self.world.violation("a cancel was held back for too long")
+            if took < HOLD - 1 and self.lives:
+                self.check([token for token, its in self.world.callers.items() if its is caller])
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def plain(self) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            self.hold(await self.client.pods.create(image="i", gpu_type="g"))
+        except CreateOutcomeUnknownError as error:
+            await self.unknown(error, began)
+        except YottaError:
+            pass  # there is no pod
+
+    async def ephemeral(self) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            async with self.client.pods.ephemeral(image="i", gpu_type="g") as handle:
+                await asyncio.sleep(self.world.random.choice([0, 1, 30]))
+                if self.lives and self.world.pods[handle.id].going:
+                    raise self.world.violation("an ephemeral pod was deleted within its block")
+            if self.lives and not self.world.pods[handle.id].going:
+                raise self.world.violation("a block was left, and its pod was not")
+        except CreateOutcomeUnknownError as error:
+            await self.unknown(error, began)
+        except YottaError as error:
+            self.said |= {getattr(error, "pod_id", "")}
+
+    async def unknown(self, error: CreateOutcomeUnknownError, began: float) -> None:
+        """Be told that an outcome is unknown, and look for it now and then, or leave it to `reap`."""
+        token = error.client_token
+        assert token is not None
+        self.said.add(token)
+        if self.lives and asyncio.get_running_loop().time() - began < SETTLE:
+            raise self.world.violation("a create was given up too early")
+        for _ in range(self.world.random.choice([0, 2])):
+            await asyncio.sleep(45)
+            with suppress(YottaError):
+                if (handle := await error.resolve()) is not None:
+                    self.hold(handle)
+                    return
+
+    def hold(self, handle: PodHandle) -> None:
+        if self.lives:
+            if handle.id in self.world.held:
+                raise self.world.violation("one pod was given to two callers")
+            self.world.held.add(handle.id)
+
+
+async def reap(world: World, change: Callable[[YottaClient], None]) -> None:
+    """Clean up once, as a process of its own."""
+    process = Process(world, change)
+    with suppress(YottaError):
+        await process.client.pods.reap()
+    await process.client.aclose()
+    process.lives = False
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+async def live(world: World, change: Callable[[YottaClient], None]) -> None:
+    """Let a world go by, and check what is left of it."""
+    processes = [asyncio.ensure_future(Process(world, change).run()) for _ in range(world.random.randint(1, 3))]
+    for pause in (5, 20, 60):
+        await asyncio.sleep(pause)
+        await reap(world, change)
+    await asyncio.gather(*processes)
+    world.trouble = 0.2
+    for _ in range(8):
+        await asyncio.sleep(900)
+        await reap(world, change)
+    for token in world.makers:
+        pods = world.of(token)
+        if len(pods) > 1:
+            raise world.violation("a create made two pods")
+        if any(not pod.going and pod.pod_id not in world.held for pod in pods):
+            raise world.violation("a pod is left that nobody holds")
+
+
+class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]  # made at run time
+    """Virtual time; what would go to a thread is done on the spot."""
+
+    def run_in_executor(self, _: object, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        future = self.create_future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001  # the caller's
+            future.set_exception(error)
+        return cast("asyncio.Future[Any]", future)
+
+
+def simulate(seed: int, change: Callable[[YottaClient], None] = lambda _: None) -> World:
+    """Run one world. Raises Violation."""
+    random.seed(seed)
+    loop = Loop(start=0, end=1e6, idle_timeout=0, noop_cycles=0)
+
+    async def main() -> World:
+        world = World(seed)
+        handler = Lines(world.log)
+        logger.addHandler(handler)
+        try:
+            await live(world, change)
+        finally:
+            logger.removeHandler(handler)
+            if world.violations:  # the first is the cause, and may have been raised in a task of the client's own
+                raise world.violations[0]
+        return world
+
+    try:
+        return cast("World", loop.run_until_complete(main()))
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()

@@ -1,0 +1,286 @@
+"""The create protocol in two thousand simulated worlds, and each of its safeguards shown to be needed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+
+from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Violation, simulate
+from yotta_async import YottaClient, journal, reaping
+from yotta_async._creation import Creation, _Order
+from yotta_async._endpoints import Endpoints
+from yotta_async._retry import may_pass
+from yotta_async._settling import Settling
+from yotta_async._transport import Mark
+from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
+from yotta_async.handle import PodHandle
+from yotta_async.journal import Intent, Journal
+from yotta_async.models import Pod
+from yotta_async.spec import PodSpec
+
+Change: TypeAlias = Callable[[YottaClient], None]
+
+SEEDS = 2_000
+PARTS = 8
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nothing_is_made_twice_or_lost(part: int) -> None:
+    fired: Counter[str] = Counter()
+    intents = 0
+    for seed in range(part, SEEDS, PARTS):
+        try:
+            world = simulate(seed)
+        except Violation as violation:
+            pytest.fail(f"seed {seed}: {violation}")
+        fired += world.fired
+        intents += world.intents
+    assert intents > SEEDS / PARTS * 5
+    assert set(fired) == {*CREATE_FAULTS, *OTHER_FAULTS, "cancel", "crash"}, "every fault fired"
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    def record(seed: int) -> list[Any]:
+        world = simulate(seed)
+        return [(pod.pod_id, pod.made, pod.going, pod.pod_id in world.held) for pod in world.pods.values()]
+
+    assert record(12) == record(12)
+    assert record(12) != record(13)
+
+
+# One mutant for each safeguard: the real class but for the safeguard.
+
+
+class RepeatsWhatWasHeard(Endpoints):
+    """Sends a create again after any failure that may pass."""
+
+    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
+        create = super().create
+        return await self._retries.run(lambda: create(spec, client_token, mark), attempts=3, on=may_pass)
+
+
+class TakesLostForUnheard(Endpoints):
+    """Says that nothing was made when the answer did not come."""
+
+    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
+        try:
+            return await super().create(spec, client_token, mark)
+        except YottaError as error:
+            mark.sent = False
+            raise NotFoundError from error
+
+
+class BearsNoToken(Endpoints):
+    """Sends creates without their token."""
+
+    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:  # dropped
+        return await super().create(spec, None, mark)
+
+
+class DeletesOnce(Endpoints):
+    """Takes every delete for done."""
+
+    async def delete(self, pod_id: str, **options: Any) -> None:
+        try:
+            await super().delete(pod_id, **options)
+        except YottaError:
+            return
+
+    async def get(self, pod_id: str, **_: Any) -> Pod:
+        raise NotFoundError(pod_id)
+
+
+class DoesNotLookAfterDeleting(Endpoints):
+    """Believes the answer to a delete."""
+
+    async def get(self, pod_id: str, **_: Any) -> Pod:
+        raise NotFoundError(pod_id)
+
+
+class WritesAfterSending(Journal):
+    """Writes the intent down a little later."""
+
+    async def intend(self, token: str) -> None:
+        self.open[token] = Intent(token, self.now(), self.account)
+        asyncio.get_running_loop().call_later(1, self._waiting.append, self.open[token].lines())
+
+
+class DoesNotAcknowledge(Journal):
+    """Does not write down that a pod was handed over."""
+
+    async def done(self, token: str, pod_id: str | None = None) -> None:
+        self.open.pop(token, None)
+
+
+class RunsInTheCaller(Creation):
+    """Creates in the caller's own task, which a cancel ends."""
+
+    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
+        order = _Order("0" * 32, owned=owned)
+        order.token = format(next(TOKENS), "032x")
+        return await self._make(spec, order)
+
+
+class DoesNotUndo(Creation):
+    """Lets a cancel through, and the pod be."""
+
+    async def _undo(self, making: asyncio.Task[str], token: str | None) -> None:
+        await asyncio.wait({making})
+        if not making.cancelled() and making.exception() is None:
+            self._owned.pop(making.result(), None)
+            await self._journal_done(token)
+
+
+class DoesNotWaitAtTheEnd(Creation):
+    """Closes while creates are in flight."""
+
+    async def settle(self) -> None:
+        assert self._journal is not None
+        await self._journal.close()
+
+
+class WritesOffTheUnknown(Creation):
+    """Takes an unknown outcome for none."""
+
+    def _unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
+        assert self._journal is not None
+        assert token is not None
+        self._journal.open.pop(token)
+        self._journal._waiting.append(b'{"done": "%s"}\n' % token.encode())
+        return super()._unknown(token, what)
+
+
+class ResolvesWithoutSayingSo(Creation):
+    """Hands a pod over that was found later, and leaves its intent open."""
+
+    async def find(self, token: str) -> PodHandle | None:
+        pods = await self._settling.look(token)
+        return self._handle(pods[0].id) if pods else None
+
+
+class TakesAnyPod(Settling):
+    """Adopts whatever bears a token."""
+
+    def _see(self, listing: Any) -> None:
+        pods = [pod for pod in listing.pods() if pod.environment_vars[1:]]
+        for shown in self._wanted.values():
+            if pods and not shown.done():
+                shown.set_result(pods)
+
+
+class TakesOthersLocks(Folder):
+    """Yields the files of processes that live, too."""
+
+    def abandoned(self) -> Iterator[DiskFile]:
+        return iter(tuple(self.disk.files))
+
+
+class GivesCancelsNoRoom(Creation):
+    """Lets a cancel through at once, and deletes the pod afterwards."""
+
+    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
+        making = self._own(self._make(spec, _Order(f"{next(TOKENS):032x}", owned=True)))
+        try:
+            await asyncio.wait({making})
+        except asyncio.CancelledError:
+            making.add_done_callback(lambda _: self._own(self._undo(making, None)))
+            raise
+        if not owned:
+            self._owned.pop(making.result(), None)
+        return making.result()
+
+
+TOKENS = itertools.count(1)
+
+
+def made_of(part: Callable[[YottaClient], object], mutant: type) -> Change:
+    def change(client: YottaClient) -> None:
+        part(client).__class__ = mutant  # a subclass of the same shape
+
+    return change
+
+
+def creation(mutant: type[Creation]) -> Change:
+    return made_of(lambda client: client.pods._creation, mutant)
+
+
+def endpoints(mutant: type[Endpoints]) -> Change:
+    return made_of(lambda client: client.pods._endpoints, mutant)
+
+
+def written(mutant: type[Journal]) -> Change:
+    return made_of(lambda client: client.pods._journal, mutant)
+
+
+def gives_up_at_once(client: YottaClient) -> None:
+    client.pods._creation._settling._seconds = 0.1
+
+
+def caught(change: Change) -> str:
+    for seed in range(1_000):
+        try:
+            simulate(seed, change)
+        except Violation as violation:
+            return str(violation)
+    return "nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "violation"),
+    [
+        (endpoints(RepeatsWhatWasHeard), "sent again"),
+        (endpoints(TakesLostForUnheard), "nobody was told of"),
+        (endpoints(BearsNoToken), "no journal knows"),
+        (endpoints(DeletesOnce), "its pod was not"),
+        (endpoints(DoesNotLookAfterDeleting), "its pod was not"),
+        (written(WritesAfterSending), "no journal knows"),
+        (written(DoesNotAcknowledge), "deleted that a caller holds"),
+        (creation(RunsInTheCaller), ""),
+        (creation(GivesCancelsNoRoom), ""),
+        (creation(DoesNotUndo), "nobody was told of"),
+        (creation(DoesNotWaitAtTheEnd), "nobody was told of"),
+        (creation(WritesOffTheUnknown), "left that nobody holds"),
+        (creation(ResolvesWithoutSayingSo), "deleted that a caller holds"),
+        (made_of(lambda client: client.pods._creation._settling, TakesAnyPod), "two callers"),
+        (gives_up_at_once, "given up too early"),
+        (made_of(lambda client: client.pods._journal.folder, TakesOthersLocks), "whose process lives"),  # type: ignore[union-attr]  # there is one
+    ],
+)
+def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
+    found = caught(change)
+    assert found != "nothing"
+    assert violation in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "violation"),
+    [
+        ("_HORIZON", 0.0, "left that nobody holds"),
+        ("bears", lambda pod, _: any(item.key == "YOTTA_CLIENT_TOKEN" for item in pod.environment_vars), ""),
+    ],
+)
+def test_each_safeguard_of_reap_is_needed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, violation: str
+) -> None:
+    monkeypatch.setattr(reaping, name, value)
+    found = caught(lambda _: None)
+    assert found != "nothing"
+    assert violation in found
+
+
+def test_a_torn_line_must_be_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def strict(data: bytes) -> list[Intent]:
+        for line in data.splitlines():
+            json.loads(line)
+        return read(data)
+
+    read = journal._open_intents
+    monkeypatch.setattr(journal, "_open_intents", strict)
+    with pytest.raises(ValueError, match="Unterminated"):
+        caught(lambda _: None)
