@@ -442,7 +442,10 @@ class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: 
 def simulate(seed: int, change: Callable[[YottaClient], None] = lambda _: None) -> World:
     """Run one world. Raises Violation."""
     random.seed(seed)
+    logger.addHandler(logging.NullHandler())
     loop = Loop(start=0, end=1e6, idle_timeout=0, noop_cycles=0)
+
+    loop.set_exception_handler(lambda *_: None)  # a crash leaves tasks behind
 
     async def main() -> World:
         world = World(seed)

@@ -127,8 +127,13 @@ class Creation:
     def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
         return task
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whose caller is gone; what it leaves is tried again, and told, when the client is closed
 
     async def _make(self, spec: PodSpec, order: _Order) -> str:
         try:

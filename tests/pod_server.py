@@ -1,0 +1,83 @@
+"""An API of pods over raw sockets, for the faults that only a raw server has: answers lost, cut and garbled on order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.raw_server import Heard, Reply, envelope, http, raw, raw_server, reset
+
+# What can happen to one request: whether it takes effect, and what is answered (None: what is due).
+FAULTS: dict[str, tuple[bool, Reply | None]] = {
+    "none": (True, None),
+    "reset before": (False, reset),
+    "reset after": (True, reset),
+    "cut": (True, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{")),
+    "500 before": (False, envelope(code=10002, status=500)),
+    "500 after": (True, envelope(code=10002, status=500)),
+    "html": (True, http(b"<html>502</html>", 502)),
+    "bad json": (True, http(b'{"message":"success","code":10000,"data":33')),
+    "bad gzip": (True, http(b"not gzip", headers={"Content-Encoding": "gzip"})),
+    "no http": (True, raw(b"HUH\r\n\r\n")),
+    "empty": (True, http(b"")),
+    "429": (False, http(b"", 429)),
+}
+
+
+class PodServer:
+    """Pods that are `born` with a status and keep it. `fault` says what happens to a request; `listed` which pods a list shows."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.posts: Counter[str] = Counter()  # creates that may have taken effect, by token
+        self.requests: list[str] = []
+        self.born = "RUNNING"
+        self.fault: Callable[[str], str] = lambda _: "none"
+        self.listed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda pods: pods
+        self.url = ""
+
+    @property
+    def alive(self) -> list[str]:
+        return [pod["id"] for pod in self.pods.values() if pod["status"] != "TERMINATING"]
+
+    async def serve(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        what = heard.path.split("/")[4] if heard.method == "POST" else heard.method
+        what = "list" if heard.path.endswith("/list") else what
+        self.requests.append(what)
+        fault = self.fault(what)
+        acts, reply = FAULTS[fault]
+        if what == "create" and fault != "429":
+            self.posts[json.loads(heard.body)["environmentVars"][-1]["value"]] += 1
+        due = self.act(what, heard) if acts else envelope()
+        await (reply or due)(heard, writer)
+
+    def act(self, what: str, heard: Heard) -> Reply:
+        if what == "create":
+            pod_id = str(331864222263676900 + len(self.pods))
+            body = json.loads(heard.body)
+            self.pods[pod_id] = {"id": pod_id, "status": self.born, "environmentVars": body["environmentVars"]}
+            return envelope(int(pod_id))
+        if what == "list":
+            return envelope(self.listed(list(reversed(self.pods.values()))))
+        pod = self.pods.get(heard.path.rpartition("/")[2])
+        if pod is None:
+            return envelope(code=13000)
+        if what == "DELETE":
+            if pod["status"] == "TERMINATING":
+                return envelope(code=12001)
+            pod["status"] = "TERMINATING"
+            return envelope()
+        return envelope(pod)
+
+
+@asynccontextmanager
+async def pod_server() -> AsyncIterator[PodServer]:
+    """Serve on loopback until the block ends."""
+    pods = PodServer()
+    async with raw_server(pods.serve) as server:
+        pods.url = server.url
+        yield pods

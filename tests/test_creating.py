@@ -1,0 +1,191 @@
+"""Creates over real sockets through every fault: none sent twice that may have been heard, and none lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.pod_server import FAULTS, PodServer, pod_server
+from tests.raw_server import Heard, RawServer, envelope, reset
+from yotta_async import (
+    AuthenticationError,
+    ConfigurationError,
+    CreateOutcomeUnknownError,
+    PodHandle,
+    RateLimitError,
+    YottaClient,
+    YottaError,
+)
+from yotta_async.emulator.clock import make_clock
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PodServer]:
+    async with pod_server() as api:
+        yield api
+
+
+def client_of(api: PodServer | RawServer, **options: Any) -> YottaClient:
+    return YottaClient(KEY, base_url=api.url, **{"clock": make_clock("auto"), **options})
+
+
+async def outcome(yotta: YottaClient) -> PodHandle | YottaError:
+    try:
+        return await yotta.pods.create(**SPEC)
+    except YottaError as error:
+        return error
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_150_creates_through_every_fault(api: PodServer, seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    api.fault = lambda what: draw.choice(list(FAULTS)) if what in ("create", "list") and draw.random() < 0.6 else "none"
+    api.listed = lambda pods: pods[draw.choice([0, 0, 5]) :]
+    async with client_of(api, journal=tmp_path) as yotta:
+        outcomes = await asyncio.gather(*(outcome(yotta) for _ in range(150)))
+        held = {each.id for each in outcomes if isinstance(each, PodHandle)}
+        unknown = [each for each in outcomes if isinstance(each, CreateOutcomeUnknownError)]
+        assert all(isinstance(each, PodHandle | CreateOutcomeUnknownError | RateLimitError) for each in outcomes)
+        api.fault, api.listed = lambda _: "none", lambda pods: pods
+        held |= {found.id for error in unknown if (found := await error.resolve()) is not None}
+        assert held == set(api.alive)
+    assert set(api.posts.values()) == {1}
+    tokens = [pod["environmentVars"][-1]["value"] for pod in api.pods.values()]
+    assert len(set(tokens)) == len(tokens)
+    assert len(held) > 75
+
+
+@pytest.mark.parametrize("fault", [fault for fault, (acts, reply) in FAULTS.items() if acts and reply])
+async def test_a_create_whose_answer_is_unusable_is_found_in_a_list(api: PodServer, fault: str) -> None:
+    api.fault = lambda what: fault if what == "create" else "none"
+    async with client_of(api) as yotta:
+        handle = await yotta.pods.create(**SPEC)
+        assert api.alive == [handle.id]
+    assert api.requests == ["create", "list"]
+
+
+@pytest.mark.parametrize("fault", [fault for fault, (acts, _) in FAULTS.items() if not acts and fault != "429"])
+async def test_a_create_that_no_list_shows_is_unknown_after_a_minute(api: PodServer, fault: str) -> None:
+    api.fault = lambda what: fault if what == "create" else "none"
+    clock = make_clock("auto")
+    async with client_of(api, clock=clock) as yotta:
+        began = clock.time()
+        with pytest.raises(CreateOutcomeUnknownError, match="No list has shown it"):
+            await yotta.pods.create(**SPEC)
+        assert clock.time() - began >= 60
+    assert api.requests.count("create") == 1
+    assert 10 <= api.requests.count("list") <= 16
+
+
+async def test_one_list_looks_for_all(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    lists = 0
+
+    def after_three(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        nonlocal lists
+        lists += 1
+        return pods if lists > 3 else []
+
+    api.listed = after_three
+    async with client_of(api) as yotta:
+        handles = await asyncio.gather(*(yotta.pods.create(**SPEC) for _ in range(60)))
+    assert sorted(handle.id for handle in handles) == sorted(api.alive)
+    assert lists <= 6
+
+
+async def test_waiters_and_unsettled_creates_share_lists(api: PodServer) -> None:
+    api.fault = lambda what: "reset before" if what == "create" and api.pods else "none"
+    async with client_of(api) as yotta:
+        first = await yotta.pods.create(**SPEC)
+        waiting = asyncio.create_task(first.wait_until(status="PAUSED", timeout=50))
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+        with pytest.raises(YottaError):
+            await waiting
+    assert api.requests.count("list") <= 24
+    assert api.requests.count("GET") <= 2
+
+
+async def test_without_a_token_it_is_unknown_at_once(server: RawServer) -> None:
+    server.answers(reset)
+    async with client_of(server, client_token=False) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError, match="no client token"):
+            await yotta.pods.create(**SPEC)
+    assert len(server.heard) == 1
+
+
+async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None:
+    clock = make_clock("auto")
+    server.answers(reset, envelope(code=401, status=401))
+    async with client_of(server, clock=clock) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError, match=AuthenticationError.__name__):
+            await yotta.pods.create(**SPEC)
+        assert clock.time() < 10
+
+
+async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_deleted(server: RawServer) -> None:
+    deleted = []
+
+    async def serve(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        marks = json.loads(server.heard[0].body)["environmentVars"]
+        if heard.method == "POST":
+            await reset(heard, writer)
+        elif heard.path.endswith("list"):
+            pods = [{"id": pod, "status": status, "environmentVars": marks} for pod, status in
+                    [("11", "RUNNING"), ("9", "INITIALIZE"), ("7", "TERMINATED")]]  # fmt: skip
+            await envelope(pods)(heard, writer)
+        elif heard.method == "DELETE":
+            deleted.append(heard.path.rpartition("/")[2])
+            await envelope()(heard, writer)
+        else:
+            await envelope(code=13000)(heard, writer)
+
+    server.answers(serve)
+    async with client_of(server) as yotta:
+        assert (await yotta.pods.create(**SPEC)).id == "9"
+    assert sorted(deleted) == ["11", "7"]
+
+
+async def test_closing_lets_a_create_be_found(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    yotta = client_of(api)
+    seen = asyncio.Event()
+    api.listed = lambda pods: pods if seen.is_set() else seen.set() or []  # type: ignore[func-returns-value]  # it sets
+    creating = asyncio.create_task(yotta.pods.create(**SPEC))
+    await seen.wait()
+    await yotta.aclose()
+    assert (await creating).id in api.alive
+
+
+async def test_a_create_cancelled_while_it_is_looked_for_leaves_no_pod(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    seen = asyncio.Event()
+    api.listed = lambda pods: pods if seen.is_set() else seen.set() or []  # type: ignore[func-returns-value]  # it sets
+    async with client_of(api) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        await seen.wait()
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert api.alive == []
+
+
+async def test_a_settle_timeout_bounds_the_looking(api: PodServer) -> None:
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    clock = make_clock("auto")
+    async with client_of(api, clock=clock, settle_timeout=7) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+        assert 7 <= clock.time() < 9
+
+
+def test_a_journal_and_no_token_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="token"):
+        YottaClient(KEY, journal=tmp_path, client_token=False)

@@ -1,0 +1,236 @@
+"""Every way out of `ephemeral` deletes the pod: in this process, and in processes of their own with real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.pod_server import PodServer, pod_server
+from yotta_async import (
+    ConfigurationError,
+    InvalidRequestError,
+    PodFailedError,
+    PodStatus,
+    WaitTimeoutError,
+    YottaClient,
+    install_signal_handlers,
+)
+from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import make_clock
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PodServer]:
+    async with pod_server() as api:
+        yield api
+
+
+def first_delete_fails(api: PodServer) -> None:
+    """Let the first DELETE answer 500."""
+    api.fault = lambda what: "500 before" if what == "DELETE" and api.requests.count("DELETE") == 1 else "none"
+
+
+def client_of(api: PodServer, **options: Any) -> YottaClient:
+    return YottaClient(KEY, base_url=api.url, **{"clock": make_clock("auto"), **options})
+
+
+async def test_it_runs_within_the_block_and_is_gone_after_it(emulator: Emulator, yotta: YottaClient) -> None:
+    async with yotta.pods.ephemeral(**SPEC) as handle:
+        assert handle.pod is not None
+        assert handle.pod.status == PodStatus.RUNNING
+        assert (await handle.refresh()).status == PodStatus.RUNNING
+    assert (await handle.refresh()).status in (PodStatus.TERMINATING, PodStatus.TERMINATED)
+
+
+async def test_it_can_be_entered_before_it_runs(yotta: YottaClient) -> None:
+    async with yotta.pods.ephemeral(**SPEC, until=["INITIALIZE", "RUNNING"]) as handle:
+        assert handle.pod is not None
+        assert handle.pod.status == PodStatus.INITIALIZE
+
+
+async def test_bad_input_is_refused_before_anything_is_sent(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        for wrong in ({"image": ""}, {"until": "RUNNING?"}, {"timeout": -1}):
+            with pytest.raises(InvalidRequestError):
+                yotta.pods.ephemeral(**{**SPEC, **wrong})
+    assert api.requests == []
+
+
+async def test_it_is_entered_once(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        ephemeral = yotta.pods.ephemeral(**SPEC)
+        async with ephemeral:
+            with pytest.raises(ConfigurationError, match="once"):
+                await ephemeral.__aenter__()
+
+
+async def test_a_pod_that_does_not_come_up_is_deleted(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        for status, error in (("PENDING", WaitTimeoutError), ("FAILED", PodFailedError)):
+            api.born = status
+            with pytest.raises(error):
+                async with yotta.pods.ephemeral(**SPEC, timeout=20):
+                    pytest.fail("it was not RUNNING")
+    assert api.alive == []
+
+
+async def test_a_pod_that_the_caller_deleted_is_no_error(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            await handle.delete()
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            del api.pods[handle.id]
+    assert api.alive == []
+
+
+async def test_a_pod_that_cannot_be_deleted_is_named(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:
+    clock = make_clock("auto")
+    yotta = client_of(api, clock=clock)
+    with pytest.raises(WaitTimeoutError) as caught:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+            began = clock.time()
+            raise KeyError("of the block")
+    assert clock.time() - began <= 31
+    assert handle.id in str(caught.value)
+    assert caught.value.pod_id == handle.id
+    assert isinstance(caught.value.__context__, KeyError)
+    caplog.clear()
+    api.fault = lambda _: "none"
+    await yotta.aclose()
+    assert api.alive == [], "closing tries once more"
+    assert not caplog.records
+
+
+async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:
+    yotta = client_of(api)
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        async with yotta.pods.ephemeral(**SPEC):
+            api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+            entered.set()
+            await asyncio.sleep(100)
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    [pod_id] = api.alive
+    assert pod_id in caught.value.__notes__[0]
+    assert [pod_id in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [True]
+    await yotta.aclose()
+    assert pod_id in caplog.records[-1].getMessage()
+
+
+async def test_a_delete_without_effect_is_repeated(api: PodServer) -> None:
+    lost = iter(range(2))
+
+    async with client_of(api) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            act = api.act
+
+            def forgetful(what: str, heard: Any) -> Any:
+                reply = act(what, heard)
+                if what == "DELETE" and next(lost, None) is not None:
+                    api.pods[handle.id]["status"] = "RUNNING"
+                return reply
+
+            api.act = forgetful  # type: ignore[method-assign]  # a server that forgets
+        assert api.alive == []
+    assert api.requests.count("DELETE") == 3
+
+
+WAYS = {
+    "return": "async with pod(): pass",
+    "exception": "async with pod(): raise KeyError",
+    "exit": "async with pod(): raise SystemExit(3)",
+    "cancel": """
+        task = asyncio.create_task(work()); await entered.wait(); task.cancel()
+        await asyncio.wait({task})""",
+    "second cancel in the cleanup": """
+        task = asyncio.create_task(work()); await entered.wait()
+        for _ in range(4):
+            task.cancel(); await asyncio.sleep(0.02)
+        await asyncio.wait({task})""",
+    "timeout": """
+        async with asyncio.timeout(0.3):
+            await work()""",
+    "sibling": """
+        async def fail():
+            await entered.wait(); raise KeyError
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work()); group.create_task(fail())""",
+    "closed around it": """
+        async with pod():
+            await yotta.aclose()""",
+    "cancelled half-way": """
+        task = asyncio.create_task(work())
+        while not yotta.pods._creation._tasks: await asyncio.sleep(0)
+        await asyncio.sleep(0.03); task.cancel()
+        await asyncio.wait({task})""",
+    "interrupt": "await work()",
+    "interrupt at the create": "print('entered', flush=True); await work()",
+    "terminated": "install_signal_handlers(); await work()",
+}
+PROGRAM = """
+import asyncio
+from yotta_async import YottaClient, install_signal_handlers
+
+async def main():
+    entered = asyncio.Event()
+    yotta = YottaClient({key!r}, base_url={url!r}, poll_interval=0.05)
+    def pod():
+        return yotta.pods.ephemeral(image="i", gpu_type="g")
+    async def work():
+        async with pod():
+            print("entered", flush=True); entered.set()
+            await asyncio.sleep(60)
+    async with yotta:
+        {way}
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_way_out_of_a_process_deletes_the_pod(api: PodServer, way: str) -> None:
+    first_delete_fails(api)
+    program = PROGRAM.format(key=KEY, url=api.url, way=WAYS[way])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    if way in ("interrupt", "interrupt at the create", "terminated"):
+        assert process.stdout is not None
+        await process.stdout.readline()
+        while not api.requests:
+            await asyncio.sleep(0.001)
+        process.send_signal(signal.SIGTERM if way == "terminated" else signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert len(api.pods) == 1, errors
+    assert api.alive == []
+    assert api.requests.count("DELETE") >= 2
+    assert (process.returncode == 0) == (way in ("return", "cancel", "second cancel in the cleanup", "closed around it",
+                                                 "cancelled half-way")), errors  # fmt: skip
+    if way in ("interrupt", "terminated"):
+        assert b"KeyboardInterrupt" in errors
+
+
+def test_signal_handlers_are_for_the_main_thread_and_for_signals() -> None:
+    with pytest.raises(ConfigurationError, match="no signal"):
+        install_signal_handlers(signal.SIGKILL)
+
+    async def in_a_thread() -> None:
+        await asyncio.to_thread(install_signal_handlers)
+
+    with pytest.raises(ConfigurationError, match="main thread"):
+        asyncio.run(in_a_thread())
