@@ -44,3 +44,27 @@ def emulator(host: str, port: int) -> None:
     from yotta_async.cli.serve import run  # keeps --help and --version quick
 
     asyncio.run(run(host, port))
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--journal", help="The journal's directory. [default: $YOTTA_JOURNAL, or one of the user's own]")
+def reap(journal: str | None, *, dry_run: bool, yes: bool) -> None:
+    """Delete the pods that killed processes left behind, and no others.
+
+    Looks into the journal of creates for those that no living process holds, that nobody got and nobody deleted.
+
+    Example: yotta-async reap --dry-run
+
+    Exit codes: 0 done, 1 API error, 2 wrong usage or not confirmed, 4 the key was not accepted, 5 some pods are left.
+    """
+    from yotta_async import AuthenticationError, ConfigurationError, YottaError  # keeps --help and --version quick
+    from yotta_async.cli.reap import default_journal, run
+
+    try:
+        code = asyncio.run(run(journal or default_journal(), dry_run=dry_run, yes=yes))
+    except YottaError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        code = 4 if isinstance(error, AuthenticationError) else 2 if isinstance(error, ConfigurationError) else 1
+    sys.exit(code)

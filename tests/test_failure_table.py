@@ -1,0 +1,189 @@
+"""Was a create heard? Each failure over a real socket: what it becomes, and whether the create is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.raw_server import Heard, RawServer, Reply, envelope, http, raw, raw_server, reset, silence
+from yotta_async import (
+    ConnectError,
+    ConnectionLostError,
+    CreateOutcomeUnknownError,
+    ProtocolError,
+    RateLimitError,
+    RequestTimeoutError,
+    RetryPolicy,
+    ServerError,
+    SessionPool,
+    YottaClient,
+    YottaError,
+)
+from yotta_async._transport import Mark
+from yotta_async._wire import get_request
+from yotta_async.emulator.clock import make_clock
+
+
+def client_of(url: str, **options: Any) -> YottaClient:
+    return YottaClient(
+        KEY, base_url=url, **{"clock": make_clock("auto"), "timeout": 5, "settle_timeout": 0.01, **options}
+    )
+
+
+HEARD: dict[str, tuple[Reply, type[YottaError]]] = {
+    "closed after sending": (raw(b""), ConnectionLostError),
+    "reset after sending": (reset, ConnectionLostError),
+    "silent": (silence, RequestTimeoutError),
+    "garbage status line": (raw(b"WHAT\r\n\r\n"), ProtocolError),
+    "two lengths": (
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"),
+        ProtocolError,
+    ),
+    "cut body": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), ProtocolError),
+    "bad gzip": (http(b"no gzip", headers={"Content-Encoding": "gzip"}), ProtocolError),
+    "html": (http(b"<html>", 502), ProtocolError),
+    "html with 200": (http(b"<html>"), ProtocolError),
+    "bad json": (http(b"{"), ProtocolError),
+    "empty": (http(b""), ProtocolError),
+    "500": (envelope(code=10002, status=500), ServerError),
+    "503 without an envelope": (http(b"{}", 503), ProtocolError),
+    "10002": (envelope(code=10002), ServerError),
+    "307": (http(b"", 307, {"Location": "/openapi/v1/pods/create"}), ProtocolError),
+    "408": (envelope(code=1, status=408), YottaError),
+}
+
+
+@pytest.mark.parametrize("row", HEARD)
+async def test_what_may_have_been_heard_is_settled(server: RawServer, row: str) -> None:
+    reply, kind = HEARD[row]
+    server.answers(reply, envelope([]))
+    async with client_of(server.url, timeout=0.1 if row == "silent" else 5) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+    assert isinstance(caught.value.__cause__, kind)
+    assert [heard.method for heard in server.heard] == ["POST", "GET"]
+
+
+async def test_429_is_sent_again(server: RawServer) -> None:
+    server.answers(http(b"", 429, {"Retry-After": "7"}))
+    clock = make_clock("auto")
+    async with client_of(server.url, clock=clock) as yotta:
+        with pytest.raises(RateLimitError):
+            await yotta.pods.create(**SPEC)
+    assert [heard.method for heard in server.heard] == ["POST"] * 4
+    assert clock.time() >= 21
+
+
+@asynccontextmanager
+async def refused() -> AsyncIterator[str]:
+    async with raw_server() as server:
+        url = server.url
+        server.listener.close()
+    yield url
+
+
+@asynccontextmanager
+async def no_such_host() -> AsyncIterator[str]:
+    yield f"https://{'x' * 60}.invalid"
+
+
+@asynccontextmanager
+async def no_tls() -> AsyncIterator[str]:
+    async with raw_server(reset) as server:
+        yield server.url.replace("http:", "https:")
+
+
+@asynccontextmanager
+async def backlog_full() -> AsyncIterator[str]:
+    """Listen and never accept: what is more than the backlog cannot connect."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, backlog=1, start_serving=False)
+    socket = server.sockets[0]
+    host, port = socket.getsockname()
+    socket._sock.listen(0)  # type: ignore[attr-defined]  # asyncio's wrapper lacks it
+    openings = [asyncio.ensure_future(asyncio.open_connection(host, port)) for _ in range(4)]
+    await asyncio.wait(openings, timeout=0.1)
+    yield f"http://127.0.0.1:{port}"
+    for opening in openings:
+        opening.cancel()
+    for opened in await asyncio.gather(*openings, return_exceptions=True):
+        if isinstance(opened, tuple):
+            opened[1].close()
+    server.close()
+
+
+@pytest.mark.parametrize("place", [refused, no_such_host, no_tls, backlog_full], ids=lambda place: str(place.__name__))
+async def test_what_nobody_heard_is_sent_again(place: Callable[[], Any]) -> None:
+    async with place() as url, client_of(url, timeout=0.5, retry=RetryPolicy(max_attempts=2)) as yotta:
+        tries = 0
+        send = yotta._transport.send
+
+        async def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            return await send(*arguments, **options)
+
+        yotta._transport.send = counted  # type: ignore[method-assign]  # counts, and goes on
+        with pytest.raises(ConnectError):
+            await yotta.pods.create(**SPEC)
+        assert tries == 2
+
+
+async def test_who_waits_for_a_connection_was_not_heard(server: RawServer) -> None:
+    server.answers(silence)
+    async with SessionPool(limit=1) as pool:
+        slow = client_of(server.url, session_pool=pool, timeout=0.4, settle_timeout=0.01)
+        quick = client_of(server.url, session_pool=pool, timeout=0.1, retry=RetryPolicy(max_attempts=1))
+        holding = asyncio.create_task(slow.pods.create(**SPEC))
+        while not server.heard:
+            await asyncio.sleep(0.001)
+        with pytest.raises(ConnectError):
+            await quick.pods.create(**SPEC)
+        assert len(server.heard) == 1
+        with pytest.raises(CreateOutcomeUnknownError):
+            await holding
+        await slow.aclose()
+        await quick.aclose()
+
+
+async def test_no_mark_no_byte() -> None:
+    """Whatever ends a request and whenever: without the mark the server saw nothing of it."""
+    draw = random.Random(7)
+    seen: set[str] = set()
+
+    async def serve(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        seen.add(heard.path.rpartition("/")[2])
+        reply: Reply = draw.choice([reset, raw(b""), http(b""), envelope({"id": "1"}), raw(b"HUH\r\n\r\n")])
+        await asyncio.sleep(draw.choice([0, 0.002]))
+        await reply(heard, writer)
+
+    async with raw_server(serve) as server, SessionPool(limit=4) as pool:
+        clients = [client_of(server.url, session_pool=pool, timeout=draw.uniform(0.001, 0.02)) for _ in range(10)]
+        marks: dict[str, Mark] = {}
+
+        async def one(number: int) -> None:
+            mark = marks[str(number)] = Mark()
+            sending: Awaitable[object] = draw.choice(clients)._transport.send(
+                get_request(str(number)), mark=mark, single_use=draw.random() < 0.5
+            )
+            task = asyncio.ensure_future(sending)
+            if draw.random() < 0.5:
+                await asyncio.wait({task}, timeout=draw.uniform(0, 0.01))
+                task.cancel()
+            await asyncio.wait({task})
+            _ = task.cancelled() or task.exception()
+
+        for first in range(0, 1_500, 50):
+            await asyncio.gather(*(one(number) for number in range(first, first + 50)))
+        await asyncio.sleep(0.02)
+        unmarked = {number for number, mark in marks.items() if not mark.sent}
+        assert len(unmarked) > 50
+        assert len(seen) > 50
+        assert not unmarked & seen
+        for client in clients:
+            await client.aclose()

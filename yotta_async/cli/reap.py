@@ -1,0 +1,57 @@
+"""`yotta-async reap`: what killed processes left, what it costs, and its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from yotta_async import ReapedPod, ReapReport, YottaClient
+
+
+def default_journal() -> str:
+    """Return where the command line keeps its journal: $YOTTA_JOURNAL, or a directory of the user's own."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return os.environ.get("YOTTA_JOURNAL") or str(Path(state) / "yotta-async" / "journal")
+
+
+async def run(journal: str, *, dry_run: bool, yes: bool) -> int:
+    """Show, ask, delete; return the exit code."""
+    async with YottaClient(journal=journal) as yotta:
+        found = await yotta.pods.reap(dry_run=True)
+        for each in found.pods:
+            click.echo(_line(each))
+        _summary(found)
+        if dry_run:
+            return 0
+        if found.pods and not yes:
+            if not sys.stdin.isatty():
+                click.echo("Nothing was deleted. Add --yes to delete without being asked.", err=True)
+                return 2
+            if not click.confirm(f"Delete {_several(len(found.pods))}?", default=False):
+                return 0
+        report = await yotta.pods.reap()
+    for each in report.pods:
+        click.echo(f"{each.pod.id} deleted" if each.deleted else f"{each.pod.id} not deleted: {each.error}")
+    return 0 if all(each.deleted for each in report.pods) else 5
+
+
+def _line(each: ReapedPod) -> str:
+    pod = each.pod
+    price = "at an unknown price" if pod.hourly_price is None else f"${pod.hourly_price:.2f} an hour"
+    return f"{pod.id}  {pod.status}  {pod.gpu_count or '?'} x {pod.gpu_type}  {pod.region}  {price}"
+
+
+def _summary(report: ReapReport) -> None:
+    price = "" if report.hourly_price is None else f", ${report.hourly_price:.2f} an hour while they run"
+    click.echo(f"{_several(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
+    if report.pending:
+        click.echo(f"{report.pending} creates have shown no pod so far; they are kept in mind for an hour.")
+    if report.other_accounts:
+        click.echo(f"{report.other_accounts} creates were made with another key or another base URL.")
+
+
+def _several(pods: int) -> str:
+    return f"{pods} pod" if pods == 1 else f"{pods} pods"
