@@ -275,7 +275,7 @@ def test_every_example_runs(example: Path) -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_every_block_of_the_readme_runs(block: str) -> None:
+def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     # Served by the command line's emulator, as a reader would who has no account.
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
     with subprocess.Popen(
@@ -286,7 +286,7 @@ def test_every_block_of_the_readme_runs(block: str) -> None:
         exported = dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
         done = subprocess.run(
             [sys.executable, "-c", block],
-            capture_output=True, text=True, timeout=60, env=os.environ | exported, check=False,
+            capture_output=True, text=True, timeout=60, env=os.environ | exported, cwd=tmp_path, check=False,
         )  # fmt: skip
         served.send_signal(signal.SIGINT)
         assert "Answered" in served.stdout.read()
