@@ -41,6 +41,8 @@ ORDER = [
         "_wire",
         "_listing",
         "_retry",
+        "_pressure",
+        "_sessions",
         "_transport",
         "_endpoints",
         "_plan",

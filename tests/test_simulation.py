@@ -16,8 +16,8 @@ from yotta_async import YottaClient, journal, reaping
 from yotta_async._creation import Creation, _Order
 from yotta_async._endpoints import Endpoints
 from yotta_async._retry import may_pass
+from yotta_async._sessions import Mark
 from yotta_async._settling import Settling
-from yotta_async._transport import Mark
 from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
 from yotta_async.handle import PodHandle
 from yotta_async.journal import Intent, Journal

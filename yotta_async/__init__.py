@@ -5,7 +5,7 @@ that it cannot. `yotta_async.emulator` serves the same API on this machine, with
 """
 
 from yotta_async._retry import RetryPolicy
-from yotta_async._transport import SessionPool
+from yotta_async._sessions import SessionPool
 from yotta_async._version import __version__
 from yotta_async.client import YottaClient
 from yotta_async.errors import (

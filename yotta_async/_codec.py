@@ -73,7 +73,7 @@ def _whole(value: Any, _: Any = None) -> int | None:
 def _number(value: Any, _: Any = None) -> float | None:
     if value is None or type(value) is float:
         return value
-    if type(value) is int and abs(value) < 2**63:
+    if type(value) is int and abs(value) < 2**1023:
         return float(value)
     raise TypeError(f"expected a number, got {_kind(value)}")
 

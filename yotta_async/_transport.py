@@ -1,7 +1,7 @@
-"""The network: a pool of connections, and one attempt at one request with its failure classified.
+"""The network: one attempt at one request with its failure classified.
 
-The only file of the client that touches aiohttp. Whether a request may have been heard is not told by the type of the
-exception but by a mark that is set when its headers are written: without the mark no byte reached the server.
+With `_sessions`, the only file of the client that touches aiohttp. Whether a request may have been heard is not told by
+the type of the exception but by a mark that is set when its headers are written: without it no byte reached the server.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import asyncio
 import logging
 import time
 import weakref
-from types import SimpleNamespace
-from typing import Self
 
 import aiohttp
 from yarl import URL
 
 from yotta_async._clock import Clock
+from yotta_async._pressure import Pressure
 from yotta_async._secrets import Secret
-from yotta_async._version import __version__
-from yotta_async._wire import Answer, Request
+from yotta_async._sessions import Bound, Mark, SessionPool, abandon
+from yotta_async._wire import Answer, Request, retry_after
 from yotta_async.errors import (
     ConfigurationError,
     ConnectError,
@@ -31,119 +30,21 @@ from yotta_async.errors import (
 
 logger = logging.getLogger("yotta_async")
 
-# `total` is not aiohttp's to watch: the deadline over the whole attempt is set around it, the wait for a connection
-# included. A body that drips never trips `sock_read`.
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
-
-
-class Mark:
-    """Whether a request's headers were written, and whether an answer has begun."""
-
-    __slots__ = ("answering", "sent")
-
-    def __init__(self) -> None:
-        self.sent = False
-        self.answering = False
-
-
-async def _sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams) -> None:
-    context.trace_request_ctx.sent = True
-
-
-class _Bound:
-    """Something that belongs to the event loop of its first use, until it is closed."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.closed = False
-
-    def check(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self.closed:
-            raise ConfigurationError(f"this {self._what} is closed: make a new one, and keep it open while it is used")
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ConfigurationError(
-                f"this {self._what} belongs to another event loop: make one inside each loop (each asyncio.run)"
-            )
-
-
-class SessionPool:
-    """Connections that many clients share: `async with SessionPool(limit=100) as pool`.
-
-    `limit` is how many connections may be open at a time. Creates have as many again to themselves, each used once: a
-    body left over on a used connection would be read as the answer to a create. A client never closes a pool that it
-    was given. Raises ConfigurationError for a limit below 1, after closing, and on a second event loop.
-    """
-
-    def __init__(self, limit: int = 100) -> None:
-        if type(limit) is not int or limit < 1:
-            raise ConfigurationError("SessionPool.limit must be a whole number of at least 1")
-        self._limit = limit
-        self._bound = _Bound("SessionPool")
-        self._connectors: dict[bool, aiohttp.TCPConnector] = {}
-        weakref.finalize(self, _abandon, self._connectors, {})
-
-    def check(self) -> None:
-        """Raise ConfigurationError when the pool is closed or belongs to another event loop."""
-        self._bound.check()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the pool was closed."""
-        return self._bound.closed
-
-    def session(self, key: Secret[str], *, single_use: bool) -> aiohttp.ClientSession:
-        """Return a new session over the connections that are used once, or over those that are kept."""
-        self._bound.check()
-        if single_use not in self._connectors:
-            self._connectors[single_use] = aiohttp.TCPConnector(limit=self._limit, force_close=single_use)
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_sent)
-        session = aiohttp.ClientSession(
-            connector=self._connectors[single_use],
-            connector_owner=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "x-api-key": key.reveal(),
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "User-Agent": f"yotta-async/{__version__}",
-            },
-            skip_auto_headers=("Content-Type",),  # aiohttp would call a pause without a body an octet-stream
-            read_bufsize=2**20,  # with less, a list of thousands of pods is stopped and started every 64 KiB
-            timeout=_TIMEOUT,
-            trace_configs=[trace],
-            trust_env=False,
-        )
-        # aiohttp sends a GET or DELETE again by itself when the connection ends, on new connections too, and has no
-        # public switch for it. RetryPolicy promises how many requests there are; a test counts them.
-        session._retry_connection = False  # noqa: SLF001
-        return session
-
-    async def aclose(self) -> None:
-        """Close every connection. May be called again."""
-        self._bound.closed = True
-        connectors = list(self._connectors.values())
-        self._connectors.clear()
-        for connector in connectors:
-            await connector.close()
-
-    async def __aenter__(self) -> Self:
-        self._bound.check()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class Transport:
     """One client's way to the API: its address, its key, its time limit, and its sessions over a pool."""
 
     def __init__(
-        self, *, base_url: URL, key: Secret[str], timeout: float, pool: SessionPool | None, clock: Clock
+        self,
+        *,
+        base_url: URL,
+        key: Secret[str],
+        timeout: float,
+        pool: SessionPool | None,
+        clock: Clock,
+        requests_per_second: float | None = None,
     ) -> None:
         self._root = str(base_url)
         self._key = key
@@ -151,10 +52,11 @@ class Transport:
         self._pool = pool or SessionPool()
         self._owns_pool = pool is None
         self._clock = clock
-        self._bound = _Bound("YottaClient")
+        self._pressure = Pressure(clock, requests_per_second)
+        self._bound = Bound("YottaClient")
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._deadlines: set[asyncio.Timeout] = set()
-        weakref.finalize(self, _abandon, {}, self._sessions)
+        weakref.finalize(self, abandon, {}, self._sessions)
 
     def check(self) -> None:
         """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
@@ -172,11 +74,17 @@ class Transport:
         client is closed.
         """
         self.check()
+        if not self._pressure.is_free():
+            await self._pressure.turn()
+            if self._bound.closed:
+                self._pressure.over()
+                self.check()
         session = self._sessions.get(single_use)
         if session is None:
             session = self._sessions[single_use] = self._pool.session(self._key, single_use=single_use)
         mark = mark or Mark()
         mark.sent = mark.answering = False
+        answer: Answer | None = None
         began = time.perf_counter()
         seconds = min(seconds, self._timeout)
         deadline = asyncio.timeout(seconds)
@@ -202,6 +110,12 @@ class Transport:
             return answer
         finally:
             self._deadlines.discard(deadline)
+            if answer is None:
+                self._pressure.over()
+            elif answer.status == _TOO_MANY or (answer.status >= _SERVER_ERROR and "Retry-After" in answer.headers):
+                self._pressure.over(too_many=True, retry_after=retry_after(answer.headers))
+            else:
+                self._pressure.over(good=True)
         # Raised here and not above, so that the foreign exception is not its context.
         logger.debug("%s %s: %s", request.method, request.path, type(problem).__name__)
         problem.__context__ = None
@@ -261,6 +175,7 @@ class Transport:
     async def aclose(self) -> None:
         """End the calls in flight and close the sessions, and the pool if no one else gave it. May be called again."""
         self._bound.closed = True
+        self._pressure.close()
         for deadline in self._deadlines:
             if not deadline.expired():
                 deadline.reschedule(0)
@@ -279,17 +194,3 @@ class Transport:
 
 class _TooLargeError(Exception):
     """More bytes came than the request allows."""
-
-
-def _abandon(connectors: dict[bool, aiohttp.TCPConnector], sessions: dict[bool, aiohttp.ClientSession]) -> None:
-    """Let go of what was never closed, as quietly as a socket that is collected."""
-    for session in sessions.values():
-        session.detach()
-    for connector in connectors.values():
-        closing = connector.close(abort_ssl=True)
-        try:
-            closing.send(None)
-        except (StopIteration, RuntimeError):
-            pass
-        finally:
-            closing.close()

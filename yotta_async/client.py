@@ -10,7 +10,8 @@ from yotta_async._clock import Clock, RealClock
 from yotta_async._endpoints import Endpoints
 from yotta_async._retry import Retries, RetryPolicy
 from yotta_async._secrets import Secret
-from yotta_async._transport import SessionPool, Transport
+from yotta_async._sessions import SessionPool
+from yotta_async._transport import Transport
 from yotta_async.errors import ConfigurationError
 from yotta_async.journal import Journal, journal_folder
 from yotta_async.pods import Pods
@@ -32,6 +33,8 @@ class YottaClient:
             which is how a create is found again whose answer was lost. Without, such a create is unknown at once.
         journal: a directory for the journal of creates, from which `pods.reap()` cleans up after a process that was
             killed; None reads $YOTTA_JOURNAL, then there is none. Each client that creates has a file of its own in it.
+        requests_per_second: the most that is sent, evenly spaced, single calls before those of a fan-out; None leaves
+            it to the API, whose 429 and Retry-After slow this client down as a whole.
         clock: what waits and pauses follow instead of real time, such as an emulator's clock.
 
     Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
@@ -51,6 +54,7 @@ class YottaClient:
         settle_timeout: float = 60.0,
         client_token: bool = True,
         journal: str | os.PathLike[str] | None = None,
+        requests_per_second: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -59,8 +63,10 @@ class YottaClient:
         key = read_key(given_key)
         root = read_base_url(given_url)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval), ("settle_timeout", settle_timeout)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+            if not _is_number(value):
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
+        if requests_per_second is not None and not _is_number(requests_per_second):
+            raise ConfigurationError("requests_per_second must be a number above 0, at most a billion")
         if not isinstance(retry, RetryPolicy):
             raise ConfigurationError(f"retry must be a RetryPolicy, not {type(retry).__name__}")
         if session_pool is not None and not isinstance(session_pool, SessionPool):
@@ -73,7 +79,14 @@ class YottaClient:
                 "a journal finds pods by their tokens: do without it, or without client_token=False"
             )
         clock = clock or RealClock()
-        self._transport = Transport(base_url=root, key=key, timeout=timeout, pool=session_pool, clock=clock)
+        self._transport = Transport(
+            base_url=root,
+            key=key,
+            timeout=timeout,
+            pool=session_pool,
+            clock=clock,
+            requests_per_second=requests_per_second,
+        )
         endpoints = Endpoints(self._transport, Retries(retry, clock))
         self.pods = Pods(
             endpoints,
@@ -101,3 +114,7 @@ class YottaClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1e9
