@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import FAULTS, PodServer, pod_server
-from tests.raw_server import Heard, RawServer, envelope, reset
+from tests.raw_server import Heard, RawServer, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
     ConfigurationError,
@@ -189,3 +189,85 @@ async def test_a_settle_timeout_bounds_the_looking(api: PodServer) -> None:
 def test_a_journal_and_no_token_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="token"):
         YottaClient(KEY, journal=tmp_path, client_token=False)
+
+
+async def late(api: PodServer, seconds: float, clock: Any) -> None:
+    """Let a pod be known to gets and deletes only so long after it was made."""
+    act = api.act
+    made: dict[str, float] = {}
+
+    def lagging(what: str, heard: Heard) -> Any:
+        pod_id = heard.path.rpartition("/")[2]
+        if what in ("GET", "DELETE") and clock.time() < made.setdefault(pod_id, clock.time()) + seconds:
+            return envelope(code=13000)
+        return act(what, heard)
+
+    api.act = lagging  # type: ignore[method-assign]  # a replica that lags
+
+
+async def test_an_adopted_pod_that_a_get_does_not_know_yet_is_not_gone(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    clock = make_clock("auto")
+    await late(api, 4, clock)
+    async with client_of(api, clock=clock) as yotta, yotta.pods.ephemeral(**SPEC) as handle:
+        assert api.alive == [handle.id]
+    assert api.alive == []
+
+
+async def test_not_to_be_found_after_a_failed_delete_is_not_gone_for_a_new_pod(api: PodServer) -> None:
+    api.fault = lambda what: "500 before" if what == "DELETE" and api.requests.count("DELETE") == 1 else "none"
+    clock = make_clock("auto")
+    await late(api, 3, clock)
+    async with client_of(api, clock=clock) as yotta:
+        ephemeral = yotta.pods.ephemeral(**SPEC)
+        entering = asyncio.create_task(ephemeral.__aenter__())
+        while "GET" not in api.requests:
+            await asyncio.sleep(0)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+    assert len(api.pods) == 1
+    assert api.alive == []
+
+
+async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    api.listed = lambda pods: [{**pod, "gpuCount": "one"} for pod in pods]
+    async with client_of(api) as yotta:
+        assert (await yotta.pods.create(**SPEC)).id in api.alive
+
+
+async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await go_on.wait()
+        await http(b"", 429, {"Retry-After": "4"})(heard, writer)
+
+    server.answers(slow, envelope(7))
+    async with client_of(server) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        await arrived.wait()
+        creating.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+    assert len(server.heard) == 1
+
+
+async def test_a_cancel_of_resolve_goes_through(api: PodServer, tmp_path: Path) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "reset before"
+    async with client_of(api, journal=tmp_path) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+        api.fault = lambda _: "none"
+        resolving = asyncio.ensure_future(caught.value.resolve())
+        while "list" not in api.requests[-1:] or yotta.pods._creation._tasks == set():
+            await asyncio.sleep(0)
+        resolving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await resolving
+        assert caught.value.client_token in yotta.pods._journal.open  # type: ignore[union-attr]  # there is one
+        assert await caught.value.resolve() is not None

@@ -181,6 +181,7 @@ WAYS = {
     "interrupt": "await work()",
     "interrupt at the create": "print('entered', flush=True); await work()",
     "terminated": "install_signal_handlers(); await work()",
+    "terminated in the background": "install_signal_handlers(); await work()",
 }
 PROGRAM = """
 import asyncio
@@ -207,14 +208,15 @@ async def test_every_way_out_of_a_process_deletes_the_pod(api: PodServer, way: s
     first_delete_fails(api)
     program = PROGRAM.format(key=KEY, url=api.url, way=WAYS[way])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    if way in ("interrupt", "interrupt at the create", "terminated"):
+        sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if "background" in way else None,
+    )  # fmt: skip
+    if way.startswith(("interrupt", "terminated")):
         assert process.stdout is not None
         await process.stdout.readline()
         while not api.requests:
             await asyncio.sleep(0.001)
-        process.send_signal(signal.SIGTERM if way == "terminated" else signal.SIGINT)
+        process.send_signal(signal.SIGTERM if "terminated" in way else signal.SIGINT)
     _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert len(api.pods) == 1, errors
     assert api.alive == []

@@ -6,10 +6,13 @@ import asyncio
 import json
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -314,3 +317,65 @@ async def test_what_was_resolved_is_not_reaped(api: PodServer, folder: Path) -> 
     async with client_of(api, folder) as yotta:
         assert await yotta.pods.reap() == ReapReport()
     assert len(api.alive) == 1
+
+
+async def test_a_pod_that_does_not_show_right_after_the_kill_is_kept_in_mind(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    hidden, api.pods = api.pods, {}
+    async with client_of(api, folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        api.pods = hidden
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert api.alive == []
+
+
+async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    api.listed = lambda pods: [{**pod, "gpuCount": "one"} for pod in pods]
+    async with client_of(api, folder) as yotta:
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
+async def test_only_the_pods_that_were_chosen_are_reaped(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    async with client_of(api, folder) as yotta:
+        chosen, other = api.alive
+        assert [each.pod.id for each in (await yotta.pods.reap(only=[chosen])).pods] == [chosen]
+        assert api.alive == [other]
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [other]
+
+
+async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
+        shutil.rmtree(folder)
+        await yotta.pods.create(**SPEC)
+        assert len(_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
+
+
+async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:
+    free = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    blocked = asyncio.create_task(asyncio.to_thread(free.wait))
+    async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
+        pass
+    assert not free.is_set()
+    free.set()
+    await blocked
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-that-name/x", "x" * 5000])
+def test_a_path_that_no_system_takes_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        YottaClient(KEY, journal=path)
+
+
+async def test_a_forked_child_does_not_keep_the_lock(api: PodServer, folder: Path) -> None:
+    fork = """async with yotta.pods.ephemeral(**SPEC):
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.close(2); os.close(1); import time; time.sleep(1); os._exit(0)"""
+    await die(api, folder, fork)
+    async with client_of(api, folder) as yotta:
+        assert len((await yotta.pods.reap()).pods) == 1

@@ -65,7 +65,7 @@ class Creation:
         self._making: dict[asyncio.Task[str], _Order] = {}
         self._owned: dict[str, str | None] = {}  # pods to be deleted, with their tokens
         self._removals: dict[str, asyncio.Task[None]] = {}
-        self._closing: asyncio.Task[None] | None = None
+        self.is_closing = False
 
     async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
         """Create a pod and return its id. With `owned` it is for `end` to delete, and for closing at the latest.
@@ -74,7 +74,7 @@ class Creation:
         cancelled it waits for the outcome, deletes the pod, and then lets the cancel through, after 30 s at the latest:
         what takes longer goes on in the client, and closing waits for it.
         """
-        if self._closing is not None:
+        if self.is_closing:
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
         order = _Order(os.urandom(16).hex() if self._client_token else None, owned=owned)
         making = self._own(self._make(spec, order))
@@ -88,7 +88,7 @@ class Creation:
             if making.cancelled():
                 raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return making.result()
-        order.owned = True
+        order.owned = order.mark.given_up = True
         if not making.done() and not order.mark.sent:
             making.cancel()  # nobody has heard of it, and nobody will
         await hold(self._own(self._undo(making, order.token)), cancelled)
@@ -107,22 +107,36 @@ class Creation:
         return removal
 
     async def settle(self) -> None:
-        """Take no more creates, end those that nobody has heard, wait for the others, and delete what is owned.
+        """End creates that nobody has heard, wait for the others, and delete what is owned.
 
-        Pods that are left are named in the log. A cancel is kept back for 30 s at most.
+        Pods that are left are named in the log.
         """
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._settle())
-        cancelled = await hold(self._closing)
-        if cancelled is not None:
-            raise cancelled
+        for making, order in self._making.items():
+            order.mark.given_up = True
+            if not order.mark.sent:
+                making.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        removals = {pod_id: removal for pod_id in list(self._owned) if (removal := self.end(pod_id)) is not None}
+        if removals:
+            await asyncio.wait(removals.values())
+        for removal in removals.values():
+            if not removal.cancelled() and (error := removal.exception()) is not None:
+                logger.error("%s", error)
+        if self._journal is not None:
+            await self._journal.close()
 
     async def find(self, token: str) -> PodHandle | None:
         """Return the pod that bears the token, or None when the list shows none."""
-        pods = await self._settling.look(token)
-        if not pods:
+        found = await self._settling.look(token)
+        if not found:
             return None
-        return self._handle(await self._adopt(_Order(token, owned=False), [pod.id for pod in pods]))
+        adopting = self._own(self._adopt(_Order(token, owned=False), found))
+        cancelled = await hold(adopting)
+        if cancelled is not None:
+            await self._reopen(token)
+            raise cancelled
+        return self._handle(adopting.result())
 
     def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -140,7 +154,6 @@ class Creation:
             if self._journal is not None and order.token is not None:
                 await self._journal.intend(order.token)
             found = [await self._endpoints.create(spec, order.token, order.mark)]
-            self._hub.looks.created(found[0])
         except asyncio.CancelledError:
             if not order.mark.sent:
                 await self._journal_done(order.token)
@@ -160,16 +173,17 @@ class Creation:
         if token is None:
             return [], ""
         try:
-            pods = await self._settling.find(token)
+            found = await self._settling.find(token)
         except asyncio.CancelledError:
             return [], " Looking for it was cut off."
         except YottaError as error:
             return [], f" It cannot be looked for: {type(error).__name__}."
-        return [pod.id for pod in pods], "" if pods else f" No list has shown it since.{self._settling.trouble}"
+        return found, "" if found else f" No list has shown it since.{self._settling.trouble}"
 
     async def _adopt(self, order: _Order, found: list[str]) -> str:
         """Keep the first of the pods with the token, and delete the others, which a proxy's repeat can have made."""
         pod_id, *others = found
+        self._hub.looks.created(pod_id)  # one answer shows it, and the next may come from who has not heard of it yet
         for other in others:
             self._owned[other] = None
             self.end(other)
@@ -186,6 +200,12 @@ class Creation:
     async def _journal_done(self, token: str | None, pod_id: str | None = None) -> None:
         if self._journal is not None and token is not None:
             await self._journal.done(token, pod_id)
+
+    async def _reopen(self, token: str | None) -> None:
+        """Note that a pod, handed over at the very moment of the caller's cancel, is nobody's after all."""
+        if self._journal is not None and token is not None and token not in self._journal.open:
+            with suppress(ConfigurationError):
+                await self._journal.intend(token)
 
     async def _remove(self, pod_id: str) -> None:
         await remove(self._endpoints, self._hub.clock, pod_id, is_newborn=self._hub.looks.is_newborn)
@@ -217,12 +237,10 @@ class Creation:
             if failure is None:
                 found = [making.result()]
             else:
-                found = [pod.id for pod in await self._settling.look(token)] if token is not None else []
+                found = await self._settling.look(token) if token is not None else []
             for pod_id in found:
                 self._owned[pod_id] = token
-            if self._journal is not None and token is not None and token not in self._journal.open:
-                with suppress(ConfigurationError):
-                    await self._journal.intend(token)  # it was handed over at the moment of the cancel
+            await self._reopen(token)
             for pod_id in found:
                 removal = self.end(pod_id)
                 if removal is not None:
@@ -232,18 +250,3 @@ class Creation:
         except YottaError as error:
             left += f" ({error})"
         logger.error("a cancelled create may have left a pod: %s", left)
-
-    async def _settle(self) -> None:
-        for making, order in self._making.items():
-            if not order.mark.sent:
-                making.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        removals = {pod_id: removal for pod_id in list(self._owned) if (removal := self.end(pod_id)) is not None}
-        if removals:
-            await asyncio.wait(removals.values())
-        for removal in removals.values():
-            if not removal.cancelled() and (error := removal.exception()) is not None:
-                logger.error("%s", error)
-        if self._journal is not None:
-            await self._journal.close()

@@ -34,7 +34,7 @@ class Endpoints:
     async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
         """POST pods/create, repeated only when it cannot have been heard; return the new pod's id.
 
-        `mark` is set exactly while the request on its way may have been heard.
+        `mark` is set exactly while the request on its way may have been heard; once it is given up nothing is repeated.
         """
         request = _wire.create_request(spec, client_token)
 
@@ -45,7 +45,10 @@ class Endpoints:
                 mark.sent = not not_heard(error)
                 raise
 
-        return await self._retries.run(attempt, attempts=self._retries.policy.max_attempts, on=not_heard)
+        def again(error: BaseException) -> bool:
+            return not_heard(error) and not mark.given_up
+
+        return await self._retries.run(attempt, attempts=self._retries.policy.max_attempts, on=again)
 
     async def get_once(self, pod_id: str, *, seconds: float = math.inf) -> Pod:
         """GET pods/{id} without repeats, for those whose next look is the repeat."""
@@ -70,6 +73,11 @@ class Endpoints:
         pods = await self._retries.run(attempt, attempts=self._retries.policy.max_attempts)
         return [pod for pod in pods if pod.status in statuses] if statuses else pods
 
+    async def listing(self) -> Listing:
+        """GET pods/list, of all pods, with no pod built yet."""
+        attempts = self._retries.policy.max_attempts
+        return await self._retries.run(lambda: self.listing_once(()), attempts=attempts)
+
     async def listing_once(self, statuses: Collection[PodStatus]) -> Listing:
         """GET pods/list without repeats, and with no pod built yet."""
         request = _wire.list_request((), statuses)
@@ -85,8 +93,10 @@ class Endpoints:
         request = _wire.resume_request(pod_id)
         await self._change(request, pod_id, done=_RESUMED, unmoved=_PAUSED, deadline=deadline)
 
-    async def delete(self, pod_id: str, *, missing_ok: bool = False, deadline: float = math.inf) -> None:
-        """DELETE pods/{id}. Not found after a try that may have been heard is success."""
+    async def delete(
+        self, pod_id: str, *, missing_ok: bool = False, newborn: bool = False, deadline: float = math.inf
+    ) -> None:
+        """DELETE pods/{id}. Not found after a try that may have been heard is success, but not for a newborn pod."""
         request = _wire.delete_request(pod_id)
         doubt: YottaError | None = None
 
@@ -95,7 +105,7 @@ class Endpoints:
             try:
                 _wire.read_nothing(request, await self._transport.send(request, seconds=self._retries.left(deadline)))
             except NotFoundError:
-                if doubt is None and not missing_ok:
+                if newborn or (doubt is None and not missing_ok):
                     raise
             except InvalidStateError:
                 # The delete that came before may be what made the state one that refuses a delete.

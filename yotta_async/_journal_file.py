@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
@@ -21,6 +22,10 @@ class File(Protocol):
 
     def read(self) -> bytes:
         """Return all that was written."""
+        ...
+
+    def exists(self) -> bool:
+        """Say whether the file is still there for others to find."""
         ...
 
     def append(self, data: bytes) -> None:
@@ -48,12 +53,27 @@ class Folder(Protocol):
         ...
 
 
+# A forked child inherits what is open, and its locks would outlive the process that they stand for.
+_LOCKED: weakref.WeakSet[DiskFile] = weakref.WeakSet()
+
+
+def _let_go_of_the_parents() -> None:
+    for file in tuple(_LOCKED):
+        os.close(file._descriptor)  # noqa: SLF001  # of this file
+        _LOCKED.discard(file)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_the_parents)
+
+
 class DiskFile:
     """A file on the disk, of mode 0600. Its lock ends with the process that holds it, however that ends."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        _LOCKED.add(self)
 
     @classmethod
     def place(cls, path: Path, data: bytes) -> Self:
@@ -96,6 +116,10 @@ class DiskFile:
         """Return all that was written."""
         return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
+    def exists(self) -> bool:
+        """Say whether the file still has its name."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
     def append(self, data: bytes) -> None:
         """Add to the end, and return when it is on the disk."""
         size = os.fstat(self._descriptor).st_size
@@ -113,12 +137,14 @@ class DiskFile:
         new = type(self).place(self.path, data)
         os.close(self._descriptor)
         self._descriptor = new._descriptor  # noqa: SLF001  # of the same class
+        _LOCKED.discard(new)
 
     def close(self, *, remove: bool) -> None:
         """Give the lock up."""
         if remove:
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
+        _LOCKED.discard(self)
 
 
 class DiskFolder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,8 +36,8 @@ class View(msgspec.Struct, gc=False):
 class Variable(msgspec.Struct, gc=False):
     """An environment variable of a pod."""
 
-    key: str | None = None
-    value: str | None = None
+    key: Any = None
+    value: Any = None
 
 
 class Marked(msgspec.Struct, gc=False):
@@ -119,7 +119,7 @@ class Listing:
             for index, mark in enumerate(marks)
             if mark is not None
             for variable in mark.environmentVars or ()
-            if variable.key == key and variable.value is not None
+            if variable.key == key and isinstance(variable.value, str)
         ]
 
     def pods(self) -> list[Pod]:

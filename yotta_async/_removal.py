@@ -49,7 +49,7 @@ async def remove(
     while True:
         try:
             with suppress(InvalidStateError):  # it may be on its way out
-                await endpoints.delete(pod_id, deadline=deadline)
+                await endpoints.delete(pod_id, newborn=is_newborn(pod_id), deadline=deadline)
                 accepted = True
             last_pod = await endpoints.get(pod_id, deadline=deadline)
             if last_pod.status in _GOING:

@@ -22,13 +22,14 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
 
 
 class Mark:
-    """Whether a request's headers were written, and whether an answer has begun."""
+    """Whether a request's headers were written, whether an answer has begun, and whether it is wanted no more."""
 
-    __slots__ = ("answering", "sent")
+    __slots__ = ("answering", "given_up", "sent")
 
     def __init__(self) -> None:
         self.sent = False
         self.answering = False
+        self.given_up = False
 
 
 async def _sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
@@ -15,7 +16,7 @@ from yotta_async.status import PodStatus
 
 # The longest between two looks: there is a minute for them, and lists lag by some seconds.
 _INTERVAL = 5.0
-_GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 
 class Settling:
@@ -26,11 +27,11 @@ class Settling:
         self._hub = hub
         self._seconds = seconds
         self._interval = min(interval, _INTERVAL)
-        self._wanted: dict[str, asyncio.Future[list[Pod]]] = {}
+        self._wanted: dict[str, asyncio.Future[list[str]]] = {}
         self._survey: Survey | None = None
 
-    async def find(self, token: str) -> list[Pod]:
-        """Return the pods that bear the token, the one to keep first, as soon as a list shows any.
+    async def find(self, token: str) -> list[str]:
+        """Return the ids of the pods that bear the token, the one to keep first, as soon as a list shows any.
 
         Returns none when none has shown within the time for it; raises what makes looking on useless.
         """
@@ -48,9 +49,9 @@ class Settling:
                 self._survey.close()
                 self._survey = None
 
-    async def look(self, token: str) -> list[Pod]:
-        """Look once, by a list of its own, and return the pods that bear the token, the one to keep first."""
-        return _in_order([pod for pod in await self._endpoints.list() if bears(pod, token)])
+    async def look(self, token: str) -> list[str]:
+        """Look once, by a list of its own, and return what `find` does."""
+        return _in_order(bearers(await self._endpoints.listing()).get(token, []))
 
     @property
     def trouble(self) -> str:
@@ -60,12 +61,8 @@ class Settling:
         return f" The last list that failed: {type(error).__name__}." if error is not None else ""
 
     def _see(self, listing: Listing) -> None:
-        found: dict[str, list[Pod]] = {}
-        for token, index in listing.bearers(CLIENT_TOKEN):
-            if token in self._wanted and (pod := listing.pod(index)) is not None:
-                found.setdefault(token, []).append(pod)
-        for token, pods in found.items():
-            if not self._wanted[token].done():
+        for token, pods in bearers(listing).items():
+            if token in self._wanted and not self._wanted[token].done():
                 self._wanted[token].set_result(_in_order(pods))
 
     def _over(self, error: Exception) -> None:
@@ -75,11 +72,29 @@ class Settling:
                 shown.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
 
 
+class Bearer(NamedTuple):
+    """A pod in a list that bears a token: what can be read of it even when the rest cannot."""
+
+    pod_id: str
+    status: str | None
+    place: int  # in the list
+
+
+def bearers(listing: Listing) -> dict[str, list[Bearer]]:
+    """Return the pods that bear a client token, by token."""
+    found: dict[str, list[Bearer]] = {}
+    for token, index in listing.bearers(CLIENT_TOKEN):
+        view = listing.views[index]
+        if view is not None:
+            found.setdefault(token, []).append(Bearer(str(view.id), view.status, index))
+    return found
+
+
 def bears(pod: Pod, token: str) -> bool:
     """Say whether a pod was made by the create with this token."""
     return any(item.key == CLIENT_TOKEN and item.value == token for item in pod.environment_vars)
 
 
-def _in_order(pods: list[Pod]) -> list[Pod]:
+def _in_order(pods: list[Bearer]) -> list[str]:
     """Put the pod to keep first: one that is not on its way out, and of several the lowest id, for all who look."""
-    return sorted(pods, key=lambda pod: (pod.status in _GOING, len(pod.id), pod.id))
+    return [pod.pod_id for pod in sorted(pods, key=lambda pod: (pod.status in GOING, len(pod.pod_id), pod.pod_id))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Self
 
 from yotta_async._address import account_name, read_base_url, read_key
 from yotta_async._clock import Clock, RealClock
 from yotta_async._endpoints import Endpoints
+from yotta_async._removal import hold
 from yotta_async._retry import Retries, RetryPolicy
 from yotta_async._secrets import Secret
 from yotta_async._sessions import SessionPool
@@ -78,6 +80,7 @@ class YottaClient:
             raise ConfigurationError(
                 "a journal finds pods by their tokens: do without it, or without client_token=False"
             )
+        self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
         self._transport = Transport(
             base_url=root,
@@ -102,8 +105,17 @@ class YottaClient:
 
         May be called again. A cancel is kept back for 30 s at most, for the sake of pods.
         """
+        if self._closing is None:
+            self.pods.stop()
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        cancelled = await hold(self._closing)
+        if cancelled is not None:
+            raise cancelled
+        if self._closing.done():
+            self._closing.result()
+
+    async def _close(self) -> None:
         try:
-            self.pods.end_waits()
             await self.pods.settle()
         finally:
             await self._transport.aclose()

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Journal:
         self._lines = 0
         self._waiting: list[bytes] = []  # lines that are not on the disk yet
         self._writing = asyncio.Lock()
+        self._thread: ThreadPoolExecutor | None = None  # of its own: the loop's may be busy with anything
 
     async def intend(self, token: str) -> None:
         """Write down, on the disk, that a create is about to be sent. Raises ConfigurationError when that fails."""
@@ -95,6 +97,8 @@ class Journal:
             logger.error("the journal of creates could not be written: %s; `reap` may ask about pods in use", error)  # noqa: TRY400  # it says all
         self._file.close(remove=not self.open)
         self._file = None
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
 
     async def _note(self, line: bytes) -> None:
         """Write a line, now or with the next one: the pod is known, so a full disk is no reason to lose it."""
@@ -109,8 +113,10 @@ class Journal:
         async with self._writing:
             if self._waiting:
                 lines, self._waiting = self._waiting, []
+                if self._thread is None:
+                    self._thread = ThreadPoolExecutor(1, "yotta-journal")
                 still_open = list(self.open.values())
-                writing = asyncio.get_running_loop().run_in_executor(None, self._write, lines, still_open)
+                writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines, still_open)
                 try:
                     await asyncio.shield(writing)
                 except asyncio.CancelledError:
@@ -123,8 +129,12 @@ class Journal:
                     raise
 
     def _write(self, lines: list[bytes], still_open: list[Intent]) -> None:
+        if self._file is not None and not self._file.exists():
+            self._file.close(remove=False)  # somebody removed it
+            self._file = None
         if self._file is None:
             self._file = self.folder.create()
+            lines = [intent.lines() for intent in still_open]
         if self._lines + len(lines) > max(_COMPACT, 4 * len(still_open)):
             self._file.replace(b"".join([intent.lines() for intent in still_open]))
             self._lines = 2 * len(still_open)
@@ -173,12 +183,16 @@ def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
         path = os.environ.get("YOTTA_JOURNAL") or None
     if path is None:
         return None
-    if not isinstance(path, str | os.PathLike) or not str(path):
+    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
         raise ConfigurationError(f"journal must be the path of a directory, not {type(path).__name__}")
-    folder = Path(path).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigurationError("journal must be a directory: each client that creates has a file of its own in it")
-    return DiskFolder(folder)
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_dir() or not folder.exists():
+            return DiskFolder(folder)
+        why = "it must be a directory, as each client that creates has a file of its own in it"
+    except (RuntimeError, ValueError, OSError) as error:  # no such home, a zero byte, a name that is too long
+        why = str(error) or type(error).__name__
+    raise ConfigurationError(f"journal cannot be used: {why}")
 
 
 def _line(**record: object) -> bytes:

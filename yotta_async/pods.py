@@ -96,16 +96,18 @@ class Pods:
         targets, limit = statuses_of(until), seconds("timeout", timeout)
         return Ephemeral(self.handle, self._creation, self._clock, spec, targets, limit)
 
-    async def reap(self, *, dry_run: bool = False) -> ReapReport:
+    async def reap(self, *, dry_run: bool = False, only: Iterable[PodId] | None = None) -> ReapReport:
         """Delete the pods that dead processes left: those of creates in the journal that nobody got and nobody deleted.
 
         Looks at every journal in the client's journal directory that no living process holds, and at what this client's
         account lists. Only pods that bear a token from such a journal are touched. A create whose pod does not show is
-        kept in mind for an hour, as it may have been slow. With `dry_run` nothing is deleted and no journal changed.
+        kept in mind for an hour, as it may have been slow. With `dry_run` nothing is deleted and no journal changed;
+        `only` deletes none but these.
 
         Raises ConfigurationError without a journal; a pod that could not be deleted has its error in the report.
         """
-        return await reap(self._endpoints, self._hub, self._journal, dry_run=dry_run)
+        chosen = None if only is None else frozenset(pod_id_of(pod) for pod in _several(only))
+        return await reap(self._endpoints, self._hub, self._journal, dry_run=dry_run, only=chosen)
 
     async def get(self, pod_id: PodId) -> Pod:
         """Return the pod as it is now. Raises NotFoundError. Source: GET /openapi/v1/pods/{podId}."""
@@ -271,11 +273,12 @@ class Pods:
         return PodHandle(self, pod_id_of(pod_id), pod_id if isinstance(pod_id, Pod) else None)
 
     async def settle(self) -> None:
-        """Take no more creates and wait for those in flight; the client does this first when it is closed."""
+        """Wait for creates in flight, and delete ephemeral pods; the client does this when it is closed."""
         await self._creation.settle()
 
-    def end_waits(self) -> None:
-        """Let every wait raise that the client was closed."""
+    def stop(self) -> None:
+        """Take no more creates, and let every wait raise that the client was closed."""
+        self._creation.is_closing = True
         self._hub.close(
             ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
         )

@@ -9,7 +9,7 @@ import attrs
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
 from yotta_async._removal import remove
-from yotta_async._settling import bears
+from yotta_async._settling import GOING, bearers, bears
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.journal import Abandoned, Intent, Journal, abandoned
 from yotta_async.models import Pod
@@ -17,7 +17,8 @@ from yotta_async.status import PodStatus
 
 # A create whose pod has not shown for so many seconds made none.
 _HORIZON = 3600.0
-_GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+# For so many seconds after its create, that a pod is not found does not mean that it is gone.
+_GRACE = 300.0
 
 
 @attrs.frozen
@@ -45,7 +46,9 @@ class ReapReport:
         return sum(known) if len(known) == len(prices) else None
 
 
-async def reap(endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_run: bool) -> ReapReport:
+async def reap(
+    endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
+) -> ReapReport:
     """Delete what dead processes left; see `Pods.reap`."""
     endpoints.check()
     if journal is None:
@@ -55,41 +58,56 @@ async def reap(endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_r
     except OSError as error:
         raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
     try:
-        return await _reap(endpoints, hub, journal, files, dry_run=dry_run)
+        return await _reap(endpoints, hub, journal, files, dry_run=dry_run, only=only)
     finally:
         for file in files:
             file.close()
 
 
 async def _reap(
-    endpoints: Endpoints, hub: Hub, journal: Journal, files: list[Abandoned], *, dry_run: bool
+    endpoints: Endpoints,
+    hub: Hub,
+    journal: Journal,
+    files: list[Abandoned],
+    *,
+    dry_run: bool,
+    only: frozenset[str] | None,
 ) -> ReapReport:
     ours = [(file, intent) for file in files for intent in file.open.values() if intent.account == journal.account]
     others = sum(len(file.open) for file in files) - len(ours)
     if not ours:
         return ReapReport(other_accounts=others)
-    listed = await endpoints.list()
+    listing = await endpoints.listing()
+    marked = bearers(listing)
 
     async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
-        """Return the pods of a create that are left, and whether another may yet show."""
-        pods = [pod for pod in listed if bears(pod, intent.token)]
+        """Return the pods of a create that are left, and whether there may be one that does not show."""
+        age = journal.now() - intent.time
+        # Of a pod with a field that cannot be read, id and status are enough.
+        pods = [
+            listing.pod(each.place) or Pod(id=each.pod_id, status=PodStatus(each.status) if each.status else None)
+            for each in marked.get(intent.token, ())
+        ]
         if not pods and intent.pod_id is not None:
             try:
                 pod = await endpoints.get(intent.pod_id)
             except NotFoundError:
-                pass
+                return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE)
             except YottaError:
                 return [], True
-            else:
-                if not bears(pod, intent.token):
-                    return [], pod.status not in _GOING  # not ours to touch, and not to be forgotten
-                pods = [pod]
-        left = [pod for pod in pods if pod.status not in _GOING]
-        found = [ReapedPod(pod) if dry_run else await _delete(endpoints, hub, pod) for pod in left]
-        is_pending = not pods and intent.pod_id is None and journal.now() - intent.time < _HORIZON
-        if not dry_run and not is_pending and all(each.deleted for each in found):
+            if not bears(pod, intent.token):
+                return [], pod.status not in GOING  # not ours to touch, and not to be forgotten
+            pods = [pod]
+        if not pods:
+            return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON)
+        left = [pod for pod in pods if pod.status not in GOING and (only is None or pod.id in only)]
+        found = [
+            ReapedPod(pod) if dry_run else await _delete(endpoints, hub, pod, newborn=age < _GRACE) for pod in left
+        ]
+        is_all = len(left) == sum(pod.status not in GOING for pod in pods)
+        if not dry_run and is_all and all(each.deleted for each in found):
             file.done(intent.token)
-        return found, is_pending
+        return found, False
 
     reaped = await asyncio.gather(*(one(file, intent) for file, intent in ours))
     return ReapReport(
@@ -99,9 +117,16 @@ async def _reap(
     )
 
 
-async def _delete(endpoints: Endpoints, hub: Hub, pod: Pod) -> ReapedPod:
+def _forgotten(file: Abandoned, intent: Intent, *, dry_run: bool, pending: bool) -> bool:
+    """Write an intent off that made no pod, unless one may yet show; return whether it may."""
+    if not pending and not dry_run:
+        file.done(intent.token)
+    return pending
+
+
+async def _delete(endpoints: Endpoints, hub: Hub, pod: Pod, *, newborn: bool) -> ReapedPod:
     try:
-        await remove(endpoints, hub.clock, pod.id)
+        await remove(endpoints, hub.clock, pod.id, is_newborn=lambda _: newborn)
     except YottaError as error:
         return ReapedPod(pod, error=error)
     return ReapedPod(pod, deleted=True)

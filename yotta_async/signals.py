@@ -29,5 +29,7 @@ def install_signal_handlers(*signals: int) -> None:
             raise ConfigurationError(f"{number!r} is no signal that can be handled: {error}") from None
 
 
-def _as_interrupt(_: int, __: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
+def _as_interrupt(_: int, frame: FrameType | None) -> None:
+    # A shell's background jobs ignore SIGINT, and asyncio then has no handler for it: to send it would do nothing.
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)

@@ -32,7 +32,7 @@ async def run(journal: str, *, dry_run: bool, yes: bool) -> int:
                 return 2
             if not click.confirm(f"Delete {_several(len(found.pods))}?", default=False):
                 return 0
-        report = await yotta.pods.reap()
+        report = await yotta.pods.reap(only=[each.pod for each in found.pods])
     for each in report.pods:
         click.echo(f"{each.pod.id} deleted" if each.deleted else f"{each.pod.id} not deleted: {each.error}")
     return 0 if all(each.deleted for each in report.pods) else 5
@@ -41,7 +41,8 @@ async def run(journal: str, *, dry_run: bool, yes: bool) -> int:
 def _line(each: ReapedPod) -> str:
     pod = each.pod
     price = "at an unknown price" if pod.hourly_price is None else f"${pod.hourly_price:.2f} an hour"
-    return f"{pod.id}  {pod.status}  {pod.gpu_count or '?'} x {pod.gpu_type}  {pod.region}  {price}"
+    line = f"{pod.id}  {pod.status}  {pod.gpu_count or '?'} x {pod.gpu_type}  {pod.region}  {price}"
+    return "".join(each if each.isprintable() else "?" for each in line)  # a server's text moves no cursor
 
 
 def _summary(report: ReapReport) -> None:
