@@ -29,13 +29,14 @@ FAULTS: dict[str, tuple[bool, Reply | None]] = {
 
 
 class PodServer:
-    """Pods that are `born` with a status and keep it. `fault` says what happens to a request; `listed` which pods a list shows."""
+    """Pods that are `born` with a status (by `birth`: for each body, or refused) and keep it. `fault` says what happens to a request; `listed` which pods a list shows."""
 
     def __init__(self) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
         self.posts: Counter[str] = Counter()  # creates that may have taken effect, by token
         self.requests: list[str] = []
         self.born = "RUNNING"
+        self.birth: Callable[[dict[str, Any]], str] = lambda _: self.born
         self.fault: Callable[[str], str] = lambda _: "none"
         self.listed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda pods: pods
         self.url = ""
@@ -59,7 +60,10 @@ class PodServer:
         if what == "create":
             pod_id = str(331864222263676900 + len(self.pods))
             body = json.loads(heard.body)
-            self.pods[pod_id] = {"id": pod_id, "status": self.born, "environmentVars": body["environmentVars"]}
+            status = self.birth(body)
+            if status == "REFUSED":
+                return envelope(code=10001, message="insufficient capacity for this GPU")
+            self.pods[pod_id] = {**body, "id": pod_id, "status": status}
             return envelope(int(pod_id))
         if what == "list":
             return envelope(self.listed(list(reversed(self.pods.values()))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import pytest
 
 from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Violation, simulate
 from yotta_async import YottaClient, journal, reaping
-from yotta_async._creation import Creation, _Order
+from yotta_async._creation import Creation, Order
 from yotta_async._endpoints import Endpoints
 from yotta_async._retry import may_pass
 from yotta_async._sessions import Mark
@@ -121,9 +120,7 @@ class DoesNotAcknowledge(Journal):
 class RunsInTheCaller(Creation):
     """Creates in the caller's own task, which a cancel ends."""
 
-    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
-        order = _Order("0" * 32, owned=owned)
-        order.token = format(next(TOKENS), "032x")
+    async def create(self, spec: PodSpec, order: Order) -> str:
         return await self._make(spec, order)
 
 
@@ -148,12 +145,12 @@ class DoesNotWaitAtTheEnd(Creation):
 class WritesOffTheUnknown(Creation):
     """Takes an unknown outcome for none."""
 
-    def _unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
+    def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
         assert self._journal is not None
         assert token is not None
         self._journal.open.pop(token)
         self._journal._waiting.append(b'{"done": "%s"}\n' % token.encode())
-        return super()._unknown(token, what)
+        return super().unknown(token, what)
 
 
 class ResolvesWithoutSayingSo(Creation):
@@ -191,19 +188,17 @@ class TakesOthersLocks(Folder):
 class GivesCancelsNoRoom(Creation):
     """Lets a cancel through at once, and deletes the pod afterwards."""
 
-    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
-        making = self._own(self._make(spec, _Order(f"{next(TOKENS):032x}", owned=True)))
+    async def create(self, spec: PodSpec, order: Order) -> str:
+        owned, order.owned = order.owned, True
+        making = self.own(self._make(spec, order))
         try:
             await asyncio.wait({making})
         except asyncio.CancelledError:
-            making.add_done_callback(lambda _: self._own(self._undo(making, None)))
+            making.add_done_callback(lambda _: self.own(self._undo(making, None)))
             raise
         if not owned:
             self._owned.pop(making.result(), None)
         return making.result()
-
-
-TOKENS = itertools.count(1)
 
 
 def made_of(part: Callable[[YottaClient], object], mutant: type) -> Change:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 logger = logging.getLogger("yotta_async")
 
 
-class _Order:
+class Order:
     """One create: its token, whether it may have been heard, and whether its pod is the client's to delete."""
 
     def __init__(self, token: str | None, *, owned: bool) -> None:
@@ -62,13 +62,17 @@ class Creation:
         self._settling = settling
         self._journal = journal
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._making: dict[asyncio.Task[str], _Order] = {}
+        self._making: dict[asyncio.Task[str], Order] = {}
         self._owned: dict[str, str | None] = {}  # pods to be deleted, with their tokens
         self._removals: dict[str, asyncio.Task[None]] = {}
         self.is_closing = False
 
-    async def create(self, spec: PodSpec, *, owned: bool = False) -> str:
-        """Create a pod and return its id. With `owned` it is for `end` to delete, and for closing at the latest.
+    def order(self, *, owned: bool) -> Order:
+        """Return a new order. If it is `owned` its pod is for `end` to delete, and for closing at the latest."""
+        return Order(os.urandom(16).hex() if self._client_token else None, owned=owned)
+
+    async def create(self, spec: PodSpec, order: Order) -> str:
+        """Create a pod and return its id.
 
         Raises CreateOutcomeUnknownError when the create may have been heard and its outcome does not show. When it is
         cancelled it waits for the outcome, deletes the pod, and then lets the cancel through, after 30 s at the latest:
@@ -76,8 +80,7 @@ class Creation:
         """
         if self.is_closing:
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
-        order = _Order(os.urandom(16).hex() if self._client_token else None, owned=owned)
-        making = self._own(self._make(spec, order))
+        making = self.own(self._make(spec, order))
         self._making[making] = order
         making.add_done_callback(self._making.pop)
         try:
@@ -91,7 +94,7 @@ class Creation:
         order.owned = order.mark.given_up = True
         if not making.done() and not order.mark.sent:
             making.cancel()  # nobody has heard of it, and nobody will
-        await hold(self._own(self._undo(making, order.token)), cancelled)
+        await hold(self.own(self._undo(making, order.token)), cancelled)
         raise cancelled
 
     def end(self, pod_id: str) -> asyncio.Task[None] | None:
@@ -103,7 +106,7 @@ class Creation:
             return None
         removal = self._removals.get(pod_id)
         if removal is None or removal.done():
-            removal = self._removals[pod_id] = self._own(self._remove(pod_id))
+            removal = self._removals[pod_id] = self.own(self._remove(pod_id))
         return removal
 
     async def settle(self) -> None:
@@ -131,14 +134,21 @@ class Creation:
         found = await self._settling.look(token)
         if not found:
             return None
-        adopting = self._own(self._adopt(_Order(token, owned=False), found))
+        adopting = self.own(self._adopt(Order(token, owned=False), found))
         cancelled = await hold(adopting)
         if cancelled is not None:
             await self._reopen(token)
             raise cancelled
         return self._handle(adopting.result())
 
-    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    async def keep(self, pod_ids: Iterable[str]) -> None:
+        """Hand owned pods over to the caller."""
+        kept = [(self._owned.pop(pod_id), pod_id) for pod_id in pod_ids if pod_id in self._owned]
+        if self._journal is not None:
+            await asyncio.gather(*(self._journal_done(token, pod_id) for token, pod_id in kept))
+
+    def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something in a task that closing waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
@@ -149,7 +159,7 @@ class Creation:
         if not task.cancelled():
             task.exception()  # whose caller is gone; what it leaves is tried again, and told, when the client is closed
 
-    async def _make(self, spec: PodSpec, order: _Order) -> str:
+    async def _make(self, spec: PodSpec, order: Order) -> str:
         try:
             if self._journal is not None and order.token is not None:
                 await self._journal.intend(order.token)
@@ -158,14 +168,14 @@ class Creation:
             if not order.mark.sent:
                 await self._journal_done(order.token)
                 raise
-            raise self._unknown(order.token, "Its answer was cut off, as every task was cancelled.") from None
+            raise self.unknown(order.token, "Its answer was cut off, as every task was cancelled.") from None
         except YottaError as error:
             if not maybe_done(error):
                 await self._journal_done(order.token)
                 raise
             found, why = await self._settled(order.token)
             if not found:
-                raise self._unknown(order.token, f"{error}{why}") from error
+                raise self.unknown(order.token, f"{error}{why}") from error
         return await self._adopt(order, found)
 
     async def _settled(self, token: str | None) -> tuple[list[str], str]:
@@ -180,7 +190,7 @@ class Creation:
             return [], f" It cannot be looked for: {type(error).__name__}."
         return found, "" if found else f" No list has shown it since.{self._settling.trouble}"
 
-    async def _adopt(self, order: _Order, found: list[str]) -> str:
+    async def _adopt(self, order: Order, found: list[str]) -> str:
         """Keep the first of the pods with the token, and delete the others, which a proxy's repeat can have made."""
         pod_id, *others = found
         self._hub.looks.created(pod_id)  # one answer shows it, and the next may come from who has not heard of it yet
@@ -213,7 +223,8 @@ class Creation:
         await self._journal_done(self._owned[pod_id])
         del self._owned[pod_id], self._removals[pod_id]
 
-    def _unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
+    def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
+        """Make the error of a create that may have made a pod."""
         marked = "has no client token to be found by" if token is None else f"would bear {CLIENT_TOKEN}={token}"
         problem = CreateOutcomeUnknownError(
             f"a create was sent and may have made a pod, which {marked}; it is not sent again. {what} "

@@ -47,7 +47,7 @@ class Ephemeral:
             raise ConfigurationError("an ephemeral pod is entered once: call `pods.ephemeral` for each block")
         deadline = self._clock.time() + self._timeout
         # Cancelled here, the create deletes its pod itself.
-        self._pod_id = await self._creation.create(spec, owned=True)
+        self._pod_id = await self._creation.create(spec, self._creation.order(owned=True))
         handle = self._handle(self._pod_id)
         try:
             await handle.wait_until(status=self._until, timeout=max(0.001, deadline - self._clock.time()))

@@ -10,11 +10,11 @@ from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
+from yotta_async._many import ManyPods, ids_of
 from yotta_async._settling import Settling
 from yotta_async.driving import drive
 from yotta_async.ephemeral import Ephemeral
 from yotta_async.errors import ConfigurationError, InvalidRequestError
-from yotta_async.fan_out import FanOutReport, OnEvent, wait_many
 from yotta_async.handle import PodHandle
 from yotta_async.journal import Journal
 from yotta_async.models import Pod, PodId, pod_id_of
@@ -26,7 +26,7 @@ from yotta_async.waiters import Eye, OnChange
 from yotta_async.watching import PodEvent, watch
 
 
-class Pods:
+class Pods(ManyPods):
     """The pods of the account that the API key belongs to.
 
     Every method that takes a pod takes its id as text or as a number, a Pod or a PodHandle, and raises
@@ -70,7 +70,7 @@ class Pods:
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
-        return PodHandle(self, await self._creation.create(spec))
+        return PodHandle(self, await self._creation.create(spec, self._creation.order(owned=False)))
 
     def ephemeral(
         self,
@@ -106,7 +106,7 @@ class Pods:
 
         Raises ConfigurationError without a journal; a pod that could not be deleted has its error in the report.
         """
-        chosen = None if only is None else frozenset(pod_id_of(pod) for pod in _several(only))
+        chosen = None if only is None else frozenset(ids_of(only))
         return await reap(self._endpoints, self._hub, self._journal, dry_run=dry_run, only=chosen)
 
     async def get(self, pod_id: PodId) -> Pod:
@@ -243,30 +243,8 @@ class Pods:
         each pod, with what was in between merged. Failures that may pass are borne; BadRequestError,
         AuthenticationError, PermissionDeniedError and ConfigurationError are raised.
         """
-        wanted = None if pod_ids is None else dict.fromkeys(pod_id_of(pod) for pod in _several(pod_ids))
+        wanted = None if pod_ids is None else dict.fromkeys(ids_of(pod_ids))
         return watch(self._hub, wanted, interval=self._poll_interval)
-
-    async def wait_many(
-        self,
-        pod_ids: Iterable[PodId],
-        *,
-        status: Statuses = PodStatus.RUNNING,
-        timeout: float = 600.0,
-        on_event: OnEvent | None = None,
-    ) -> FanOutReport:
-        """Wait for each of the pods as `wait_until` does, and return what became of each, in the order given.
-
-        One pod's failure ends no other's wait: it is the `error` of its item. `on_event` is called with each
-        FanOutItem as soon as it is known; it may be a coroutine function, and what it raises ends all of it.
-        """
-        return await wait_many(
-            self._hub,
-            [pod_id_of(pod) for pod in _several(pod_ids)],
-            statuses_of(status),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_event=on_event,
-        )
 
     def handle(self, pod_id: PodId) -> PodHandle:
         """Return a handle on the pod, without asking the API."""
@@ -282,10 +260,3 @@ class Pods:
         self._hub.close(
             ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
         )
-
-
-def _several(pods: Iterable[PodId]) -> Iterable[PodId]:
-    """Refuse one pod where several are meant: the letters of its id would be taken for ids."""
-    if isinstance(pods, str | int | Pod | PodHandle) or not isinstance(pods, Iterable):
-        raise InvalidRequestError("several pods are wanted here: give a list of ids, Pods or PodHandles")
-    return pods

@@ -109,12 +109,16 @@ class Eye(Watch):
 
     async def _taken(self) -> Pod:
         sighting, self._told = self._told[0], self._told[1:]
-        if sighting.pod is None:
-            return self._last(sighting)
-        if sighting.moved and self._on_change is not None:
+        if sighting.pod is not None and sighting.moved and self._on_change is not None:
             result = self._on_change(sighting.pod)
             if inspect.isawaitable(result):
                 await result
+        return self.verdict(sighting)
+
+    def verdict(self, sighting: Sighting) -> Pod:
+        """Return the pod that was seen, or raise what ends the wait."""
+        if sighting.pod is None:
+            return self._last(sighting)
         if not self._is_possible(sighting.pod.status):
             raise self._failed(sighting.pod.status)
         return sighting.pod

@@ -1,0 +1,318 @@
+"""Many at a time: the truth about each, policies that roll back, fallbacks, and calls that the API can bear."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.pod_server import PodServer, pod_server
+from tests.raw_server import Heard, RawServer, envelope, http, raw_server
+from yotta_async import (
+    BadRequestError,
+    CreateOutcomeUnknownError,
+    FanOutError,
+    FanOutItem,
+    InvalidRequestError,
+    NotFoundError,
+    PodFailedError,
+    PodGoneError,
+    PodSpec,
+    PodStatus,
+    WaitTimeoutError,
+    YottaClient,
+)
+from yotta_async.emulator.clock import make_clock
+
+L4 = PodSpec(**SPEC)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PodServer]:
+    async with pod_server() as api:
+        yield api
+
+
+def client_of(api: PodServer | RawServer, **options: Any) -> YottaClient:
+    return YottaClient(KEY, base_url=api.url, **{"clock": make_clock("auto"), **options})
+
+
+def every_tenth_fails(api: PodServer) -> None:
+    numbers = itertools.count(1)
+    api.birth = lambda _: "FAILED" if next(numbers) % 10 == 0 else "RUNNING"
+
+
+def named(count: int) -> list[PodSpec]:
+    return [PodSpec(**SPEC, pod_name=f"pod-{number}") for number in range(count)]
+
+
+async def test_the_report_tells_the_truth_about_each_in_order(api: PodServer) -> None:
+    every_tenth_fails(api)
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many(named(40), until="RUNNING")
+        assert (len(report.succeeded), len(report.failed), len(report.unknown)) == (36, 4, 0)
+        assert [item.spec.pod_name for item in report.items if item.spec] == [f"pod-{n}" for n in range(40)]
+        for item in report.succeeded:
+            assert item.pod is not None
+            assert (item.pod.status, item.pod.pod_name) == (PodStatus.RUNNING, item.spec and item.spec.pod_name)
+            assert (item.attempts, item.errors) == (1, ())
+        assert {type(item.error) for item in report.failed} == {PodFailedError}
+        assert all(item.pod_id in api.pods for item in report.failed)
+        with pytest.raises(FanOutError, match="36 succeeded, 4 failed, 0 unknown"):
+            report.raise_for_failures()
+    assert len(api.pods) == 40, "closing deletes none that was handed over"
+    assert "DELETE" not in api.requests
+
+
+@pytest.mark.parametrize(
+    ("policy", "holds"), [("best_effort", True), (36, True), (37, False), ("all_or_nothing", False)]
+)
+async def test_a_policy_holds_or_everything_is_taken_back(api: PodServer, policy: Any, holds: bool) -> None:
+    every_tenth_fails(api)
+    async with client_of(api) as yotta:
+        if holds:
+            assert len((await yotta.pods.create_many(named(40), until="RUNNING", policy=policy)).succeeded) == 36
+            assert len(api.alive) == 40
+            return
+        with pytest.raises(FanOutError, match="were wanted, so all that were started are deleted") as caught:
+            await yotta.pods.create_many(named(40), until="RUNNING", policy=policy)
+        assert api.alive == []
+    report = caught.value.report
+    assert report is not None
+    assert len(report.items) == 40
+    assert report.succeeded == ()
+    assert {type(item.error) for item in report.items} <= {PodFailedError, PodGoneError, WaitTimeoutError}
+
+
+async def test_without_until_a_pod_is_done_when_it_is_created(api: PodServer) -> None:
+    events: list[FanOutItem] = []
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many([L4, SPEC, L4], on_event=events.append)
+    assert [item.pod_id for item in report.items if item.error is None] == sorted(api.alive)
+    assert sorted(item.pod_id or "" for item in events) == sorted(api.alive)
+
+
+async def test_events_come_when_a_create_is_answered_and_when_its_outcome_is_known(api: PodServer) -> None:
+    events: list[tuple[str | None, bool]] = []
+
+    async def note(item: FanOutItem) -> None:
+        await asyncio.sleep(0)
+        events.append((item.pod_id, item.pod is not None))
+
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many([L4] * 3, until=["RUNNING"], on_event=note)
+    for item in report.items:
+        assert [seen for pod_id, seen in events if pod_id == item.pod_id] == [False, True]
+
+
+async def test_calls_in_flight_are_bounded_and_waiting_takes_no_slot(api: PodServer) -> None:
+    in_flight = most = 0
+    serve = api.serve
+
+    async def counted(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        nonlocal in_flight, most
+        if heard.method == "POST":
+            in_flight += 1
+            most = max(most, in_flight)
+            await asyncio.sleep(0.002)
+            in_flight -= 1
+        await serve(heard, writer)
+
+    api.born = "INITIALIZE"
+    async with raw_server(counted) as server, client_of(server) as yotta:
+        creating = asyncio.create_task(yotta.pods.create_many([L4] * 60, until="RUNNING", concurrency=5, timeout=600))
+        while len(api.pods) < 60:
+            await asyncio.sleep(0.001)
+        for pod in api.pods.values():
+            pod["status"] = "RUNNING"
+        assert len((await creating).succeeded) == 60
+    assert 3 <= most <= 5
+
+
+async def test_scarce_pods_come_up_on_the_fallback(api: PodServer) -> None:
+    scarce = itertools.count()
+
+    def birth(body: dict[str, Any]) -> str:
+        if body["gpuType"] != SPEC["gpu_type"]:
+            return "RUNNING"
+        return ["FAILED", "REFUSED"][next(scarce) % 2]
+
+    api.birth = birth
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many(
+            [L4] * 6, until="RUNNING", fallbacks=[{"gpu_type": "NVIDIA_A100_80G", "region": "us-east-1"}]
+        )
+    assert len(report.succeeded) == 6
+    assert {item.attempts for item in report.items} == {2}
+    assert {type(item.errors[0]) for item in report.items} == {PodFailedError, BadRequestError}
+    assert {api.pods[item.pod_id or ""]["gpuType"] for item in report.items} == {"NVIDIA_A100_80G"}
+    assert not [pod for pod in api.pods.values() if pod["status"] == "FAILED"]
+
+
+async def test_when_every_candidate_fails_the_image_may_be_the_cause(api: PodServer) -> None:
+    api.born = "FAILED"
+    async with client_of(api) as yotta:
+        [item] = (
+            await yotta.pods.create_many([L4], until="RUNNING", fallbacks=[{"region": "a"}, {"region": "b"}])
+        ).items
+    assert item.attempts == 3
+    assert len(item.errors) == 4
+    assert "image may be the cause" in str(item.error)
+    assert api.alive == []
+
+
+async def test_a_lost_answer_with_a_dead_list_is_unknown(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" and api.requests.count("create") == 2 else (
+        "500 before" if what == "list" else "none")  # fmt: skip
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many([L4] * 3, concurrency=1)
+        assert [len(each) for each in (report.succeeded, report.failed, report.unknown)] == [2, 0, 1]
+        [item] = report.unknown
+        assert isinstance(item.error, CreateOutcomeUnknownError)
+        api.fault = lambda _: "none"
+        handle = await item.error.resolve()
+        assert handle is not None
+        assert handle.id in api.alive
+
+
+@pytest.mark.parametrize("policy", ["best_effort", "all_or_nothing"])
+async def test_the_timeout_bounds_everything(api: PodServer, policy: Any) -> None:
+    api.born = "INITIALIZE"
+    clock = make_clock("auto")
+    async with client_of(api, clock=clock) as yotta:
+        began = clock.time()
+        if policy == "best_effort":
+            report = await yotta.pods.create_many([L4] * 3, until="RUNNING", timeout=30)
+            assert {type(item.error) for item in report.items} == {WaitTimeoutError}
+            assert len(api.alive) == 3
+        else:
+            with pytest.raises(FanOutError):
+                await yotta.pods.create_many([L4] * 3, until="RUNNING", timeout=30, policy=policy)
+            assert api.alive == []
+        assert 30 <= clock.time() - began <= 40
+
+
+async def test_what_is_under_way_at_the_timeout_is_unknown_and_what_was_not_sent_is_not(api: PodServer) -> None:
+    stuck = asyncio.Event()
+    serve = api.serve
+
+    async def hang(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if heard.method == "POST":
+            await stuck.wait()
+        await serve(heard, writer)
+
+    async with raw_server(hang) as server, YottaClient(KEY, base_url=server.url) as yotta:
+        report = await yotta.pods.create_many([L4] * 3, concurrency=2, timeout=0.1)
+        assert len(report.unknown) == 2
+        assert isinstance(report.items[2].error, WaitTimeoutError)
+        stuck.set()
+    assert len(api.pods) == 2
+    assert api.alive == [], "the client deletes what was made too late"
+
+
+@pytest.mark.parametrize("end", ["cancel", "on_event"])
+async def test_whatever_cuts_it_off_what_was_started_is_deleted(api: PodServer, end: str) -> None:
+    api.born = "INITIALIZE"
+
+    def note(_: FanOutItem) -> None:
+        if len(api.pods) >= 5:
+            if end == "on_event":
+                raise KeyError("mine")
+            creating.cancel()
+
+    async with client_of(api) as yotta:
+        creating = asyncio.create_task(yotta.pods.create_many([L4] * 20, until="RUNNING", concurrency=3, on_event=note))
+        with pytest.raises(KeyError if end == "on_event" else asyncio.CancelledError):
+            await creating
+        assert len(api.pods) >= 5
+        assert api.alive == []
+
+
+async def test_a_pod_that_cannot_be_taken_back_is_named(api: PodServer) -> None:
+    every_tenth_fails(api)
+    api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+    yotta = client_of(api)
+    with pytest.raises(FanOutError) as caught:
+        await yotta.pods.create_many([L4] * 10, until="RUNNING", policy="all_or_nothing")
+    assert caught.value.report is not None
+    assert all(item.pod_id in str(item.error) for item in caught.value.report.items if item.pod_id)
+    api.fault = lambda _: "none"
+    await yotta.aclose()
+    assert api.alive == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"policy": 0}, {"policy": 3}, {"policy": True}, {"policy": "most"}, {"concurrency": 0}, {"concurrency": 1.5},
+     {"timeout": 0}, {"until": "RUN?"}, {"fallbacks": {"region": "a"}}, {"fallbacks": [{"regoin": "a"}]}, {"fallbacks": "a"},
+     {"specs": L4}, {"specs": [L4, {"image": ""}]}, {"specs": [L4, 7]}],
+)  # fmt: skip
+async def test_bad_input_is_refused_before_anything_is_sent(api: PodServer, wrong: dict[str, Any]) -> None:
+    async with client_of(api) as yotta:
+        with pytest.raises(InvalidRequestError):
+            await yotta.pods.create_many(**{"specs": [L4, L4], **wrong})
+    assert api.requests == []
+
+
+async def test_pausing_resuming_and_deleting_many(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        report = await yotta.pods.create_many([L4] * 5)
+        ids = [item.pod_id or "" for item in report.items]
+        events: list[FanOutItem] = []
+        report = await yotta.pods.delete_many([*ids, "404"], concurrency=2, on_event=events.append)
+        assert [item.pod_id for item in report.items] == [*ids, "404"]
+        assert [type(item.error) for item in report.items] == [type(None)] * 5 + [NotFoundError]
+        assert len(events) == 6
+        assert len((await yotta.pods.delete_many(["404"], missing_ok=True)).succeeded) == 1
+        for many in (yotta.pods.pause_many, yotta.pods.resume_many):
+            with pytest.raises(InvalidRequestError, match="several"):
+                await many("404")
+            assert len((await many(["404"])).failed) == 1
+    assert api.alive == []
+
+
+class Limited:
+    """An API that takes so many requests a second, and answers 429 to the others."""
+
+    def __init__(self, a_second: int, headers: dict[str, str]) -> None:
+        self.a_second, self.headers = a_second, headers
+        self.times: deque[float] = deque()
+        self.refused = self.gets = 0
+
+    async def serve(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        now = time.monotonic()
+        while self.times and self.times[0] < now - 1:
+            self.times.popleft()
+        if len(self.times) >= self.a_second:
+            self.refused += 1
+            await http(b"", 429, self.headers)(heard, writer)
+            return
+        self.times.append(now)
+        await envelope({"id": "1"} if heard.method == "GET" else len(self.times))(heard, writer)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
+async def test_a_limit_of_the_api_is_kept_and_a_single_call_does_not_queue(headers: dict[str, str]) -> None:
+    limited = Limited(50, headers)
+    async with raw_server(limited.serve) as server, YottaClient(KEY, base_url=server.url) as yotta:
+        creating = asyncio.create_task(yotta.pods.create_many([L4] * 150))
+        while not limited.refused:
+            await asyncio.sleep(0.01)
+        await yotta.pods.get(1)
+        assert not creating.done(), "it did not wait for all the creates"
+        report = await creating
+    assert len(report.succeeded) == 150
+    assert limited.refused < 30
+
+
+async def test_requests_per_second_are_spaced(api: PodServer) -> None:
+    began = time.monotonic()
+    async with client_of(api, requests_per_second=50) as yotta:
+        await yotta.pods.create_many([L4] * 20)
+    assert time.monotonic() - began > 18 / 50

@@ -1,0 +1,169 @@
+"""The calls of `yotta.pods` that are for many pods at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+from yotta_async._checks import seconds
+from yotta_async._creation import Creation
+from yotta_async._endpoints import Endpoints
+from yotta_async._hub import Hub
+from yotta_async.errors import InvalidRequestError
+from yotta_async.fan_out import FanOutReport, OnEvent, call_many, wait_many
+from yotta_async.handle import PodHandle
+from yotta_async.launching import Candidates, Launch
+from yotta_async.models import Pod, PodId, pod_id_of
+from yotta_async.spec import PodFields, PodSpec, spec_from
+from yotta_async.status import PodStatus, Statuses, statuses_of
+
+
+class ManyPods:
+    """What `Pods` does with many: every item has an outcome of its own, in the order given."""
+
+    _hub: Hub
+    _endpoints: Endpoints
+    _creation: Creation
+    _poll_interval: float
+
+    async def create_many(
+        self,
+        specs: Iterable[PodSpec | Mapping[str, Any]],
+        *,
+        concurrency: int = 32,
+        until: Statuses | None = None,
+        timeout: float = 900.0,
+        policy: Literal["best_effort", "all_or_nothing"] | int = "best_effort",
+        fallbacks: Iterable[Mapping[str, Any]] = (),
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Create a pod for each spec, and return what became of each, in the order given.
+
+        At most `concurrency` creates are in flight; the API's 429 makes that fewer. `until` is a status, or several,
+        that each pod is waited for; waiting takes no slot. `timeout`, in seconds, bounds everything: what is not known
+        then is in the report as such. A create whose outcome is unknown is in `unknown`, and counts neither as a
+        success nor as a failure.
+
+        `policy` says when that is good enough: "best_effort" always, "all_or_nothing" when every pod came out, a number
+        when at least so many did. Otherwise, and when this is cancelled or `on_event` raises, every pod that was
+        started is deleted, and looked at until it is on its way out, before FanOutError, or the cancel, goes through.
+
+        `fallbacks` are changes to a spec, such as `{"gpu_type": …, "region": …}`, tried in their order when a create is
+        refused for lack of capacity or its pod turns FAILED (which is then deleted). An item's `errors` are those of
+        all tries.
+
+        `on_event` is called with a FanOutItem when a create is answered (only with `until`) and when an outcome is
+        known; it may be a coroutine function.
+
+        Raises InvalidRequestError before anything is sent.
+        """
+        changes = [dict(each) for each in _mappings(fallbacks)]
+        candidates = [_candidates(spec, changes) for spec in _listed(specs)]
+        launch = Launch(
+            self._hub,
+            self._creation,
+            candidates,
+            until=None if until is None else statuses_of(until),
+            needed=_needed(policy, len(candidates)),
+            concurrency=_count("concurrency", concurrency),
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_event=on_event,
+        )
+        return await launch.run()
+
+    async def wait_many(
+        self,
+        pod_ids: Iterable[PodId],
+        *,
+        status: Statuses = PodStatus.RUNNING,
+        timeout: float = 600.0,
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Wait for each of the pods as `wait_until` does, and return what became of each, in the order given.
+
+        One pod's failure ends no other's wait: it is the `error` of its item. `on_event` is called with each
+        FanOutItem as soon as it is known; it may be a coroutine function, and what it raises ends all of it.
+        """
+        return await wait_many(
+            self._hub,
+            ids_of(pod_ids),
+            statuses_of(status),
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_event=on_event,
+        )
+
+    async def pause_many(
+        self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
+    ) -> FanOutReport:
+        """Ask for a pause of each, as `pause` does, so many at a time; the report is in the order given."""
+        most = _count("concurrency", concurrency)
+        return await call_many(self._endpoints.pause, ids_of(pod_ids), concurrency=most, on_event=on_event)
+
+    async def resume_many(
+        self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
+    ) -> FanOutReport:
+        """Ask each to run again, as `resume` does, so many at a time; the report is in the order given."""
+        most = _count("concurrency", concurrency)
+        return await call_many(self._endpoints.resume, ids_of(pod_ids), concurrency=most, on_event=on_event)
+
+    async def delete_many(
+        self,
+        pod_ids: Iterable[PodId],
+        *,
+        concurrency: int = 32,
+        missing_ok: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Delete each, as `delete` does, so many at a time; the report is in the order given."""
+
+        async def delete(pod_id: str) -> None:
+            await self._endpoints.delete(pod_id, missing_ok=missing_ok)
+            self._hub.looks.deleted(pod_id)
+
+        most = _count("concurrency", concurrency)
+        return await call_many(delete, ids_of(pod_ids), concurrency=most, on_event=on_event)
+
+
+def ids_of(pods: Iterable[PodId]) -> list[str]:
+    """Return the ids. One pod where several are meant is refused: the letters of its id would be taken for ids."""
+    if isinstance(pods, str | int | Pod | PodHandle) or not isinstance(pods, Iterable):
+        raise InvalidRequestError("several pods are wanted here: give a list of ids, Pods or PodHandles")
+    return [pod_id_of(pod) for pod in pods]
+
+
+def _listed(specs: Iterable[PodSpec | Mapping[str, Any]]) -> list[PodSpec | Mapping[str, Any]]:
+    if isinstance(specs, str | PodSpec | Mapping) or not isinstance(specs, Iterable):
+        raise InvalidRequestError("several specs are wanted here: give a list of PodSpec, such as [spec] * 10")
+    return list(specs)
+
+
+def _mappings(fallbacks: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    several = None if isinstance(fallbacks, str | Mapping) or not isinstance(fallbacks, Iterable) else list(fallbacks)
+    if several is None or not all(isinstance(each, Mapping) for each in several):
+        raise InvalidRequestError('fallbacks must be a list of changes, such as [{"gpu_type": "NVIDIA_L4_24G"}]')
+    return several
+
+
+def _candidates(spec: PodSpec | Mapping[str, Any], changes: list[dict[str, Any]]) -> Candidates:
+    first = spec_from(None, cast("PodFields", dict(spec))) if isinstance(spec, Mapping) else spec_from(spec, {})
+    return (first, *[spec_from(first, cast("PodFields", dict(change))) for change in changes])
+
+
+def _needed(policy: str | int, pods: int) -> int:
+    if policy == "best_effort":
+        return 0
+    if policy == "all_or_nothing":
+        return pods
+    if type(policy) is int and 1 <= policy <= pods:
+        return policy
+    raise InvalidRequestError(
+        f'policy must be "best_effort", "all_or_nothing" or how many of the {pods} pods are needed at least'
+    )
+
+
+def _count(name: str, value: int) -> int:
+    if type(value) is not int or value < 1:
+        raise InvalidRequestError(f"{name} must be a whole number of at least 1")
+    return value
