@@ -52,7 +52,19 @@ ORDER = [
         "waiters",
     ],
     *["readiness", "driving", "watching", "fan_out", "_journal_file", "journal", "_settling", "_removal", "_creation"],
-    *["ephemeral", "reaping", "signals", "handle", "launching", "_many", "pods", "client", "__init__"],
+    *[
+        "ephemeral",
+        "reaping",
+        "signals",
+        "handle",
+        "spending",
+        "launching",
+        "sweeping",
+        "_many",
+        "pods",
+        "client",
+        "__init__",
+    ],
 ]
 
 

@@ -27,6 +27,7 @@ from yotta_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    SpendLimitError,
     TransportError,
     WaitError,
     WaitTimeoutError,
@@ -47,7 +48,9 @@ from yotta_async.models import (
 from yotta_async.reaping import ReapedPod, ReapReport
 from yotta_async.signals import install_signal_handlers
 from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
+from yotta_async.spending import PlannedPod, PodPlan, SpendLimit
 from yotta_async.status import PodStatus
+from yotta_async.sweeping import SweepReport
 from yotta_async.watching import PodEvent
 
 __all__ = [
@@ -72,11 +75,13 @@ __all__ = [
     "PermissionDeniedError",
     "PersistentVolume",
     "PersistentVolumeRequest",
+    "PlannedPod",
     "Pod",
     "PodEvent",
     "PodFailedError",
     "PodGoneError",
     "PodHandle",
+    "PodPlan",
     "PodSpec",
     "PodStatus",
     "PortRequest",
@@ -89,6 +94,9 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "SessionPool",
+    "SpendLimit",
+    "SpendLimitError",
+    "SweepReport",
     "TransportError",
     "WaitError",
     "WaitTimeoutError",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 from yotta_async._checks import seconds
+from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
@@ -15,7 +17,9 @@ from yotta_async.handle import PodHandle
 from yotta_async.launching import Candidates, Launch
 from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.spec import PodFields, PodSpec, spec_from
+from yotta_async.spending import PodPlan, Spending, SpendLimit
 from yotta_async.status import PodStatus, Statuses, statuses_of
+from yotta_async.sweeping import GONE, Match, SweepReport, chosen
 
 
 class ManyPods:
@@ -25,6 +29,8 @@ class ManyPods:
     _endpoints: Endpoints
     _creation: Creation
     _poll_interval: float
+    _clock: Clock
+    _spending: Spending
 
     async def create_many(
         self,
@@ -36,6 +42,7 @@ class ManyPods:
         policy: Literal["best_effort", "all_or_nothing"] | int = "best_effort",
         fallbacks: Iterable[Mapping[str, Any]] = (),
         on_event: OnEvent | None = None,
+        spend_limit: SpendLimit | None = None,
     ) -> FanOutReport:
         """Create a pod for each spec, and return what became of each, in the order given.
 
@@ -55,7 +62,8 @@ class ManyPods:
         `on_event` is called with a FanOutItem when a create is answered (only with `until`) and when an outcome is
         known; it may be a coroutine function.
 
-        Raises InvalidRequestError before anything is sent.
+        Raises InvalidRequestError before anything is sent, and SpendLimitError before anything is created when all of
+        it would pass `spend_limit` or the client's own.
         """
         changes = [dict(each) for each in _mappings(fallbacks)]
         candidates = [_candidates(spec, changes) for spec in _listed(specs)]
@@ -70,7 +78,67 @@ class ManyPods:
             interval=self._poll_interval,
             on_event=on_event,
         )
-        return await launch.run()
+        async with self._spending.room_for(candidates, spend_limit) as spending:
+            report = await launch.run()
+            for item in report.items:
+                if item.pod_id is not None and item.spec is not None:
+                    spending.made(item.pod_id, item.spec)
+        return report
+
+    async def plan(
+        self, specs: Iterable[PodSpec | Mapping[str, Any]], *, prices: Mapping[str, float] | None = None
+    ) -> PodPlan:
+        """Return what `create_many` would create and what it would cost per hour; sends one list, and changes nothing.
+
+        A price is that of the account's pods with the same GPU, or of `prices` (USD an hour for one GPU, by gpu_type),
+        which come first. What neither has is None.
+        """
+        return await self._spending.plan([_candidates(spec, [])[0] for spec in _listed(specs)], prices)
+
+    async def sweep(
+        self,
+        *,
+        older_than: float | timedelta | None = None,
+        idle_status: Statuses | None = None,
+        action: Literal["pause", "delete"] = "pause",
+        match: Match | None = None,
+        dry_run: bool = True,
+        concurrency: int = 32,
+        on_event: OnEvent | None = None,
+    ) -> SweepReport:
+        """Pause or delete the pods that nobody needs any more; with `dry_run`, only say which they are.
+
+        A pod is chosen when its status is `idle_status`, or one of several (None: RUNNING for a pause, any but those on
+        their way out for a delete), its last change is `older_than` ago (seconds, or a timedelta), and its name is as
+        the shell pattern `match` says, or `match` is a function and says yes to the Pod. At least one of the three must
+        be given: to sweep everything, say `match="*"`.
+        """
+        if older_than is None and idle_status is None and match is None:
+            raise InvalidRequestError(
+                'say which pods: older_than=…, idle_status=… or match=… (match="*" is all of them)'
+            )
+        if action not in ("pause", "delete"):
+            raise InvalidRequestError('action must be "pause" or "delete"')
+        if not (match is None or isinstance(match, str) or callable(match)):
+            raise InvalidRequestError("match must be a pattern for names, or a function that takes a Pod")
+        age = (
+            older_than
+            if isinstance(older_than, timedelta | None)
+            else timedelta(seconds=seconds("older_than", older_than))
+        )
+        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - GONE
+        statuses = possible if idle_status is None else statuses_of(idle_status) & possible
+        pods = chosen(
+            await self._endpoints.list(),
+            now=datetime.fromtimestamp(self._clock.now(), UTC),
+            older_than=age,
+            statuses=statuses,
+            match=match,
+        )
+        if dry_run:
+            return SweepReport(pods)
+        call = self.pause_many if action == "pause" else self.delete_many
+        return SweepReport(pods, await call(pods, concurrency=concurrency, on_event=on_event))
 
     async def wait_many(
         self,

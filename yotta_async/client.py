@@ -17,6 +17,7 @@ from yotta_async._transport import Transport
 from yotta_async.errors import ConfigurationError
 from yotta_async.journal import Journal, journal_folder
 from yotta_async.pods import Pods
+from yotta_async.spending import SpendLimit
 
 
 class YottaClient:
@@ -37,6 +38,7 @@ class YottaClient:
             killed; None reads $YOTTA_JOURNAL, then there is none. Each client that creates has a file of its own in it.
         requests_per_second: the most that is sent, evenly spaced, single calls before those of a fan-out; None leaves
             it to the API, whose 429 and Retry-After slow this client down as a whole.
+        spend_limit: how many pods there may be, and for how much an hour; creates that would pass it are not sent.
         clock: what waits and pauses follow instead of real time, such as an emulator's clock.
 
     Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
@@ -57,6 +59,7 @@ class YottaClient:
         client_token: bool = True,
         journal: str | os.PathLike[str] | None = None,
         requests_per_second: float | None = None,
+        spend_limit: SpendLimit | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -69,6 +72,8 @@ class YottaClient:
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
         if requests_per_second is not None and not _is_number(requests_per_second):
             raise ConfigurationError("requests_per_second must be a number above 0, at most a billion")
+        if spend_limit is not None and not isinstance(spend_limit, SpendLimit):
+            raise ConfigurationError(f"spend_limit must be a SpendLimit, not {type(spend_limit).__name__}")
         if not isinstance(retry, RetryPolicy):
             raise ConfigurationError(f"retry must be a RetryPolicy, not {type(retry).__name__}")
         if session_pool is not None and not isinstance(session_pool, SessionPool):
@@ -97,6 +102,7 @@ class YottaClient:
             poll_interval=poll_interval,
             settle_timeout=settle_timeout,
             client_token=client_token,
+            spend_limit=spend_limit,
             journal=Journal(folder, account_name(root, key), clock.now) if folder is not None else None,
         )
 

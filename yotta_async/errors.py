@@ -171,6 +171,10 @@ class ServerError(APIError):
     advice = "The fault is the server's; look whether the request took effect before you repeat a change."
 
 
+class SpendLimitError(YottaError):
+    """A create was not sent, as a SpendLimit would have been passed, or could not be checked."""
+
+
 class CreateOutcomeUnknownError(YottaError):
     """A create was sent and its answer is not known: there may be a pod that bills.
 

@@ -21,6 +21,7 @@ from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.readiness import wait_until_ready
 from yotta_async.reaping import ReapReport, reap
 from yotta_async.spec import PodFields, PodSpec, spec_from
+from yotta_async.spending import Spending, SpendLimit
 from yotta_async.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.waiters import Eye, OnChange
 from yotta_async.watching import PodEvent, watch
@@ -43,12 +44,14 @@ class Pods(ManyPods):
         settle_timeout: float,
         client_token: bool,
         journal: Journal | None,
+        spend_limit: SpendLimit | None,
     ) -> None:
         self._endpoints = endpoints
         self._clock = clock
         self._hub = Hub(endpoints, clock)
         self._poll_interval = poll_interval
         self._journal = journal
+        self._spending = Spending(endpoints, clock, spend_limit)
         self._creation = Creation(
             endpoints,
             self._hub,
@@ -58,19 +61,25 @@ class Pods(ManyPods):
             journal=journal,
         )
 
-    async def create(self, spec: PodSpec | None = None, /, **fields: Unpack[PodFields]) -> PodHandle:
+    async def create(
+        self, spec: PodSpec | None = None, /, *, spend_limit: SpendLimit | None = None, **fields: Unpack[PodFields]
+    ) -> PodHandle:
         """Create a pod from a PodSpec, from its fields by name, or from a PodSpec with the given fields changed.
 
         Returns as soon as the API has answered with an id; the pod starts after that, so follow with `wait_until`.
         A create that may have been heard is never sent again. Its pod bears a random YOTTA_CLIENT_TOKEN in its
         environment, unless the client was made with `client_token=False`.
 
-        Raises InvalidRequestError before anything is sent, CreateOutcomeUnknownError when there may be a pod. A create
-        that is cancelled deletes its pod once it is made, and only then (within 30 s) lets the cancel through.
+        Raises InvalidRequestError before anything is sent, SpendLimitError before anything is created that would pass
+        `spend_limit` or the client's own, CreateOutcomeUnknownError when there may be a pod. A create that is cancelled
+        deletes its pod once it is made, and only then (within 30 s) lets the cancel through.
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
-        return PodHandle(self, await self._creation.create(spec, self._creation.order(owned=False)))
+        async with self._spending.room_for([[spec]], spend_limit) as spending:
+            pod_id = await self._creation.create(spec, self._creation.order(owned=False))
+            spending.made(pod_id, spec)
+        return PodHandle(self, pod_id)
 
     def ephemeral(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -11,7 +11,7 @@ from aiohttp import web
 from yotta_async.emulator.clock import ClockKind, EmulatorClock, make_clock
 from yotta_async.emulator.ports import Ports
 from yotta_async.emulator.server import RecordedRequest, Server
-from yotta_async.emulator.state import Account, Timings
+from yotta_async.emulator.state import Account, Scarcity, Timings
 
 if TYPE_CHECKING:
     from yotta_async.client import YottaClient
@@ -27,6 +27,9 @@ class Emulator:
         timings: how long pods stay in their states; None is INITIALIZE 1 to 3 s, PAUSING and TERMINATING under 1 s.
         clock: "real"; "manual", which moves by `await emulator.clock.advance(seconds)`; or "auto", which jumps to the
             next moment that a client of `client()` sleeps for, whenever no call of theirs is in flight.
+        capacity: how many GPUs of a type there are to rent, by its name; without an entry there is no end of them.
+        scarcity: what becomes of a create when there are too few: its pod turns FAILED ("fail"), or it is refused
+            ("refuse").
         seed: of everything that is drawn, so that the same calls give the same ids and times.
 
     """
@@ -40,6 +43,8 @@ class Emulator:
         timings: Timings | None = None,
         clock: ClockKind = "real",
         seed: int = 0,
+        capacity: Mapping[str, int] | None = None,
+        scarcity: Scarcity = "fail",
     ) -> None:
         if host != "localhost" and not _is_loopback(host):
             raise ValueError(f"the emulator listens on loopback addresses only, such as 127.0.0.1, not on {host!r}")
@@ -49,6 +54,8 @@ class Emulator:
             raise ValueError("port must be between 0 and 65535")
         if timings is not None and not isinstance(timings, Timings):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
+        if scarcity not in ("fail", "refuse"):
+            raise ValueError('scarcity must be "fail" or "refuse"')
         self._host = host
         self._port = port
         self.api_key = api_key
@@ -56,7 +63,10 @@ class Emulator:
         self._follows = clock != "real"
         self._ports = Ports(host)
         self._server = Server(
-            Account(timings=timings or Timings(), seed=seed, ports=self._ports), self.clock, api_key, host
+            Account(timings=timings or Timings(), seed=seed, ports=self._ports, capacity=capacity, scarcity=scarcity),
+            self.clock,
+            api_key,
+            host,
         )
         self._runner: web.AppRunner | None = None
 

@@ -12,7 +12,7 @@ import attrs
 from aiohttp import web
 
 from yotta_async.emulator.clock import EmulatorClock
-from yotta_async.emulator.state import Account, PodMissingError, StateError
+from yotta_async.emulator.state import Account, CapacityError, PodMissingError, StateError
 from yotta_async.emulator.validation import create_problem, statuses_of
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -110,7 +110,11 @@ class Server:
         if problem:
             raise Refusal(400, 10001, problem)
         # An integer here, though ids are text everywhere else: v1 does that.
-        return envelope(self._account.create(body, self._clock.now()).encode())
+        try:
+            return envelope(self._account.create(body, self._clock.now()).encode())
+        except CapacityError:
+            # The sources name no code for it.
+            raise Refusal(200, 10001, f"insufficient capacity for {body['gpuType']}") from None
 
     async def _list(self, request: web.Request) -> web.Response:
         statuses = statuses_of(request.query.getall("statusList", []))

@@ -8,14 +8,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Collection
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from yotta_async.emulator.pod import EmulatedPod, new_fields
 from yotta_async.emulator.ports import Ports
 
+Scarcity: TypeAlias = Literal["fail", "refuse"]
 Seconds: TypeAlias = float | tuple[float, float]
 
 
@@ -49,10 +50,24 @@ class StateError(Exception):
     """The pod's status does not allow it (12001)."""
 
 
+class CapacityError(Exception):
+    """There is no GPU of that type left."""
+
+
 class Account:
     """All pods of the one account that the emulator has."""
 
-    def __init__(self, *, timings: Timings, seed: int, ports: Ports) -> None:
+    def __init__(
+        self,
+        *,
+        timings: Timings,
+        seed: int,
+        ports: Ports,
+        capacity: Mapping[str, int] | None = None,
+        scarcity: Scarcity = "fail",
+    ) -> None:
+        self._capacity = dict(capacity or {})
+        self._scarcity = scarcity
         self._timings = timings
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
         self._listening = ports
@@ -63,7 +78,13 @@ class Account:
         self._ports = itertools.cycle(range(32_000, 61_000))
 
     def create(self, body: dict[str, Any], now: float) -> str:
-        """Make a pod from the body of a create and return its id."""
+        """Make a pod from the body of a create and return its id. Raises CapacityError when none is to be had."""
+        self._settle(now)
+        gpu_type = body.get("gpuType")
+        left = self._capacity.get(gpu_type) if isinstance(gpu_type, str) else None
+        is_scarce = left is not None and self._rented(gpu_type) + (body.get("gpuCount") or 1) > left
+        if is_scarce and self._scarcity == "refuse":
+            raise CapacityError(gpu_type)
         self._last_id += self._random.randrange(1, 2**22)
         pod_id = str(self._last_id)
         pod = EmulatedPod(
@@ -71,7 +92,19 @@ class Account:
         )
         self._pods[pod_id] = pod
         self._enter(pod, "INITIALIZE", now)
+        if is_scarce and pod.next is not None:
+            pod.next = (pod.next[0], "FAILED")
         return pod_id
+
+    def _rented(self, gpu_type: Any) -> int:
+        """Count the GPUs of a type that are rented: those of pods that run, or will."""
+        return sum(
+            pod.fields["gpuCount"]
+            for pod in self._pods.values()
+            if pod.fields["gpuType"] == gpu_type
+            and pod.status in ("INITIALIZE", "RUNNING", "PENDING", "PREPARING")
+            and (pod.next is None or pod.next[1] != "FAILED")
+        )
 
     def get(self, pod_id: str, now: float) -> EmulatedPod:
         """Return one pod as it is now."""

@@ -1,0 +1,151 @@
+"""Limits on what is rented, checked before anything is sent; plans; and sweeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.pod_server import PodServer, pod_server
+from yotta_async import (
+    ConfigurationError,
+    InvalidRequestError,
+    PodSpec,
+    PodStatus,
+    SpendLimit,
+    SpendLimitError,
+    YottaClient,
+)
+from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import make_clock
+
+L4 = PodSpec(**SPEC, gpu_count=2)
+PRICES = {"NVIDIA_L4_24G": 0.5}
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PodServer]:
+    async with pod_server() as api:
+        yield api
+
+
+def client_of(api: PodServer, **options: Any) -> YottaClient:
+    return YottaClient(KEY, base_url=api.url, **{"clock": make_clock("auto"), **options})
+
+
+async def test_a_number_of_pods_is_not_passed(api: PodServer) -> None:
+    async with client_of(api, spend_limit=SpendLimit(max_pods=3)) as yotta:
+        outcomes = await asyncio.gather(*(yotta.pods.create(L4) for _ in range(5)), return_exceptions=True)
+        assert [type(each) for each in outcomes].count(SpendLimitError) == 2
+        assert len(api.alive) == 3
+        with pytest.raises(SpendLimitError, match="2 more on top of the account's 3 pods would pass max_pods=3"):
+            await yotta.pods.create_many([L4] * 2)
+        assert api.requests.count("create") == 3
+        await yotta.pods.delete(api.alive[0])
+        await yotta.pods.create(L4)
+
+
+async def test_all_of_a_fan_out_is_checked_before_any_is_sent(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        with pytest.raises(SpendLimitError):
+            await yotta.pods.create_many([L4] * 4, spend_limit=SpendLimit(max_pods=3))
+        assert "create" not in api.requests
+        assert len((await yotta.pods.create_many([L4] * 3, spend_limit=SpendLimit(max_pods=3))).succeeded) == 3
+
+
+async def test_others_pods_count_unless_the_limit_is_for_this_client(api: PodServer) -> None:
+    async with client_of(api) as other:
+        await other.pods.create_many([L4] * 3)
+    async with client_of(api) as yotta:
+        with pytest.raises(SpendLimitError):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_pods=2))
+        mine = SpendLimit(max_pods=2, of="client")
+        await yotta.pods.create(L4, spend_limit=mine)
+        await yotta.pods.create(L4, spend_limit=mine)
+        with pytest.raises(SpendLimitError, match="this client's 2 pods"):
+            await yotta.pods.create(L4, spend_limit=mine)
+
+
+async def test_a_price_is_not_passed_and_an_unknown_one_is_not_zero(emulator: Emulator) -> None:
+    async with emulator.client() as yotta:
+        with pytest.raises(SpendLimitError, match="price of what is to be created is unknown"):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=100))
+        await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=5, prices=PRICES))
+        [pod] = await yotta.pods.list()
+        assert pod.hourly_price
+        await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=2 * pod.hourly_price))
+        with pytest.raises(SpendLimitError, match="would pass max_hourly"):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=2 * pod.hourly_price))
+        assert len(await yotta.pods.list()) == 2
+
+
+async def test_a_pod_without_a_price_makes_the_sum_unknown(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        await yotta.pods.create(L4)
+        with pytest.raises(SpendLimitError, match="price of one of the account's pods is unknown"):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=100, prices=PRICES))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_pods": -1}, {"max_pods": 1.5}, {"max_pods": True}, {"max_hourly": "5"}, {"max_hourly": float("nan")},
+              {"of": "me"}, {"prices": {"L4": "a"}}, {"prices": {"L4": -1}}],
+)  # fmt: skip
+def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        SpendLimit(**wrong)
+    with pytest.raises(ConfigurationError):
+        YottaClient(KEY, spend_limit=wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_a_plan_tells_what_it_would_cost_and_sends_nothing_that_changes_anything(emulator: Emulator) -> None:
+    async with emulator.client() as yotta:
+        await yotta.pods.create(L4)
+        [pod] = await yotta.pods.list()
+        other = PodSpec(image="i", gpu_type="NVIDIA_H100_80GB_HBM3_80G")
+        before = len(emulator.requests)
+        plan = await yotta.pods.plan([L4, SPEC, other])
+        assert pod.hourly_price is not None
+        assert [item.hourly_price for item in plan.items] == [pod.hourly_price, pod.hourly_price / 2, None]
+        assert (plan.pods_now, plan.hourly_now, plan.hourly_price, plan.unpriced) == (
+            1,
+            pod.hourly_price,
+            None,
+            (other,),
+        )
+        plan = await yotta.pods.plan([L4, other], prices={"NVIDIA_H100_80GB_HBM3_80G": 3})
+        assert plan.hourly_price == pytest.approx(pod.hourly_price + 3)
+        assert {request.method for request in tuple(emulator.requests)[before:]} == {"GET"}
+
+
+async def test_sweeping_is_dry_by_default(emulator: Emulator, yotta: YottaClient) -> None:
+    handles = [await yotta.pods.create(**SPEC, pod_name=name) for name in ("ci-1", "ci-2", "keep")]
+    await yotta.pods.wait_many(handles)
+    report = await yotta.pods.sweep(match="ci-*")
+    assert sorted(pod.pod_name or "" for pod in report.pods) == ["ci-1", "ci-2"]
+    assert report.report is None
+    assert report.hourly_price
+    assert {pod.status for pod in await yotta.pods.list()} == {PodStatus.RUNNING}
+    report = await yotta.pods.sweep(match="ci-*", dry_run=False)
+    assert report.report is not None
+    assert len(report.report.succeeded) == 2
+    assert await handles[2].refresh() == handles[2].pod
+    await yotta.pods.wait_many(handles[:2], status="PAUSED")
+
+    assert (await yotta.pods.sweep(older_than=3600, idle_status="PAUSED", action="delete")).pods == ()
+    await emulator.clock.advance(4000)
+    report = await yotta.pods.sweep(
+        older_than=timedelta(hours=1), idle_status="PAUSED", action="delete", match=lambda pod: pod.pod_name == "ci-1",
+        dry_run=False,
+    )  # fmt: skip
+    assert [pod.pod_name for pod in report.pods] == ["ci-1"]
+    await handles[0].wait_until(status="TERMINATED")
+
+
+@pytest.mark.parametrize("wrong", [{}, {"match": "*", "action": "stop"}, {"match": 7}, {"older_than": -1}])
+async def test_a_sweep_that_makes_no_sense_is_refused(yotta: YottaClient, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        await yotta.pods.sweep(**wrong)

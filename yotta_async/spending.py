@@ -1,0 +1,201 @@
+"""What pods cost, and a limit on it that is checked before anything is sent.
+
+The API names the price of a pod that is there, and none before. So a price that is to come is taken from a table of the
+caller's, or from pods of the account with the same GPU; what neither has is unknown, which is not zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import attrs
+
+from yotta_async._clock import Clock
+from yotta_async._endpoints import Endpoints
+from yotta_async.errors import ConfigurationError, SpendLimitError
+from yotta_async.models import Pod
+from yotta_async.spec import PodSpec
+from yotta_async.status import PodStatus
+
+_FREE = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED, PodStatus.FAILED})
+# A new pod counts for so many seconds although no list shows it.
+_GRACE = 60.0
+
+
+def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    kinds: tuple[type, ...] = (int,) if field.name == "max_pods" else (int, float)
+    if value is not None and (type(value) not in kinds or not 0 <= value < float("inf")):  # type: ignore[operator]  # a number, by the first half
+        raise ConfigurationError(f"SpendLimit.{field.name} must be a number of at least 0, or None for no limit")
+
+
+def _prices(value: Mapping[str, float] | None) -> dict[str, float]:
+    prices = dict(value or {})
+    if not all(isinstance(gpu, str) and type(price) in (int, float) and price >= 0 for gpu, price in prices.items()):
+        raise ConfigurationError("prices must map each gpu_type to USD an hour for one GPU")
+    return prices
+
+
+@attrs.frozen(kw_only=True)
+class SpendLimit:
+    """How much may be rented at a time: for a client, or for one call.
+
+    `max_pods` is how many pods there may be, `max_hourly` how many USD an hour they may cost together while they run.
+    Both count the pods of the whole account that are not on their way out, or with `of="client"` only those that this
+    client made. `prices` are USD an hour for one GPU, by `gpu_type`, for those of which the account has no pod. With
+    `max_hourly` a create whose price is unknown is refused. Raises ConfigurationError for a limit that makes no sense.
+    """
+
+    max_pods: int | None = attrs.field(default=None, validator=_amount)
+    max_hourly: float | None = attrs.field(default=None, validator=_amount)
+    prices: Mapping[str, float] = attrs.field(factory=dict, converter=_prices)
+    of: Literal["account", "client"] = attrs.field(default="account")
+
+    @of.validator
+    def _of_whom(self, _: object, value: object) -> None:
+        if value not in ("account", "client"):
+            raise ConfigurationError('SpendLimit.of must be "account" or "client"')
+
+
+@attrs.frozen
+class PlannedPod:
+    """A pod that would be created, and its USD an hour; None: the API names no price before, and no pod shows one."""
+
+    spec: PodSpec
+    hourly_price: float | None
+
+
+@attrs.frozen
+class PodPlan:
+    """What would be created, beside what there is: `pods_now` and `hourly_now` (None: unknown) are the account's."""
+
+    items: tuple[PlannedPod, ...]
+    pods_now: int
+    hourly_now: float | None
+
+    @property
+    def hourly_price(self) -> float | None:
+        """What all of it would cost in USD an hour, or None while the price of any is unknown."""
+        return _sum(item.hourly_price for item in self.items)
+
+    @property
+    def unpriced(self) -> tuple[PodSpec, ...]:
+        """The specs whose price is unknown."""
+        return tuple(item.spec for item in self.items if item.hourly_price is None)
+
+
+class Spending:
+    """One client's pods and what they cost, as far as they are known."""
+
+    def __init__(self, endpoints: Endpoints, clock: Clock, limit: SpendLimit | None) -> None:
+        self._endpoints = endpoints
+        self._clock = clock
+        self.limit = limit
+        self._made: dict[str, tuple[float, float | None]] = {}  # when, and for how much
+        self._coming: list[float | None] = []  # the prices of creates that are under way
+        self._rates: Mapping[str, float] = {}
+        self._asking = asyncio.Lock()
+
+    async def plan(self, specs: Sequence[PodSpec], prices: Mapping[str, float] | None) -> PodPlan:
+        """Return what would be created, and what there is; sends one list."""
+        table = _prices(prices)
+        pods = await self._endpoints.list()
+        there = [pod for pod in pods if pod.status not in _FREE]
+        rates = {**_rates(pods), **table}
+        items = tuple(PlannedPod(spec, _price(spec, rates)) for spec in specs)
+        return PodPlan(items, len(there), _sum(pod.hourly_price for pod in there))
+
+    @asynccontextmanager
+    async def room_for(
+        self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None
+    ) -> AsyncIterator[Spending]:
+        """Keep room for these pods while the block creates them. Raises SpendLimitError when there is none.
+
+        Sends a list when there is a limit, and nothing otherwise. Of several candidates for one pod the dearest counts.
+        """
+        limits = [each for each in (limit, self.limit) if each is not None]
+        coming: list[float | None] = []
+        if limits:
+            async with self._asking:
+                began = self._clock.time()
+                pods = await self._endpoints.list()
+                for each in limits:
+                    self._rates = {**_rates(pods), **each.prices}
+                    coming = [_dearest(some, self._rates) for some in candidates]
+                    self._check(each, coming, pods, began)
+                self._coming += coming
+        try:
+            yield self
+        finally:
+            for price in coming:
+                self._coming.remove(price)
+
+    def made(self, pod_id: str, spec: PodSpec) -> None:
+        """Note a pod that this client made."""
+        self._made[pod_id] = (self._clock.time(), _price(spec, self._rates))
+
+    def _check(self, limit: SpendLimit, coming: list[float | None], pods: list[Pod], listed: float) -> None:
+        shown = {pod.id: pod for pod in pods}
+        newborn = {
+            pod_id: price
+            for pod_id, (when, price) in self._made.items()
+            if pod_id not in shown and when > listed - _GRACE
+        }
+        there = [
+            pod.hourly_price
+            for pod in pods
+            if pod.status not in _FREE and (limit.of == "account" or pod.id in self._made)
+        ]
+        all_of_them = [*there, *newborn.values(), *self._coming]
+        whose = "this client's" if limit.of == "client" else "the account's"
+        if limit.max_pods is not None and len(all_of_them) + len(coming) > limit.max_pods:
+            raise SpendLimitError(
+                f"nothing was sent: {len(coming)} more on top of {whose} {len(all_of_them)} pods would pass "
+                f"max_pods={limit.max_pods}. Delete some, or raise the limit"
+            )
+        if limit.max_hourly is None:
+            return
+        before, more = _sum(all_of_them), _sum(coming)
+        if before is None or more is None:
+            what = "what is to be created" if more is None else f"one of {whose} pods"
+            raise SpendLimitError(
+                f"nothing was sent: the price of {what} is unknown, so max_hourly={limit.max_hourly:g} cannot be "
+                "checked. Give SpendLimit(prices={gpu_type: USD an hour for one GPU})"
+            )
+        if before + more > limit.max_hourly + 1e-9:
+            raise SpendLimitError(
+                f"nothing was sent: ${more:.2f} an hour on top of {whose} ${before:.2f} would pass "
+                f"max_hourly={limit.max_hourly:g}. Delete or pause some pods, or raise the limit"
+            )
+
+
+def _rates(pods: Sequence[Pod]) -> dict[str, float]:
+    """Return what one GPU of each type costs in USD an hour, by what the account's pods cost."""
+    return {
+        pod.gpu_type: pod.hourly_price / pod.gpu_count
+        for pod in pods
+        if pod.gpu_count and pod.hourly_price is not None and pod.gpu_type is not None
+    }
+
+
+def _price(spec: PodSpec, rates: Mapping[str, float]) -> float | None:
+    """Return what a pod would cost in USD an hour, or None when nothing tells."""
+    rate = rates.get(spec.gpu_type or "")
+    return None if rate is None else rate * (spec.gpu_count or 1)
+
+
+def _dearest(candidates: Sequence[PodSpec], rates: Mapping[str, float]) -> float | None:
+    each = [_price(spec, rates) for spec in candidates]
+    known = [price for price in each if price is not None]
+    return max(known) if len(known) == len(each) else None
+
+
+def _sum(prices: Any) -> float | None:
+    total = 0.0
+    for price in prices:
+        if price is None:
+            return None
+        total += price
+    return total
