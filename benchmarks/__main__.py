@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("hub",)
+NAMES = ("hub", "fan_out")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import SPEC
 from yotta_async.emulator import Emulator, Timings
 
 SCHEMAS = json.loads((Path(__file__).parent / "data/pods-v1.openapi.json").read_text())["components"]["schemas"]
@@ -277,3 +278,16 @@ async def test_a_price_that_is_no_number_is_refused(peer: Peer) -> None:
     status, answer = await peer.call("POST", f"{ROOT}/create", data=body)
     assert (status, answer["code"]) == (400, 10001)
     assert "volumePrice" in answer["message"]
+
+
+@pytest.mark.parametrize("scarcity", ["fail", "refuse"])
+async def test_gpus_come_to_an_end(scarcity: Any) -> None:
+    capacity = {"NVIDIA_L4_24G": 3}
+    async with Emulator(clock="auto", capacity=capacity, scarcity=scarcity) as emulator, emulator.client() as yotta:
+        report = await yotta.pods.create_many([{**SPEC, "gpu_count": 2}, SPEC, SPEC], until="RUNNING", concurrency=1)
+        assert [item.error is None for item in report.items] == [True, True, False]
+        assert len(await yotta.pods.list()) == (3 if scarcity == "fail" else 2)
+        await yotta.pods.delete(report.items[1].pod_id or "")
+        assert len((await yotta.pods.create_many([SPEC], until="RUNNING")).succeeded) == 1
+    with pytest.raises(ValueError, match="scarcity"):
+        Emulator(scarcity="none")  # type: ignore[arg-type]  # wrong on purpose
