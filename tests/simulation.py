@@ -278,7 +278,7 @@ class Process:
             KEY, base_url="http://127.0.0.1:1", clock=Clock(), settle_timeout=SETTLE, poll_interval=5
         )
         self.secret = self.client._transport._key
-        journal = Journal(world.disk.of(self), "account", Clock().now)
+        journal = Journal(world.disk.of(self), "account", Clock())
         self.client.pods._journal = self.client.pods._creation._journal = journal
         self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
         change(self.client)

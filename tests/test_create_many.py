@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import pickle
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tests.pod_server import PodServer, pod_server
 from tests.raw_server import Heard, RawServer, envelope, http, raw_server
 from yotta_async import (
     BadRequestError,
+    ConfigurationError,
     CreateOutcomeUnknownError,
     FanOutError,
     FanOutItem,
@@ -162,7 +165,8 @@ async def test_when_every_candidate_fails_the_image_may_be_the_cause(api: PodSer
             await yotta.pods.create_many([L4], until="RUNNING", fallbacks=[{"region": "a"}, {"region": "b"}])
         ).items
     assert item.attempts == 3
-    assert len(item.errors) == 4
+    assert len(item.errors) == 3
+    assert item.errors[-1] is item.error
     assert "image may be the cause" in str(item.error)
     assert api.alive == []
 
@@ -316,3 +320,92 @@ async def test_requests_per_second_are_spaced(api: PodServer) -> None:
     async with client_of(api, requests_per_second=50) as yotta:
         await yotta.pods.create_many([L4] * 20)
     assert time.monotonic() - began > 18 / 50
+
+
+async def test_closing_the_client_ends_it_and_deletes_what_it_made(api: PodServer) -> None:
+    api.born = "INITIALIZE"
+    yotta = client_of(api, clock=make_clock("real"), poll_interval=0.05)
+    creating = asyncio.create_task(yotta.pods.create_many([L4] * 40, until="RUNNING", concurrency=4))
+    while len(api.pods) < 10:
+        await asyncio.sleep(0.001)
+    await asyncio.wait_for(yotta.aclose(), 10)
+    with pytest.raises(ConfigurationError, match="closed"):
+        await creating
+    assert api.alive == []
+
+
+@pytest.mark.parametrize("turns", range(0, 16, 3))
+async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
+    api: PodServer, tmp_path: Path, turns: int
+) -> None:
+    last = asyncio.Event()
+    events = itertools.count(1)
+    async with client_of(api, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(
+            yotta.pods.create_many([L4] * 10, on_event=lambda _: last.set() if next(events) == 10 else None)
+        )
+        await last.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        creating.cancel()
+        try:
+            report = await creating
+        except asyncio.CancelledError:
+            assert api.alive == []
+        else:
+            assert len(report.succeeded) == len(api.alive) == 10
+
+
+async def test_slow_events_are_all_heard_to_their_end(api: PodServer) -> None:
+    ended = 0
+
+    async def slow(_: FanOutItem) -> None:
+        nonlocal ended
+        await asyncio.sleep(0.02)
+        ended += 1
+
+    async with YottaClient(KEY, base_url=api.url, poll_interval=0.05) as yotta:
+        await yotta.pods.create_many([L4] * 10, until="RUNNING", on_event=slow)
+    assert ended == 20
+
+
+async def test_an_event_handler_that_is_cancelled_ends_it_at_once(api: PodServer) -> None:
+    async def cancelled(_: FanOutItem) -> None:
+        raise asyncio.CancelledError
+
+    clock = make_clock("auto")
+    async with client_of(api, clock=clock) as yotta:
+        with pytest.raises(asyncio.CancelledError):
+            await yotta.pods.create_many([L4] * 3, until="RUNNING", on_event=cancelled)
+    assert clock.time() < 60
+    assert api.alive == []
+
+
+async def test_a_pod_that_is_there_at_the_timeout_is_not_said_to_be_unsent(api: PodServer) -> None:
+    async def slow(_: FanOutItem) -> None:
+        await asyncio.sleep(5)
+
+    async with YottaClient(KEY, base_url=api.url) as yotta:
+        [item] = (await yotta.pods.create_many([L4], until="RUNNING", timeout=0.2, on_event=slow)).items
+    assert f"pod {item.pod_id}: it was created" in str(item.error)
+
+
+async def test_the_error_of_a_policy_holds_no_value(api: PodServer) -> None:
+    api.born = "FAILED"
+    spec = PodSpec(**SPEC, environment_vars={"PASSWORD": "hunter2-the-value"}, initialization_command="hunter2-cmd")
+    async with client_of(api) as yotta:
+        with pytest.raises(FanOutError) as caught:
+            await yotta.pods.create_many([spec], until="RUNNING", policy=1)
+    assert b"hunter2" not in pickle.dumps(caught.value)
+
+
+async def test_a_slow_pace_does_not_keep_pods_from_being_taken_back(api: PodServer) -> None:
+    api.born = "INITIALIZE"
+    async with client_of(api, requests_per_second=40) as yotta:
+        with pytest.raises(FanOutError) as caught:
+            await yotta.pods.create_many(
+                [L4] * 100, until="RUNNING", policy="all_or_nothing", timeout=5, concurrency=100
+            )
+        assert api.alive == []
+    assert caught.value.report is not None
+    assert not [item for item in caught.value.report.items if "is left" in str(item.error)]

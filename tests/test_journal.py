@@ -22,6 +22,7 @@ import pytest
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer, pod_server
 from yotta_async import ConfigurationError, CreateOutcomeUnknownError, ReapReport, YottaClient, YottaError
+from yotta_async._clock import RealClock
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.journal import Journal, _open_intents, journal_folder
 
@@ -170,7 +171,7 @@ async def test_many_creates_share_writes(api: PodServer, folder: Path, monkeypat
 async def test_it_stays_small(folder: Path) -> None:
     disk = journal_folder(folder)
     assert disk is not None
-    journal = Journal(disk, "account", lambda: 0.0)
+    journal = Journal(disk, "account", RealClock())
     await journal.intend("stays")
     await journal.made("stays", "7")
     for number in range(3_000):

@@ -57,6 +57,26 @@ async def test_all_of_a_fan_out_is_checked_before_any_is_sent(api: PodServer) ->
         assert len((await yotta.pods.create_many([L4] * 3, spend_limit=SpendLimit(max_pods=3))).succeeded) == 3
 
 
+async def test_a_pod_counts_once_while_its_fan_out_goes_on(api: PodServer) -> None:
+    api.born = "INITIALIZE"
+    async with client_of(api, spend_limit=SpendLimit(max_pods=10)) as yotta:
+        first = asyncio.create_task(yotta.pods.create_many([L4] * 5, until="RUNNING", timeout=50))
+        while len(api.pods) < 5:
+            await asyncio.sleep(0)
+        await yotta.pods.create_many([L4] * 5)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_a_pod_that_was_deleted_counts_no_more(api: PodServer) -> None:
+    api.listed = lambda pods: [pod for pod in pods if pod["status"] != "TERMINATING"]
+    async with client_of(api, spend_limit=SpendLimit(max_pods=1)) as yotta:
+        handle = await yotta.pods.create(L4)
+        await handle.delete()
+        await yotta.pods.create(L4)
+
+
 async def test_others_pods_count_unless_the_limit_is_for_this_client(api: PodServer) -> None:
     async with client_of(api) as other:
         await other.pods.create_many([L4] * 3)

@@ -65,7 +65,7 @@ class Creation:
         self._making: dict[asyncio.Task[str], Order] = {}
         self._owned: dict[str, str | None] = {}  # pods to be deleted, with their tokens
         self._removals: dict[str, asyncio.Task[None]] = {}
-        self.is_closing = False
+        self.closing = asyncio.Event()
 
     def order(self, *, owned: bool) -> Order:
         """Return a new order. If it is `owned` its pod is for `end` to delete, and for closing at the latest."""
@@ -78,7 +78,7 @@ class Creation:
         cancelled it waits for the outcome, deletes the pod, and then lets the cancel through, after 30 s at the latest:
         what takes longer goes on in the client, and closing waits for it.
         """
-        if self.is_closing:
+        if self.closing.is_set():
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
         making = self.own(self._make(spec, order))
         self._making[making] = order
@@ -141,11 +141,20 @@ class Creation:
             raise cancelled
         return self._handle(adopting.result())
 
-    async def keep(self, pod_ids: Iterable[str]) -> None:
-        """Hand owned pods over to the caller."""
-        kept = [(self._owned.pop(pod_id), pod_id) for pod_id in pod_ids if pod_id in self._owned]
+    async def keep(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
+        """Hand owned pods over to the caller; return their tokens."""
+        kept = {pod_id: self._owned[pod_id] for pod_id in pod_ids if pod_id in self._owned}
         if self._journal is not None:
-            await asyncio.gather(*(self._journal_done(token, pod_id) for token, pod_id in kept))
+            await asyncio.gather(*(self._journal_done(token, pod_id) for pod_id, token in kept.items()))
+        for pod_id in kept:
+            del self._owned[pod_id]
+        return kept
+
+    async def take_back(self, kept: dict[str, str | None]) -> None:
+        """Own pods again that were handed over to a caller who is not there any more."""
+        self._owned.update(kept)
+        for token in kept.values():
+            await self._reopen(token)
 
     def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something in a task that closing waits for."""

@@ -67,23 +67,25 @@ class ManyPods:
         """
         changes = [dict(each) for each in _mappings(fallbacks)]
         candidates = [_candidates(spec, changes) for spec in _listed(specs)]
-        launch = Launch(
-            self._hub,
-            self._creation,
-            candidates,
-            until=None if until is None else statuses_of(until),
-            needed=_needed(policy, len(candidates)),
-            concurrency=_count("concurrency", concurrency),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_event=on_event,
-        )
-        async with self._spending.room_for(candidates, spend_limit) as spending:
-            report = await launch.run()
-            for item in report.items:
-                if item.pod_id is not None and item.spec is not None:
-                    spending.made(item.pod_id, item.spec)
-        return report
+        targets = None if until is None else statuses_of(until)
+        needed, most = _needed(policy, len(candidates)), _count("concurrency", concurrency)
+        limit = seconds("timeout", timeout)
+        deadline = self._clock.time() + limit
+        async with self._spending.room_for(candidates, spend_limit) as room:
+            launch = Launch(
+                self._hub,
+                self._creation,
+                candidates,
+                until=targets,
+                needed=needed,
+                concurrency=most,
+                timeout=limit,
+                deadline=deadline,
+                interval=self._poll_interval,
+                on_event=on_event,
+                made=room.made,
+            )
+            return await launch.run()
 
     async def plan(
         self, specs: Iterable[PodSpec | Mapping[str, Any]], *, prices: Mapping[str, float] | None = None

@@ -153,7 +153,9 @@ class Pressure:
         """Let those who wait out, one by one, for as long as anybody waits."""
         try:
             while self._waiting:
-                if (pause := self._not_before - self._clock.time()) > 0:
+                if self._waiting[0][2].done():  # cancelled meanwhile: it costs no turn
+                    heapq.heappop(self._waiting)
+                elif (pause := self._not_before - self._clock.time()) > 0:
                     await self._clock.sleep(pause)
                     self._not_before = 0.0 if self._clock.time() >= self._not_before else self._not_before
                 elif self._in_flight >= self._limit and (self._pace is not None or self._waiting[0][0]):

@@ -103,7 +103,7 @@ class YottaClient:
             settle_timeout=settle_timeout,
             client_token=client_token,
             spend_limit=spend_limit,
-            journal=Journal(folder, account_name(root, key), clock.now) if folder is not None else None,
+            journal=Journal(folder, account_name(root, key), clock) if folder is not None else None,
         )
 
     async def aclose(self) -> None:

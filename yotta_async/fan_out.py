@@ -69,7 +69,14 @@ class FanOutReport:
     def error(self, why: str = "") -> FanOutError:
         """Return the error that carries this report; `why` comes before its counts."""
         # An error goes into logs and across processes, where no environment value may go with it.
-        masked = tuple(attrs.evolve(item, pod=item.pod.without_values() if item.pod else None) for item in self.items)
+        masked = tuple(
+            attrs.evolve(
+                item,
+                spec=item.spec.without_values() if item.spec else None,
+                pod=item.pod.without_values() if item.pod else None,
+            )
+            for item in self.items
+        )
         return FanOutError(why + self._summary(), report=FanOutReport(masked))
 
     def _summary(self) -> str:
@@ -140,7 +147,7 @@ async def wait_many(
             pod = await Eye(hub, pod_id, targets, timeout=timeout, interval=interval).reached()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
-            item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error)
+            item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))
         else:
             item = FanOutItem(pod_id=pod_id, pod=pod)
         if on_event is not None:

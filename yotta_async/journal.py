@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 
+from yotta_async._clock import Clock
 from yotta_async._journal_file import DiskFolder, File, Folder
 from yotta_async.errors import ConfigurationError
 
@@ -46,9 +47,10 @@ class Intent:
 class Journal:
     """One client's file in the journal, made at its first create."""
 
-    def __init__(self, folder: Folder, account: str, now: Callable[[], float]) -> None:
+    def __init__(self, folder: Folder, account: str, clock: Clock) -> None:
         self.account = account
-        self.now = now
+        self.now: Callable[[], float] = clock.now
+        self._clock = clock
         self.open: dict[str, Intent] = {}
         self.folder = folder
         self._file: File | None = None
@@ -110,6 +112,7 @@ class Journal:
 
     async def _flush(self) -> None:
         """Return when everything that waits is on the disk. Those who come together share one write."""
+        # A write takes real time, in which a clock that moves by itself stands still.
         async with self._writing:
             if self._waiting:
                 lines, self._waiting = self._waiting, []
@@ -118,7 +121,8 @@ class Journal:
                 still_open = list(self.open.values())
                 writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines, still_open)
                 try:
-                    await asyncio.shield(writing)
+                    with self._clock.call():
+                        await asyncio.shield(writing)
                 except asyncio.CancelledError:
                     await asyncio.wait({writing})  # a moment, at whose end it is known what stands there
                     if writing.exception() is not None:

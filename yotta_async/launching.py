@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from yotta_async._creation import Creation, Order
@@ -22,6 +22,7 @@ from yotta_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     PermissionDeniedError,
     PodFailedError,
     PodGoneError,
@@ -35,6 +36,9 @@ from yotta_async.spec import PodSpec
 from yotta_async.waiters import Eye, Targets
 
 Candidates: TypeAlias = tuple[PodSpec, ...]
+
+# So many pods are deleted at a time: each has 30 s, and a client's pace is for all of them.
+_REMOVALS = 16
 
 # The API has no code for it, so its words must do.
 _NO_CAPACITY = re.compile(
@@ -98,9 +102,12 @@ class Launch:
         needed: int,
         concurrency: int,
         timeout: float,
+        deadline: float,
         interval: float,
         on_event: OnEvent | None,
+        made: Callable[[str, PodSpec], None],
     ) -> None:
+        self._made = made
         self.hub = hub
         self.interval = interval
         self._creation = creation
@@ -109,7 +116,7 @@ class Launch:
         self._needed = needed
         self._concurrency = concurrency
         self._timeout = timeout
-        self._deadline = hub.clock.time() + timeout
+        self._deadline = deadline
         self._on_event = on_event
         self._fresh = iter(self._places)
         self._seen: deque[tuple[_Place, Sighting]] = deque()
@@ -118,6 +125,7 @@ class Launch:
         self._open = len(self._places)
         self._lost = 0
         self._failure: BaseException | None = None  # what `on_event` raised
+        self._stopping = False
 
     def seen(self, place: _Place, sighting: Sighting) -> None:
         """Let a worker go on with a pod."""
@@ -128,16 +136,19 @@ class Launch:
         """Create all, wait for all, and report; or delete all, and raise."""
         workers = [self._creation.own(self._work()) for _ in range(min(self._concurrency, len(self._places)))]
         ending = asyncio.ensure_future(self._over.wait())
-        sleeper = asyncio.ensure_future(self.hub.clock.sleep(self._timeout))
+        closing = asyncio.ensure_future(self._creation.closing.wait())
+        sleeper = asyncio.ensure_future(self.hub.clock.sleep(max(0.0, self._deadline - self.hub.clock.time())))
         cancelled: asyncio.CancelledError | None = None
         try:
             if self._places:
-                await asyncio.wait({ending, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({ending, closing, sleeper}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError as error:
             cancelled = error
-        finally:
-            ending.cancel()
-            sleeper.cancel()
+        if closing.done() and not ending.done():
+            self._failure = ConfigurationError("the YottaClient was closed during create_many: what it made is deleted")
+        for each in (ending, closing, sleeper):
+            each.cancel()
+        self._stopping = True
         for place in self._places:
             if place.eye is not None:
                 place.eye.close()
@@ -147,8 +158,12 @@ class Launch:
             worker.cancel()
         report = self._report()
         if cancelled is None and self._failure is None and len(report.succeeded) >= self._needed:
-            await self._creation.keep([place.pod_id for place in self._places if place.pod_id is not None])
-            return report
+            pod_ids = [place.pod_id for place in self._places if place.pod_id is not None]
+            keeping = self._creation.own(self._creation.keep(pod_ids))
+            cancelled = await hold(keeping)
+            if cancelled is None:
+                return report
+            await self._creation.take_back(await keeping)
         cancelled = await hold(self._creation.own(self._take_back(workers)), cancelled)
         if cancelled is not None:
             raise cancelled
@@ -176,9 +191,12 @@ class Launch:
                     else:
                         self._wake.clear()
                         await self._wake.wait()
-                except Exception as error:  # noqa: BLE001  # of `on_event`, anything
-                    self._failure = error
-                    self._over.set()
+                except BaseException as error:
+                    if not self._stopping:  # else it is our own cancel
+                        self._failure = error  # of `on_event`, anything
+                        self._over.set()
+                    if not isinstance(error, Exception):
+                        raise
                     return
 
     async def _create(self, place: _Place) -> None:
@@ -195,6 +213,7 @@ class Launch:
                 await self._finish(place, error)
                 return
             place.order = None
+            self._made(place.pod_id, spec)
             if self._until is None:
                 await self._finish(place, None)
                 return
@@ -233,20 +252,19 @@ class Launch:
         if place.tries < len(place.candidates):
             await self._create(place)
             return
-        error.add_note("All candidates failed: the image may be the cause, and not a lack of capacity.")
         text = f"{error} (all {place.tries} candidates failed: the image may be the cause)"
-        await self._finish(
-            place, PodFailedError(text, pod_id=error.pod_id, last_pod=error.last_pod, history=error.history)
-        )
+        last = PodFailedError(text, pod_id=error.pod_id, last_pod=error.last_pod, history=error.history)
+        place.errors = (*place.errors[:-1], last)
+        await self._finish(place, last)
 
     async def _finish(self, place: _Place, error: YottaError | None, pod: Pod | None = None) -> None:
         place.item = self._item(place, error, pod)
+        if self._on_event is not None:
+            await tell(self._on_event, place.item)
         self._open -= 1
         self._lost += error is not None
         if self._open == 0 or len(self._places) - self._lost < self._needed:
             self._over.set()
-        if self._on_event is not None:
-            await tell(self._on_event, place.item)
 
     # The end
 
@@ -255,6 +273,10 @@ class Launch:
         when = f"within {self._timeout:g} s" if self.hub.clock.time() >= self._deadline else "before all of it ended"
         if place.eye is not None and place.pod_id is not None:
             return place.eye.error(WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}")
+        if place.pod_id is not None:
+            goal = " or ".join(sorted(self._until or ()))
+            text = f"pod {place.pod_id}: it was created, and not seen to be {goal} {when}"
+            return WaitTimeoutError(text, pod_id=place.pod_id)
         if place.order is not None and place.order.mark.sent:
             what = "It was still under way when the time was up; if it makes a pod, the client deletes that."
             return self._creation.unknown(place.order.token, what)
@@ -266,16 +288,15 @@ class Launch:
         if workers:
             await asyncio.wait(workers, timeout=HOLD_SECONDS + 1)
         started = [place for place in self._places if place.pod_id is not None]
-        with in_bulk():
-            for first in range(0, len(started), self._concurrency):
-                some = started[first : first + self._concurrency]
-                removals = [(place, self._creation.end(place.pod_id or "")) for place in some]
-                running = [removal for _, removal in removals if removal is not None]
-                if running:
-                    await asyncio.wait(running)
-                for place, removal in removals:
-                    left = removal.exception() if removal is not None and not removal.cancelled() else None
-                    self._note_removal(place, left)
+        at_once = min(self._concurrency, _REMOVALS)
+        for first in range(0, len(started), at_once):
+            removals = [(place, self._creation.end(place.pod_id or "")) for place in started[first : first + at_once]]
+            running = [removal for _, removal in removals if removal is not None]
+            if running:
+                await asyncio.wait(running)
+            for place, removal in removals:
+                left = removal.exception() if removal is not None and not removal.cancelled() else None
+                self._note_removal(place, left)
 
     def _note_removal(self, place: _Place, left: BaseException | None) -> None:
         item = place.item or self._item(place, None)

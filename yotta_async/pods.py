@@ -51,7 +51,7 @@ class Pods(ManyPods):
         self._hub = Hub(endpoints, clock)
         self._poll_interval = poll_interval
         self._journal = journal
-        self._spending = Spending(endpoints, clock, spend_limit)
+        self._spending = Spending(endpoints, self._hub.looks.is_newborn, spend_limit)
         self._creation = Creation(
             endpoints,
             self._hub,
@@ -76,9 +76,9 @@ class Pods(ManyPods):
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
-        async with self._spending.room_for([[spec]], spend_limit) as spending:
+        async with self._spending.room_for([[spec]], spend_limit) as room:
             pod_id = await self._creation.create(spec, self._creation.order(owned=False))
-            spending.made(pod_id, spec)
+            room.made(pod_id, spec)
         return PodHandle(self, pod_id)
 
     def ephemeral(
@@ -265,7 +265,7 @@ class Pods(ManyPods):
 
     def stop(self) -> None:
         """Take no more creates, and let every wait raise that the client was closed."""
-        self._creation.is_closing = True
+        self._creation.closing.set()
         self._hub.close(
             ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
         )

@@ -5,7 +5,7 @@ vendor's own clients are stricter, it says so.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypedDict, cast
+from typing import Any, Self, TypeAlias, TypedDict, cast
 
 import attrs
 
@@ -232,6 +232,16 @@ class PodSpec:
                 "PodSpec.image_public_type PRIVATE needs credentials: credential_id, or both image_registry_username "
                 "and image_registry_token"
             )
+
+    def without_values(self) -> Self:
+        """Return a copy without environment values, registry token and start-up command, fit for an error."""
+        masked = tuple(attrs.evolve(variable, value="***") for variable in self.environment_vars)
+        return attrs.evolve(
+            self,
+            environment_vars=masked,
+            image_registry_token="***" if self.image_registry_token else None,  # what stands for it
+            initialization_command="***" if self.initialization_command else None,
+        )
 
 
 def spec_from(spec: PodSpec | None, fields: PodFields) -> PodSpec:

@@ -7,13 +7,12 @@ caller's, or from pods of the account with the same GPU; what neither has is unk
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import attrs
 
-from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async.errors import ConfigurationError, SpendLimitError
 from yotta_async.models import Pod
@@ -21,8 +20,6 @@ from yotta_async.spec import PodSpec
 from yotta_async.status import PodStatus
 
 _FREE = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED, PodStatus.FAILED})
-# A new pod counts for so many seconds although no list shows it.
-_GRACE = 60.0
 
 
 def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -86,16 +83,31 @@ class PodPlan:
         return tuple(item.spec for item in self.items if item.hourly_price is None)
 
 
+class Room:
+    """What one call may still create: it counts until its pods are there."""
+
+    def __init__(self, spending: Spending) -> None:
+        self._spending = spending
+        self.coming: list[float | None] = []
+        self.rates: Mapping[str, float] = {}
+
+    def made(self, pod_id: str, spec: PodSpec) -> None:
+        """Note that a pod is there, which counts from now on by itself."""
+        if self.coming:
+            price = _price(spec, self.rates)
+            self.coming.remove(price if price in self.coming else self.coming[0])
+        self._spending.made[pod_id] = _price(spec, self.rates)
+
+
 class Spending:
     """One client's pods and what they cost, as far as they are known."""
 
-    def __init__(self, endpoints: Endpoints, clock: Clock, limit: SpendLimit | None) -> None:
+    def __init__(self, endpoints: Endpoints, is_newborn: Callable[[str], bool], limit: SpendLimit | None) -> None:
         self._endpoints = endpoints
-        self._clock = clock
+        self._is_newborn = is_newborn
         self.limit = limit
-        self._made: dict[str, tuple[float, float | None]] = {}  # when, and for how much
-        self._coming: list[float | None] = []  # the prices of creates that are under way
-        self._rates: Mapping[str, float] = {}
+        self.made: dict[str, float | None] = {}  # this client's pods, and what they cost by our reckoning
+        self._rooms: set[Room] = set()
         self._asking = asyncio.Lock()
 
     async def plan(self, specs: Sequence[PodSpec], prices: Mapping[str, float] | None) -> PodPlan:
@@ -108,47 +120,39 @@ class Spending:
         return PodPlan(items, len(there), _sum(pod.hourly_price for pod in there))
 
     @asynccontextmanager
-    async def room_for(
-        self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None
-    ) -> AsyncIterator[Spending]:
+    async def room_for(self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None) -> AsyncIterator[Room]:
         """Keep room for these pods while the block creates them. Raises SpendLimitError when there is none.
 
         Sends a list when there is a limit, and nothing otherwise. Of several candidates for one pod the dearest counts.
         """
         limits = [each for each in (limit, self.limit) if each is not None]
+        room = Room(self)
         coming: list[float | None] = []
         if limits:
             async with self._asking:
-                began = self._clock.time()
                 pods = await self._endpoints.list()
                 for each in limits:
-                    self._rates = {**_rates(pods), **each.prices}
-                    coming = [_dearest(some, self._rates) for some in candidates]
-                    self._check(each, coming, pods, began)
-                self._coming += coming
+                    room.rates = {**_rates(pods), **each.prices}
+                    coming = [_dearest(some, room.rates) for some in candidates]
+                    self._check(each, coming, pods)
+                room.coming = coming
+                self._rooms.add(room)
         try:
-            yield self
+            yield room
         finally:
-            for price in coming:
-                self._coming.remove(price)
+            self._rooms.discard(room)
 
-    def made(self, pod_id: str, spec: PodSpec) -> None:
-        """Note a pod that this client made."""
-        self._made[pod_id] = (self._clock.time(), _price(spec, self._rates))
-
-    def _check(self, limit: SpendLimit, coming: list[float | None], pods: list[Pod], listed: float) -> None:
-        shown = {pod.id: pod for pod in pods}
-        newborn = {
-            pod_id: price
-            for pod_id, (when, price) in self._made.items()
-            if pod_id not in shown and when > listed - _GRACE
-        }
-        there = [
+    def _check(self, limit: SpendLimit, coming: list[float | None], pods: list[Pod]) -> None:
+        shown = {pod.id for pod in pods}
+        # A pod that no list shows any more is gone, unless it is so new that none shows it yet.
+        self.made = {pod_id: cost for pod_id, cost in self.made.items() if pod_id in shown or self._is_newborn(pod_id)}
+        all_of_them = [
             pod.hourly_price
             for pod in pods
-            if pod.status not in _FREE and (limit.of == "account" or pod.id in self._made)
+            if pod.status not in _FREE and (limit.of == "account" or pod.id in self.made)
         ]
-        all_of_them = [*there, *newborn.values(), *self._coming]
+        all_of_them += [cost for pod_id, cost in self.made.items() if pod_id not in shown]
+        all_of_them += [cost for room in self._rooms for cost in room.coming]
         whose = "this client's" if limit.of == "client" else "the account's"
         if limit.max_pods is not None and len(all_of_them) + len(coming) > limit.max_pods:
             raise SpendLimitError(
