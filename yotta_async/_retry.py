@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -13,8 +14,11 @@ import tenacity
 from yotta_async._clock import Clock
 from yotta_async.errors import (
     APIError,
+    AuthenticationError,
+    BadRequestError,
     ConfigurationError,
     ConnectError,
+    PermissionDeniedError,
     ProtocolError,
     RateLimitError,
     ServerError,
@@ -23,6 +27,11 @@ from yotta_async.errors import (
 )
 
 T = TypeVar("T")
+
+# The API has no code for it, so its words must do.
+_NO_CAPACITY = re.compile(
+    r"capacity|insufficient|not enough|unavailable|no available|out of stock|sold out|resource", re.IGNORECASE
+)
 
 
 def _tries(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -97,6 +106,18 @@ def maybe_done(error: BaseException) -> bool:
     if isinstance(error, APIError):
         return isinstance(error, ServerError) or error.http_status == 408
     return isinstance(error, TransportError) and error.maybe_heard
+
+
+def is_for_lack_of_capacity(error: YottaError) -> bool:
+    """Say whether a create that was refused may succeed for another GPU or elsewhere.
+
+    A plain refusal that is about capacity by its words, or that is neither about the request, the key nor the rate.
+    """
+    if not isinstance(error, APIError) or isinstance(
+        error, AuthenticationError | PermissionDeniedError | RateLimitError
+    ):
+        return False
+    return not isinstance(error, BadRequestError) or _NO_CAPACITY.search(error.message) is not None
 
 
 class Retries:

@@ -8,7 +8,6 @@ the report is handed over; so whatever cuts this off, what was started is delete
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -17,16 +16,12 @@ from yotta_async._creation import Creation, Order
 from yotta_async._hub import Hub
 from yotta_async._pressure import in_bulk
 from yotta_async._removal import HOLD_SECONDS, hold
+from yotta_async._retry import is_for_lack_of_capacity
 from yotta_async._watch import Sighting
 from yotta_async.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
     ConfigurationError,
-    PermissionDeniedError,
     PodFailedError,
     PodGoneError,
-    RateLimitError,
     WaitTimeoutError,
     YottaError,
 )
@@ -39,23 +34,6 @@ Candidates: TypeAlias = tuple[PodSpec, ...]
 
 # So many pods are deleted at a time: each has 30 s, and a client's pace is for all of them.
 _REMOVALS = 16
-
-# The API has no code for it, so its words must do.
-_NO_CAPACITY = re.compile(
-    r"capacity|insufficient|not enough|unavailable|no available|out of stock|sold out|resource", re.IGNORECASE
-)
-
-
-def is_for_lack_of_capacity(error: YottaError) -> bool:
-    """Say whether a create that was refused may succeed for another GPU or elsewhere.
-
-    A plain refusal that is about capacity by its words, or that is neither about the request, the key nor the rate.
-    """
-    if not isinstance(error, APIError) or isinstance(
-        error, AuthenticationError | PermissionDeniedError | RateLimitError
-    ):
-        return False
-    return not isinstance(error, BadRequestError) or _NO_CAPACITY.search(error.message) is not None
 
 
 class _Place:
