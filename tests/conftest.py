@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.pod_server import PodServer, pod_server
 from tests.raw_server import RawServer, raw_server
 from yotta_async import YottaClient
 from yotta_async.emulator import Emulator
@@ -38,6 +39,12 @@ async def yotta(emulator: Emulator) -> AsyncIterator[YottaClient]:
 async def server() -> AsyncIterator[RawServer]:
     async with raw_server() as server:
         yield server
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PodServer]:
+    async with pod_server() as api:
+        yield api
 
 
 @pytest.fixture

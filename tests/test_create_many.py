@@ -7,14 +7,13 @@ import itertools
 import pickle
 import time
 from collections import deque
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.pod_server import PodServer, pod_server
+from tests.pod_server import PodServer
 from tests.raw_server import Heard, RawServer, envelope, http, raw_server
 from yotta_async import (
     BadRequestError,
@@ -34,12 +33,6 @@ from yotta_async import (
 from yotta_async.emulator.clock import make_clock
 
 L4 = PodSpec(**SPEC)
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[PodServer]:
-    async with pod_server() as api:
-        yield api
 
 
 def client_of(api: PodServer | RawServer, **options: Any) -> YottaClient:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.pod_server import FAULTS, PodServer, pod_server
+from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import Heard, RawServer, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
@@ -24,12 +23,6 @@ from yotta_async import (
     YottaError,
 )
 from yotta_async.emulator.clock import make_clock
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[PodServer]:
-    async with pod_server() as api:
-        yield api
 
 
 def client_of(api: PodServer | RawServer, **options: Any) -> YottaClient:

@@ -7,13 +7,12 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.pod_server import PodServer, pod_server
+from tests.pod_server import PodServer
 from yotta_async import (
     ConfigurationError,
     InvalidRequestError,
@@ -25,12 +24,6 @@ from yotta_async import (
 )
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import make_clock
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[PodServer]:
-    async with pod_server() as api:
-        yield api
 
 
 def first_delete_fails(api: PodServer) -> None:

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +20,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.pod_server import PodServer, pod_server
+from tests.pod_server import PodServer
 from yotta_async import ConfigurationError, CreateOutcomeUnknownError, ReapReport, YottaClient, YottaError
 from yotta_async._clock import RealClock
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.journal import Journal, _open_intents, journal_folder
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[PodServer]:
-    async with pod_server() as api:
-        yield api
 
 
 @pytest.fixture

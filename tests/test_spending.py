@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.pod_server import PodServer, pod_server
+from tests.pod_server import PodServer
 from yotta_async import (
     ConfigurationError,
     InvalidRequestError,
@@ -25,12 +24,6 @@ from yotta_async.emulator.clock import make_clock
 
 L4 = PodSpec(**SPEC, gpu_count=2)
 PRICES = {"NVIDIA_L4_24G": 0.5}
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[PodServer]:
-    async with pod_server() as api:
-        yield api
 
 
 def client_of(api: PodServer, **options: Any) -> YottaClient:

@@ -13,11 +13,10 @@ from yotta_async._transport import Transport
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
-from yotta_async.status import PodStatus
+from yotta_async.status import GOING, PodStatus
 
 _PAUSED = frozenset({PodStatus.PAUSING, PodStatus.PAUSED})
 _RESUMED = frozenset({PodStatus.INITIALIZE, PodStatus.PENDING, PodStatus.PREPARING, PodStatus.RUNNING})
-_DELETED = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 
 class Endpoints:
@@ -109,7 +108,7 @@ class Endpoints:
                     raise
             except InvalidStateError:
                 # The delete that came before may be what made the state one that refuses a delete.
-                if (doubt is None and not missing_ok) or not await self._is_in(pod_id, _DELETED, deadline):
+                if (doubt is None and not missing_ok) or not await self._is_in(pod_id, GOING, deadline):
                     raise
             except YottaError as error:
                 doubt = error if maybe_done(error) else doubt

@@ -18,8 +18,8 @@ from yotta_async.launching import Candidates, Launch
 from yotta_async.models import Pod, PodId, pod_id_of
 from yotta_async.spec import PodFields, PodSpec, spec_from
 from yotta_async.spending import PodPlan, Spending, SpendLimit
-from yotta_async.status import PodStatus, Statuses, statuses_of
-from yotta_async.sweeping import GONE, Match, SweepReport, chosen
+from yotta_async.status import GOING, PodStatus, Statuses, statuses_of
+from yotta_async.sweeping import Match, SweepReport, chosen
 
 
 class ManyPods:
@@ -128,7 +128,7 @@ class ManyPods:
             if isinstance(older_than, timedelta | None)
             else timedelta(seconds=seconds("older_than", older_than))
         )
-        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - GONE
+        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - GOING
         statuses = possible if idle_status is None else statuses_of(idle_status) & possible
         pods = chosen(
             await self._endpoints.list(),

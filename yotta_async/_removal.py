@@ -20,7 +20,7 @@ from yotta_async.errors import (
     YottaError,
 )
 from yotta_async.models import Pod
-from yotta_async.status import PodStatus
+from yotta_async.status import GOING
 
 # Within so many seconds a pod is gone, or an error says that it is left.
 REMOVAL_SECONDS = 30.0
@@ -28,7 +28,6 @@ REMOVAL_SECONDS = 30.0
 HOLD_SECONDS = 30.0
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
-_GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 
 async def remove(
@@ -52,7 +51,7 @@ async def remove(
                 await endpoints.delete(pod_id, newborn=is_newborn(pod_id), deadline=deadline)
                 accepted = True
             last_pod = await endpoints.get(pod_id, deadline=deadline)
-            if last_pod.status in _GOING:
+            if last_pod.status in GOING:
                 return
             last_error = None
         except NotFoundError as error:

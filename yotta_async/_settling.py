@@ -12,11 +12,10 @@ from yotta_async._looks import Survey
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import YottaError
 from yotta_async.models import Pod
-from yotta_async.status import PodStatus
+from yotta_async.status import GOING
 
 # The longest between two looks: there is a minute for them, and lists lag by some seconds.
 _INTERVAL = 5.0
-GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 
 class Settling:

@@ -9,11 +9,11 @@ import attrs
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
 from yotta_async._removal import remove
-from yotta_async._settling import GOING, bearers, bears
+from yotta_async._settling import bearers, bears
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.journal import Abandoned, Intent, Journal, abandoned
 from yotta_async.models import Pod
-from yotta_async.status import PodStatus
+from yotta_async.status import GOING, PodStatus
 
 # A create whose pod has not shown for so many seconds made none.
 _HORIZON = 3600.0

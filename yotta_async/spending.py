@@ -17,9 +17,9 @@ from yotta_async._endpoints import Endpoints
 from yotta_async.errors import ConfigurationError, SpendLimitError
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
-from yotta_async.status import PodStatus
+from yotta_async.status import GOING, PodStatus
 
-_FREE = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED, PodStatus.FAILED})
+_FREE = GOING | {PodStatus.FAILED}
 
 
 def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:

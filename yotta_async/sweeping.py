@@ -16,8 +16,6 @@ from yotta_async.status import PodStatus
 Match: TypeAlias = str | Callable[[Pod], bool]
 """A shell pattern for the pod's name, such as "ci-*", or a function that says yes to a Pod."""
 
-GONE = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
-
 
 @attrs.frozen
 class SweepReport:
