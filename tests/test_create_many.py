@@ -247,7 +247,7 @@ async def test_a_pod_that_cannot_be_taken_back_is_named(api: PodServer) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"policy": 0}, {"policy": 3}, {"policy": True}, {"policy": "most"}, {"concurrency": 0}, {"concurrency": 1.5},
-     {"timeout": 0}, {"until": "RUNING"}, {"fallbacks": {"region": "a"}}, {"fallbacks": [{"regoin": "a"}]}, {"fallbacks": "a"},
+     {"timeout": 0}, {"until": "RUNING"}, {"fallbacks": {"region": "a"}}, {"fallbacks": [{"regoin": "a"}]}, {"fallbacks": "a"}, {"on_event": 5}, {"spend_limit": 5},
      {"specs": L4}, {"specs": [L4, {"image": ""}]}, {"specs": [L4, 7]}],
 )  # fmt: skip
 async def test_bad_input_is_refused_before_anything_is_sent(api: PodServer, wrong: dict[str, Any]) -> None:

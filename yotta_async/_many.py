@@ -71,6 +71,7 @@ class ManyPods:
         needed, most = _needed(policy, len(candidates)), _count("concurrency", concurrency)
         limit = seconds("timeout", timeout)
         deadline = self._clock.time() + limit
+        on_event = _checked(on_event)
         async with self._spending.room_for(candidates, spend_limit) as room:
             launch = Launch(
                 self._hub,
@@ -161,7 +162,7 @@ class ManyPods:
             statuses_of(status),
             timeout=seconds("timeout", timeout),
             interval=self._poll_interval,
-            on_event=on_event,
+            on_event=_checked(on_event),
         )
 
     async def pause_many(
@@ -169,14 +170,14 @@ class ManyPods:
     ) -> FanOutReport:
         """Ask for a pause of each, as `pause` does, so many at a time; the report is in the order given."""
         most = _count("concurrency", concurrency)
-        return await call_many(self._endpoints.pause, ids_of(pod_ids), concurrency=most, on_event=on_event)
+        return await call_many(self._endpoints.pause, ids_of(pod_ids), concurrency=most, on_event=_checked(on_event))
 
     async def resume_many(
         self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
     ) -> FanOutReport:
         """Ask each to run again, as `resume` does, so many at a time; the report is in the order given."""
         most = _count("concurrency", concurrency)
-        return await call_many(self._endpoints.resume, ids_of(pod_ids), concurrency=most, on_event=on_event)
+        return await call_many(self._endpoints.resume, ids_of(pod_ids), concurrency=most, on_event=_checked(on_event))
 
     async def delete_many(
         self,
@@ -193,7 +194,7 @@ class ManyPods:
             self._hub.looks.deleted(pod_id)
 
         most = _count("concurrency", concurrency)
-        return await call_many(delete, ids_of(pod_ids), concurrency=most, on_event=on_event)
+        return await call_many(delete, ids_of(pod_ids), concurrency=most, on_event=_checked(on_event))
 
 
 def ids_of(pods: Iterable[PodId]) -> list[str]:
@@ -231,6 +232,12 @@ def _needed(policy: str | int, pods: int) -> int:
     raise InvalidRequestError(
         f'policy must be "best_effort", "all_or_nothing" or how many of the {pods} pods are needed at least'
     )
+
+
+def _checked(on_event: OnEvent | None) -> OnEvent | None:
+    if on_event is not None and not callable(on_event):
+        raise InvalidRequestError(f"on_event must be a function, not {type(on_event).__name__}")
+    return on_event
 
 
 def _count(name: str, value: int) -> int:

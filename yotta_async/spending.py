@@ -14,7 +14,7 @@ from typing import Any, Literal
 import attrs
 
 from yotta_async._endpoints import Endpoints
-from yotta_async.errors import ConfigurationError, SpendLimitError
+from yotta_async.errors import ConfigurationError, InvalidRequestError, SpendLimitError
 from yotta_async.models import Pod
 from yotta_async.spec import PodSpec
 from yotta_async.status import GOING, PodStatus
@@ -125,6 +125,8 @@ class Spending:
 
         Sends a list when there is a limit, and nothing otherwise. Of several candidates for one pod the dearest counts.
         """
+        if limit is not None and not isinstance(limit, SpendLimit):
+            raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
         limits = [each for each in (limit, self.limit) if each is not None]
         room = Room(self)
         coming: list[float | None] = []
