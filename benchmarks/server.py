@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import attrs
 
 from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.schema import Create
 
 
 @attrs.frozen
@@ -40,14 +41,14 @@ def served(pods: int, least: float, most: float, *, terminated: int = 0) -> Iter
 
 async def _serve(pods: int, least: float, most: float, terminated: int) -> None:
     async with Emulator(timings=Timings(initialize=(least, most), terminating=0.0)) as emulator:
-        account = emulator._server._account  # noqa: SLF001  # a benchmark's set-up; the API would take minutes
-        body = {"image": "yottalabsai/pytorch:2.8.0", "gpuType": "NVIDIA_L4_24G", "podName": "benchmark"}
+        account = emulator._server.account  # noqa: SLF001  # a benchmark's set-up; the API would take minutes
+        body = Create(image="yottalabsai/pytorch:2.8.0", gpu_type="NVIDIA_L4_24G", pod_name="benchmark")
         now = time.time()
         for _ in range(terminated):
-            account.delete(account.create(body, now - 100), now - 50)
+            account.delete(str(account.create(body, now - 100)), now - 50)
         # The setup itself takes a moment: the pods are born when it is over.
         born = time.time() + 1 + pods / 5000
-        ids = [account.create(body, born) for _ in range(pods)]
+        ids = [str(account.create(body, born)) for _ in range(pods)]
         for pod in account.list((), (), born):
             pod.json()
         running_at = {pod_id: when for when, _, pod_id in account._due if pod_id in set(ids)}  # noqa: SLF001  # likewise

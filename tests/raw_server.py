@@ -77,6 +77,7 @@ class RawServer:
     connections: int = 0
     url: str = ""
     listener: asyncio.Server = None  # type: ignore[assignment]  # set as soon as it serves
+    serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def answers(self, *replies: Reply) -> None:
         """Set what comes next."""
@@ -85,6 +86,10 @@ class RawServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -109,3 +114,6 @@ async def raw_server(*replies: Reply) -> AsyncIterator[RawServer]:
         yield server
     finally:
         listener.close()
+        for task in server.serving:
+            task.cancel()
+        await asyncio.gather(*server.serving)

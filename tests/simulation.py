@@ -66,7 +66,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def call(self) -> AbstractContextManager[object]:
+    def call(self, limit: object = None, seconds: float = 0) -> AbstractContextManager[object]:
         return nullcontext()
 
 

@@ -27,6 +27,7 @@ from yotta_async import (
 from yotta_async._plan import Plan
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock, make_clock
+from yotta_async.emulator.schema import Create
 
 Make = Callable[..., YottaClient]
 
@@ -47,7 +48,7 @@ async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
         emulator.client(poll_interval=0.5) as yotta,
     ):
         for _ in range(2000):
-            emulator._server._account.create({"image": "a", "gpuType": "b"}, emulator.clock.now())
+            emulator._server.account.create(Create(image="a", gpu_type="b"), emulator.clock.now())
         ids = [pod.id for pod in await yotta.pods.list()]
         before = len(emulator.requests)
         pods = await asyncio.gather(*(yotta.pods.wait_until(pod_id) for pod_id in ids))

@@ -24,9 +24,10 @@ import yotta_async.emulator
 from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
 from yotta_async._endpoints import Endpoints
 from yotta_async.emulator.clock import EmulatorClock
-from yotta_async.emulator.ports import Ports
+from yotta_async.emulator.ports import SimulatedRuntime
 from yotta_async.emulator.server import Server
-from yotta_async.emulator.state import Account, Timings
+from yotta_async.emulator.state import Account
+from yotta_async.emulator.timings import Timings
 from yotta_async.pods import Pods
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +107,7 @@ def test_the_emulator_knows_nothing_of_the_client() -> None:
     for path in (PACKAGE / "emulator").glob("*.py"):
         door = {"yotta_async.client"} if path.stem == "emulator" else set()
         outside = {name for name in imported(path) if not name.startswith("yotta_async.emulator")}
+        outside -= {"yotta_async._version"}
         assert outside == door, path.name
 
 
@@ -161,11 +163,11 @@ def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_specific
         (method.upper(), re.sub(r"\{.*\}", "{}", path)) for path, methods in paths.items() for method in methods
     }
     clock = EmulatorClock()
-    app = Server(Account(timings=Timings(), seed=0, ports=Ports("127.0.0.1")), clock, "key").app()
+    app = Server(Account(timings=Timings(), seed=0, runtime=SimulatedRuntime("127.0.0.1")), clock, "key").app()
     emulated = {
         (route.method, re.sub(r"\{.*\}", "{}", route.resource.canonical))
         for route in app.router.routes()
-        if route.resource
+        if route.resource and route.resource.canonical.startswith("/openapi/v1/")
     }
     docs = " ".join(function.__doc__ or "" for _, function in inspect.getmembers(Pods, inspect.isfunction))
     told = re.findall(r"Source: (GET|POST|DELETE) (\S+)\.", docs)

@@ -139,7 +139,7 @@ async def test_nothing_is_sent_for_what_is_no_id(emulator: Emulator, yotta: Yott
 
 
 async def test_the_api_refuses_what_the_client_lets_pass(yotta: YottaClient) -> None:
-    with pytest.raises(BadRequestError, match="podId must be an integer"):
+    with pytest.raises(BadRequestError, match="podId: must be an integer"):
         await yotta.pods.get("letters")
 
 

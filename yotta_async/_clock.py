@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -11,7 +12,8 @@ from typing import Protocol
 class Clock(Protocol):
     """What a client asks about time: its waits, its pauses between repeats and its deadlines of waits follow this.
 
-    The time limit of one attempt does not: that one is for a server that does not answer, in real seconds.
+    The time limit of one attempt is one of real seconds, for a server that does not answer; a clock that can be turned
+    may end it earlier.
     """
 
     def time(self) -> float:
@@ -26,8 +28,8 @@ class Clock(Protocol):
         """Return after so many seconds of this clock."""
         ...
 
-    def call(self) -> AbstractContextManager[object]:
-        """Be told, by entering and leaving what this returns, that a call is in flight."""
+    def call(self, limit: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:
+        """Be told, by entering and leaving what this returns, that a call is in flight, and when it is given up."""
         ...
 
 
@@ -48,6 +50,6 @@ class RealClock:
         """Sleep as asyncio does."""
         await asyncio.sleep(seconds)
 
-    def call(self) -> AbstractContextManager[object]:
+    def call(self, limit: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:  # noqa: ARG002
         """Return nothing of note: real time goes on by itself."""
         return self._call

@@ -90,7 +90,7 @@ class Transport:
         deadline = asyncio.timeout(seconds)
         self._deadlines.add(deadline)
         try:
-            with self._clock.call():
+            with self._clock.call(deadline, seconds):
                 async with deadline:
                     answer = await self._exchange(session, request, mark)
         except asyncio.CancelledError as error:

@@ -1,8 +1,23 @@
 """An emulator of the Yotta Labs API on this machine: the same wire, pods that cost nothing, and a clock to turn."""
 
+from yotta_async.emulator.billing import BillingRecord
 from yotta_async.emulator.clock import EmulatorClock
 from yotta_async.emulator.emulator import Emulator
+from yotta_async.emulator.faults import Fault, FaultKind, FaultOptions, Faults, FaultTarget
+from yotta_async.emulator.runtime import RecordedExit
 from yotta_async.emulator.server import RecordedRequest
-from yotta_async.emulator.state import Timings
+from yotta_async.emulator.timings import Timings
 
-__all__ = ["Emulator", "EmulatorClock", "RecordedRequest", "Timings"]
+__all__ = [
+    "BillingRecord",
+    "Emulator",
+    "EmulatorClock",
+    "Fault",
+    "FaultKind",
+    "FaultOptions",
+    "FaultTarget",
+    "Faults",
+    "RecordedExit",
+    "RecordedRequest",
+    "Timings",
+]

@@ -1,14 +1,14 @@
-"""What the emulated cloud rents: GPU types with their sizes and prices, and regions."""
+"""What the emulated cloud rents: GPU types with their sizes and prices, and regions. The data is in gpus.json."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-import attrs
+from msgspec import Struct, json
 
 
-@attrs.frozen
-class GpuType:
+class GpuType(Struct, frozen=True):
     """One GPU of a type. Sizes are in GB, the price is for an hour in US dollars."""
 
     display_name: str
@@ -18,25 +18,23 @@ class GpuType:
     price: float
 
 
-# The names are the guide's; the L4's sizes and price are those of the guide's example, the others are of that kind.
-GPU_TYPES = {
-    "NVIDIA_L4_24G": GpuType("L4", 24, 10, 3, 0.6),
-    "NVIDIA_GeForce_RTX_4090_24G": GpuType("RTX 4090", 24, 62, 16, 0.65),
-    "NVIDIA_GeForce_RTX_5090_32G": GpuType("RTX 5090", 32, 92, 12, 0.89),
-    "NVIDIA_H100_80GB_HBM3_80G": GpuType("H100", 80, 180, 26, 2.95),
-}
+class Catalogue(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is in gpus.json; `volume_price` is for a GB and an hour, `regions` are the locations by region."""
 
-REGIONS = {"us-west-1": "CA", "us-east-2": "OH", "gke-dev-us-west-1": "OR", "ap-southeast-1": "SG"}
-DEFAULT_REGION = "us-west-1"
+    about: str
+    gpu_types: dict[str, GpuType]
+    regions: dict[str, str]
+    default_region: str
+    volume_price: float
+    container_volume_gb: int
 
-VOLUME_PRICE = 0.00005  # per GB and hour, as in the guide's example
-CONTAINER_VOLUME_GB = 252  # likewise
+    def gpu_type(self, name: str) -> GpuType:
+        """Return what is known of a GPU type, or filler values for one that is not there."""
+        if name in self.gpu_types:
+            return self.gpu_types[name]
+        size = re.search(r"_(\d{1,4})G$", name)
+        vram = int(size[1]) if size else 16
+        return GpuType(name.removeprefix("NVIDIA_").replace("_", " ")[:60], vram, 2 * vram, 8, round(vram * 0.03, 2))
 
 
-def gpu_type_of(name: str) -> GpuType:
-    """Return what is known of a GPU type, or filler values for one that the catalogue does not have."""
-    if name in GPU_TYPES:
-        return GPU_TYPES[name]
-    size = re.search(r"_(\d{1,4})G$", name)
-    vram = int(size[1]) if size else 16
-    return GpuType(name.removeprefix("NVIDIA_").replace("_", " ")[:60], vram, 2 * vram, 8, round(vram * 0.03, 2))
+CATALOGUE = json.decode((Path(__file__).parent / "gpus.json").read_bytes(), type=Catalogue)

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from aiohttp import web
 
-from yotta_async.emulator.clock import ClockKind, EmulatorClock, make_clock
-from yotta_async.emulator.ports import Ports
+from yotta_async.emulator.billing import BillingRecord
+from yotta_async.emulator.clock import ClockKind, EmulatorClock, ManualClock, make_clock
+from yotta_async.emulator.control import Control
+from yotta_async.emulator.faults import FaultOptions, Faults
+from yotta_async.emulator.loop_thread import LoopThread
+from yotta_async.emulator.pod import IdForm
+from yotta_async.emulator.ports import SimulatedRuntime
+from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit
 from yotta_async.emulator.server import RecordedRequest, Server
-from yotta_async.emulator.state import Account, Scarcity, Timings
+from yotta_async.emulator.state import Account, Runtime, Scarcity
+from yotta_async.emulator.stock import Capacity, Stock
+from yotta_async.emulator.store import Store
+from yotta_async.emulator.timings import Timings
 
 if TYPE_CHECKING:
     from yotta_async.client import YottaClient
 
+T = TypeVar("T")
+RuntimeKind: TypeAlias = Literal["simulated", "process"]
+
+# How often pods that really run are looked after.
+_TICK = 0.05
+
+logger = logging.getLogger("yotta_async.emulator")
+
 
 class Emulator:
     """The whole API on this machine: pods that start, pause and end, and cost nothing.
+
+    `async with` serves in the running event loop; `with` serves in a thread of its own, for programs without one.
 
     Args:
         host: a loopback address; ValueError for any other, as whoever reaches the emulator may use it.
@@ -27,10 +51,18 @@ class Emulator:
         timings: how long pods stay in their states; None is INITIALIZE 1 to 3 s, PAUSING and TERMINATING under 1 s.
         clock: "real"; "manual", which moves by `await emulator.clock.advance(seconds)`; or "auto", which jumps to the
             next moment that a client of `client()` sleeps for, whenever no call of theirs is in flight.
-        capacity: how many GPUs of a type there are to rent, by its name; without an entry there is no end of them.
+        faults: what goes wrong from the start, each as the arguments of `faults.add`.
+        seed: of everything that is drawn, so that the same calls give the same ids and times.
+        runtime: "simulated", where a RUNNING pod is nothing but its ports; or "process", which RUNS every pod's
+            initializationCommand ON THIS MACHINE, with the rights of this process (on a real clock, not on Windows).
+        capacity: how many GPUs of a type there are to rent, by its name: a number, or numbers by region, where a region
+            without one has none. Without an entry there is no end of them.
         scarcity: what becomes of a create when there are too few: its pod turns FAILED ("fail"), or it is refused
             ("refuse").
-        seed: of everything that is drawn, so that the same calls give the same ids and times.
+        balance: US dollars, which running pods use up; at zero every pod is terminated. None is without end.
+        ids: "wire" as v1 has them, text in answers and a number from create; "text" or "number" everywhere.
+        state: a file that keeps pods, bills and balance, so that the next emulator with it goes on from there.
+        control: whether to serve `/_emulator/`, by which programs in any language turn the clock and order faults.
 
     """
 
@@ -42,9 +74,15 @@ class Emulator:
         api_key: str = "emulator-key",
         timings: Timings | None = None,
         clock: ClockKind = "real",
+        faults: Iterable[FaultOptions] = (),
         seed: int = 0,
-        capacity: Mapping[str, int] | None = None,
+        runtime: RuntimeKind = "simulated",
+        capacity: Capacity | None = None,
         scarcity: Scarcity = "fail",
+        balance: float | None = None,
+        ids: IdForm = "wire",
+        state: str | os.PathLike[str] | None = None,
+        control: bool = False,
     ) -> None:
         if host != "localhost" and not _is_loopback(host):
             raise ValueError(f"the emulator listens on loopback addresses only, such as 127.0.0.1, not on {host!r}")
@@ -54,21 +92,43 @@ class Emulator:
             raise ValueError("port must be between 0 and 65535")
         if timings is not None and not isinstance(timings, Timings):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
-        if scarcity not in ("fail", "refuse"):
-            raise ValueError('scarcity must be "fail" or "refuse"')
+        for name, value, kind in (
+            ("scarcity", scarcity, Scarcity),
+            ("ids", ids, IdForm),
+            ("runtime", runtime, RuntimeKind),
+        ):
+            if value not in get_args(kind):
+                raise ValueError(f"{name} must be {' or '.join(map(repr, get_args(kind)))}, not {value!r}")
+        if balance is not None and not 0 <= balance < math.inf:
+            raise ValueError("balance must be a number of US dollars that is not negative, or None")
+        if runtime == "process" and (clock != "real" or sys.platform == "win32"):
+            raise ValueError("runtime='process' needs clock='real', as processes take real time, and not Windows")
         self._host = host
         self._port = port
         self.api_key = api_key
-        self.clock: EmulatorClock = make_clock(clock)
-        self._follows = clock != "real"
-        self._ports = Ports(host)
-        self._server = Server(
-            Account(timings=timings or Timings(), seed=seed, ports=self._ports, capacity=capacity, scarcity=scarcity),
-            self.clock,
-            api_key,
-            host,
+        self.faults = Faults(faults, seed)
+        self._store = None if state is None else Store(state)
+        last = self._store.last_change() if self._store else None
+        self.clock: EmulatorClock = make_clock(clock) if last is None else make_clock(clock, last)
+        self._exits: list[RecordedExit] = []
+        self._runtime: Runtime = ProcessRuntime(host, self._ended) if runtime == "process" else SimulatedRuntime(host)
+        self._account = Account(
+            timings=timings or Timings(),
+            seed=seed,
+            runtime=self._runtime,
+            host=host,
+            stock=Stock(capacity),
+            scarcity=scarcity,
+            balance=balance,
+            ids=ids,
+            store=self._store,
         )
+        self._balance = balance
+        self._server = Server(self._account, self.clock, api_key, host, faults=self.faults, ids=ids)
+        self._has_control = control
         self._runner: web.AppRunner | None = None
+        self._tender: asyncio.Task[None] | None = None
+        self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:
         return f"Emulator({self.url if self._runner else 'not started'})"
@@ -86,18 +146,51 @@ class Emulator:
         """The requests answered so far, the oldest first; the last 100,000 are kept."""
         return self._server.requests
 
+    @property
+    def exits(self) -> Sequence[RecordedExit]:
+        """The pods' processes that ended by themselves, the oldest first (`runtime="process"`)."""
+        return tuple(self._exits)
+
+    @property
+    def balance(self) -> float | None:
+        """What is left of the balance, in US dollars; None when it has no end."""
+        return self._in_loop(self._account.balance)
+
+    @property
+    def bills(self) -> Sequence[BillingRecord]:
+        """Every stretch that a pod ran, by its beginning."""
+        return self._in_loop(self._account.bills)
+
+    def deposit(self, amount: float) -> None:
+        """Add to the balance, in US dollars."""
+        if not 0 <= amount < math.inf:
+            raise ValueError("amount must be a number of US dollars that is not negative")
+        self._in_loop(lambda now: self._account.deposit(amount, now))
+
+    def logs(self, pod_id: str) -> str:
+        """Return what a pod's process wrote, the last MiB of it. Raises ValueError when there is nothing of it."""
+        return self._runtime.logs(str(pod_id))
+
+    def reset(self) -> None:
+        """Forget all pods, faults and requests, at once and without a trace; time and balance stay."""
+        self._in_loop(self._reset)
+
     def client(self, **client_options: Any) -> YottaClient:
         """Return a client of this emulator, whose waits follow its clock; options are those of YottaClient."""
         # The emulator's one door to the client: it shares no model and no codec with it.
         from yotta_async.client import YottaClient
 
-        wired = {"api_key": self.api_key, "base_url": self.url, "clock": self.clock if self._follows else None}
-        return YottaClient(**{**wired, **client_options})
+        clock = self.clock if isinstance(self.clock, ManualClock) else None
+        return YottaClient(**{"api_key": self.api_key, "base_url": self.url, "clock": clock, **client_options})
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen, and take up what `state` kept. Raises OSError when the port is taken."""
+        app = self._server.app()
+        if self._has_control:
+            reset = lambda: self._reset(self.clock.now())  # noqa: E731
+            Control(self._server, self._exits, self._runtime.logs, reset).add_to(app)
         # Access logs take more than half of the speed, and would show what is asked for.
-        runner = web.AppRunner(self._server.app(), access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
@@ -107,14 +200,26 @@ class Emulator:
             raise
         self._runner = runner
         self._port = runner.addresses[0][1]
+        if self._store is not None:
+            self._account.restore(
+                self._store.pods(), self._store.bills(), self._store.funds(self._balance), self.clock.now()
+            )
+        if isinstance(self._runtime, ProcessRuntime):
+            logger.warning("pods of %s run their initializationCommand on this machine, with your rights", self.url)
+            self._tender = asyncio.get_running_loop().create_task(self._tend())
 
     async def aclose(self) -> None:
-        """Stop listening. May be called again."""
+        """Stop listening, and end every process that a pod runs. May be called again."""
         self.clock.close()
-        self._ports.close_all()
         runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        if runner is None:
+            return
+        if self._tender is not None:
+            self._tender.cancel()
+        await runner.cleanup()
+        await self._runtime.aclose()
+        if self._store is not None:
+            self._store.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -122,6 +227,45 @@ class Emulator:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def __enter__(self) -> Self:
+        self._thread = LoopThread()
+        try:
+            self._thread.run(self.start())
+        except BaseException:
+            self._thread.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.run(self.aclose())
+            thread.stop()
+
+    def _in_loop(self, do: Callable[[float], T]) -> T:
+        """Do something to the account where it lives, and return what comes of it."""
+
+        async def done() -> T:
+            return do(self.clock.now())
+
+        return do(self.clock.now()) if self._thread is None else self._thread.run(done())
+
+    def _reset(self, now: float) -> None:
+        self._account.clear(now)
+        self.faults.clear()
+        self._server.requests.clear()
+        self._exits.clear()
+
+    def _ended(self, pod_id: str, exit_code: int | None) -> None:
+        self._exits.append(RecordedExit(self.clock.time(), pod_id, exit_code))
+        self._account.failed(pod_id, self.clock.now())
+
+    async def _tend(self) -> None:
+        """Let happen what is due though nobody looks: pods that really run start and end by it."""
+        while True:
+            self._account.settle(self.clock.now())
+            await asyncio.sleep(_TICK)
 
 
 def _is_loopback(host: str) -> bool:

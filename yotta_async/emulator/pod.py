@@ -2,43 +2,96 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Literal, TypeAlias
 
-from yotta_async.emulator import catalogue
+import msgspec
+
+from yotta_async.emulator.catalogue import CATALOGUE
+from yotta_async.emulator.faults import Fault
+from yotta_async.emulator.schema import Create, ExposedPort, Id, Pod, PortRequest, Volume, VolumeRequest
+
+IdForm: TypeAlias = Literal["wire", "text", "number"]
+"""Ids as v1 has them (text in answers, a number from create), or as text or numbers everywhere."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 class EmulatedPod:
     """One pod as the wire shows it, and what becomes of it next."""
 
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self.fields = fields
-        self.changed = (0.0, 0)
+    def __init__(self, wire: Pod) -> None:
+        self.wire = wire
+        self.id = str(wire.id)
+        self.changed = (0.0, 0)  # when, and which of all changes that was
         self.next: tuple[float, str] | None = None
+        self.past: list[tuple[float, str, str]] = []  # since when which status, and how `updatedAt` says it
+        self.faults: tuple[Fault, ...] = ()
         self._json: bytes | None = None
 
     @property
     def status(self) -> str:
         """The pod's state by name."""
-        return str(self.fields["status"])
+        return self.wire.status
+
+    @property
+    def shown(self) -> str:
+        """The state that the wire shows."""
+        fault = self.fault("unknown_status", self.status)
+        return fault.status if fault else self.status
+
+    @property
+    def hourly_price(self) -> float:
+        """What it costs per hour while it runs, in US dollars: the formula of the vendor's documents."""
+        wire = self.wire
+        volumes = (
+            wire.container_volume_price * wire.container_volume_in_gb
+            + wire.persistent_volume_price * wire.persistent_volume_in_gb
+        )
+        return wire.single_card_price * wire.gpu_count + volumes
+
+    def fault(self, kind: str, state: str | None = None) -> Fault | None:
+        """Return the fault of this kind, in this state, that the pod has, or None."""
+        for fault in self.faults:
+            if fault.is_active and fault.kind == kind and state in (None, fault.state):
+                return fault
+        return None
 
     def become(self, status: str, now: float, order: int) -> None:
         """Enter a state."""
-        self.fields["status"] = status
-        self.fields["updatedAt"] = wire_time(now)
+        self.wire.status = status
+        self.wire.updated_at = wire_time(now)
         self.changed = (now, order)
-        for port in self.fields["expose"]:
-            port["healthy"] = status == "RUNNING"
+        self.past.append((now, status, self.wire.updated_at))
+        self.heal(is_healthy=status == "RUNNING" and not self.fault("unhealthy_port"))
+
+    def heal(self, *, is_healthy: bool) -> None:
+        """Say of all ports whether they can be reached."""
+        for exposed in self.wire.expose:
+            exposed.healthy = is_healthy
+        self.touch()
+
+    def touch(self) -> None:
+        """Note that what the wire shows has changed."""
         self._json = None
 
     def json(self) -> bytes:
         """Return the pod as JSON; made once for each state, as lists of many pods are asked for often."""
+        if self.faults:
+            return _encode(msgspec.structs.replace(self.wire, status=self.shown))
         if self._json is None:
-            self._json = json.dumps(self.fields, separators=(",", ":")).encode()
+            self._json = _encode(self.wire)
         return self._json
+
+    def json_of(self, when: float, statuses: Collection[str]) -> bytes | None:
+        """Return the pod as it was then, or None when there was none, or none in these statuses (none: any)."""
+        for since, status, updated_at in reversed(self.past):
+            if since <= when:
+                then = msgspec.structs.replace(self.wire, status=status, updated_at=updated_at)
+                return _encode(then) if not statuses or status in statuses else None
+        return None
 
 
 def wire_time(now: float) -> str:
@@ -46,75 +99,105 @@ def wire_time(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def new_fields(
-    pod_id: str, body: dict[str, Any], now: float, *, host: str, ports: Iterator[int], random: Random
-) -> dict[str, Any]:
-    """Return every documented field of a new pod, filled from the body of its create and the catalogue."""
-    gpu = catalogue.gpu_type_of(body["gpuType"])
-    region = body.get("region") or next(iter(body.get("regionList") or ()), catalogue.DEFAULT_REGION)
-    official = body["image"].startswith("yottalabsai/")
-    return {
-        "id": pod_id,
-        "orgId": "217646376996249600",
-        "applicantId": "217646376987860992",
-        "podName": body.get("podName") or f"pod-{pod_id[-6:]}",
-        "imageId": str(219_419_172_892_971_011 + len(body["image"])),
-        "officialImage": "OFFICIAL" if official else "CUSTOM",
-        "imagePublicType": body.get("imagePublicType") or "PUBLIC",
-        "image": body["image"],
-        "imageRegistry": body.get("imageRegistry") or "https://index.docker.io/v1/",
-        "imageRegistryUsername": body.get("imageRegistryUsername"),
-        "resourceType": body.get("resourceType") or "GPU",
-        "gpuType": body["gpuType"],
-        "gpuDisplayName": gpu.display_name,
-        "gpuCount": body.get("gpuCount") or 1,
-        "shmInGb": body.get("shmInGb"),
-        "singleCardVramInGb": gpu.vram,
-        "singleCardRamInGb": gpu.ram,
-        "singleCardVcpu": gpu.vcpu,
-        "location": catalogue.REGIONS.get(region, "US"),
-        "region": region,
-        "cloudType": "SECURE",
-        "containerVolumeInGb": body.get("containerVolumeInGb") or catalogue.CONTAINER_VOLUME_GB,
-        "persistentVolumeInGb": body.get("persistentVolumeInGb") or 0,
-        "persistentMountPath": body.get("persistentMountPath"),
-        "networkUploadMbps": 1258.2912,
-        "networkDownloadMbps": 1761.60768,
-        "diskReadSpeedMbps": 2516.5824,
-        "diskWriteSpeedMbps": 5872.0256,
-        "singleCardPrice": gpu.price,
-        "persistentVolumePrice": catalogue.VOLUME_PRICE,
-        "containerVolumePrice": catalogue.VOLUME_PRICE,
-        "initializationCommand": body.get("initializationCommand") or "",
-        "environmentVars": [{"key": item["key"], "value": item["value"]} for item in body.get("environmentVars") or ()],
-        "expose": [_exposed(port, host, next(ports)) for port in body.get("expose") or ()],
-        "sshCmd": "",
-        "status": "INITIALIZE",
-        "createdAt": wire_time(now),
-        "updatedAt": wire_time(now),
-        "persistentVolumes": [_mounted(volume) for volume in body.get("persistentVolumes") or ()],
-        "internalIp": ".".join(["10", *(str(random.randrange(256)) for _ in range(3))]),
-    }
+def new_pod(
+    pod_id: int,
+    create: Create,
+    region: str,
+    now: float,
+    *,
+    host: str,
+    ports: Iterator[int],
+    random: Random,
+    ids: IdForm,
+) -> EmulatedPod:
+    """Return a new pod with every documented field, filled from its create and the catalogue."""
+
+    def written(number: int) -> Id:
+        return number if ids == "number" else str(number)
+
+    gpu = CATALOGUE.gpu_type(create.gpu_type)
+    official = create.official_image or ("OFFICIAL" if create.image.startswith("yottalabsai/") else "CUSTOM")
+    wire = Pod(
+        id=written(pod_id),
+        org_id=written(217_646_376_996_249_600),
+        applicant_id=written(217_646_376_987_860_992),
+        pod_name=create.pod_name or f"pod-{str(pod_id)[-6:]}",
+        image_id=written(219_419_172_892_971_011 + len(create.image)),
+        official_image=official,
+        image_public_type=create.image_public_type or "PUBLIC",
+        image=create.image,
+        image_registry=create.image_registry or "https://index.docker.io/v1/",
+        image_registry_username=create.image_registry_username,
+        resource_type=create.resource_type or "GPU",
+        gpu_type=create.gpu_type,
+        gpu_display_name=gpu.display_name,
+        gpu_count=create.gpu_count or 1,
+        shm_in_gb=create.shm_in_gb,
+        single_card_vram_in_gb=gpu.vram,
+        # The vendor's own example asks for 50 GB beside a GPU that comes with 10: the least is met.
+        single_card_ram_in_gb=max(gpu.ram, create.min_single_card_ram_in_gb or 0),
+        single_card_vcpu=max(gpu.vcpu, create.min_single_card_vcpu or 0),
+        location=CATALOGUE.regions.get(region, "US"),
+        region=region,
+        cloud_type=create.cloud_type or "SECURE",
+        container_volume_in_gb=create.container_volume_in_gb or CATALOGUE.container_volume_gb,
+        persistent_volume_in_gb=create.persistent_volume_in_gb or 0,
+        persistent_mount_path=create.persistent_mount_path,
+        network_upload_mbps=1258.2912,
+        network_download_mbps=1761.60768,
+        disk_read_speed_mbps=2516.5824,
+        disk_write_speed_mbps=5872.0256,
+        single_card_price=gpu.price,
+        persistent_volume_price=CATALOGUE.volume_price,
+        container_volume_price=CATALOGUE.volume_price,
+        initialization_command=create.initialization_command or "",
+        environment_vars=create.environment_vars or [],
+        expose=[_exposed(port, host, next(ports)) for port in create.expose or ()],
+        ssh_cmd="",
+        status="INITIALIZE",
+        created_at=wire_time(now),
+        updated_at=wire_time(now),
+        persistent_volumes=[
+            _mounted(volume, None if volume.id is None else written(volume.id))
+            for volume in create.persistent_volumes or ()
+        ],
+        internal_ip=".".join(["10", *(str(random.randrange(256)) for _ in range(3))]),
+    )
+    ssh = next((port for port in wire.expose if port.protocol.upper() == "SSH"), None)
+    wire.ssh_cmd = ssh.ingress_url if ssh else ""
+    return EmulatedPod(wire)
 
 
-def _exposed(port: dict[str, Any], host: str, proxy_port: int) -> dict[str, Any]:
-    protocol = port.get("protocol") or "TCP"
+def ingress(protocol: str, host: str, proxy_port: int) -> str:
+    """Return how the API says that a port is reached."""
     urls = {
         "SSH": f"ssh user@{host} -p {proxy_port} -i <private key file>",
         "HTTP": f"http://{host}:{proxy_port}",
     }
-    return {
-        "port": port["port"],
-        "proxyPort": proxy_port,
-        "protocol": protocol,
-        "host": host,
-        "healthy": False,
-        "ingressUrl": urls.get(protocol.upper(), f"{host}:{proxy_port}"),
-        "serviceName": f"{protocol} Port",
-    }
+    return urls.get(protocol.upper(), f"{host}:{proxy_port}")
 
 
-def _mounted(volume: dict[str, Any]) -> dict[str, Any]:
-    names = ("name", "volumeType", "volumeSize", "volumePrice", "mountPath", "cloudStorageType", "systemVolumeType")
-    volume_id = volume.get("id")
-    return {"id": None if volume_id is None else str(volume_id)} | {name: volume.get(name) for name in names}
+def _exposed(port: PortRequest, host: str, proxy_port: int) -> ExposedPort:
+    protocol = port.protocol or "TCP"
+    return ExposedPort(
+        port=port.port,
+        proxy_port=proxy_port,
+        protocol=protocol,
+        host=host,
+        healthy=False,
+        ingress_url=ingress(protocol, host, proxy_port),
+        service_name=f"{protocol} Port",
+    )
+
+
+def _mounted(volume: VolumeRequest, volume_id: Id | None) -> Volume:
+    return Volume(
+        id=volume_id,
+        name=volume.name,
+        volume_type=volume.volume_type,
+        volume_size=volume.volume_size,
+        volume_price=volume.volume_price,
+        mount_path=volume.mount_path,
+        cloud_storage_type=volume.cloud_storage_type,
+        system_volume_type=volume.system_volume_type,
+    )

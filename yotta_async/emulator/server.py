@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 from aiohttp import web
 
+from yotta_async.emulator import misbehaviour, openapi
 from yotta_async.emulator.clock import EmulatorClock
-from yotta_async.emulator.state import Account, CapacityError, PodMissingError, StateError
-from yotta_async.emulator.validation import create_problem, statuses_of
+from yotta_async.emulator.faults import Fault, Faults
+from yotta_async.emulator.pod import IdForm
+from yotta_async.emulator.schema import Envelope, Pod
+from yotta_async.emulator.state import Account, PodMissingError, ScarcityError, StateError
+from yotta_async.emulator.validation import InvalidError, read_create, statuses_of
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROOT = "/openapi/v1/pods"
+DOCUMENT = "/openapi.json"
 # The names by which a browser or a client on this machine calls it. A page from elsewhere that had its own name pointed
 # at this machine would come with that name, and is refused.
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _RECORDED = 100_000
+_LARGEST_BODY = 2**20
+_FIRED = web.RequestKey("fired", tuple[Fault, ...])
+_NO_FAULTS: tuple[Fault, ...] = ()
 
 
 @attrs.frozen
 class RecordedRequest:
-    """One request that the emulator answered, at a time of its clock; `query` is as it came, still encoded."""
+    """One request that the emulator answered, at a time of its clock.
+
+    `query` is as it came, still encoded; `faults` are the kinds that fired, and with one that takes the answer away
+    `http_status` is what was to be answered.
+    """
 
     time: float
     method: str
     path: str
     query: str
     http_status: int
+    faults: tuple[str, ...] = ()
 
 
 class Refusal(Exception):  # noqa: N818  # an answer, not a mistake
@@ -55,23 +69,42 @@ def envelope(data: bytes = b"null", *, code: int = 10000, message: str = "succes
 class Server:
     """The routes over one account."""
 
-    def __init__(self, account: Account, clock: EmulatorClock, api_key: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        account: Account,
+        clock: EmulatorClock,
+        api_key: str,
+        host: str = "127.0.0.1",
+        *,
+        faults: Faults | None = None,
+        ids: IdForm = "wire",
+    ) -> None:
         self._hosts = _HOSTS | {f"[{host}]" if ":" in host else host}
-        self._account = account
-        self._clock = clock
+        self.account = account
+        self.clock = clock
+        self.faults = Faults() if faults is None else faults
         self._api_key = api_key.encode()
+        self._ids = ids
+        self._document: bytes | None = None
         self.requests: deque[RecordedRequest] = deque(maxlen=_RECORDED)
 
     def app(self) -> web.Application:
         """Return the application."""
-        app = web.Application(middlewares=[self._guard], client_max_size=2**20)
-        app.router.add_post(f"{ROOT}/create", self._create)
-        app.router.add_get(f"{ROOT}/list", self._list, allow_head=False)
-        app.router.add_post(f"{ROOT}/pause/{{pod_id}}", self._pause)
-        app.router.add_post(f"{ROOT}/resume/{{pod_id}}", self._resume)
-        app.router.add_get(f"{ROOT}/{{pod_id}}", self._get, allow_head=False)
-        app.router.add_delete(f"{ROOT}/{{pod_id}}", self._delete)
+        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY)
+        self._routes(app)
         return app
+
+    def _routes(self, app: web.Application) -> None:
+        add = openapi.Adder(app)
+        pod = f"{ROOT}/{{podId}}"
+        new_id = str if self._ids == "text" else int
+        add("POST", f"{ROOT}/create", self._create, "create", "Create a pod", Envelope[new_id])  # type: ignore[valid-type]  # chosen at run time
+        add("GET", f"{ROOT}/list", self._list, "list", "List the pods", Envelope[list[Pod]])
+        add("POST", f"{ROOT}/pause/{{podId}}", self._pause, "pause", "Pause a pod", Envelope[None])
+        add("POST", f"{ROOT}/resume/{{podId}}", self._resume, "resume", "Resume a pod", Envelope[None])
+        add("GET", pod, self._get, "get", "Get a pod", Envelope[Pod])
+        add("DELETE", pod, self._delete, "delete", "Delete a pod", Envelope[None])
+        app.router.add_get(DOCUMENT, functools.partial(_document, add.document()), allow_head=False)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -81,71 +114,113 @@ class Server:
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
             if name.lower() not in self._hosts or "Origin" in request.headers:
                 raise Refusal(403, 403, "the emulator answers programs on this machine only")
-            if not hmac.compare_digest(
-                request.headers.get("x-api-key", "").encode(errors="surrogateescape"), self._api_key
-            ):
+            if not self._has_key(request) and request.path != DOCUMENT:
                 raise Refusal(401, 401, "the API key is missing or wrong")
-            response = await handler(request)
+            if self.faults:
+                response = await self._with_faults(request, handler)
+            else:
+                response = await self._answered(request, handler)
         except Refusal as refusal:
             response = envelope(code=refusal.code, message=refusal.message, status=refusal.http_status)
-        except PodMissingError:
-            response = envelope(code=13000, message="pod not found")
-        except StateError as error:
-            response = envelope(code=12001, message=f"the pod's status {error} does not allow this operation")
-        except web.HTTPException as error:
-            response = envelope(code=error.status, message=error.reason, status=error.status)
+        fired = request.get(_FIRED, _NO_FAULTS)
         self.requests.append(
             RecordedRequest(
-                self._clock.time(), request.method, request.path, request.rel_url.raw_query_string, response.status
+                self.clock.time(),
+                request.method,
+                request.path,
+                request.rel_url.raw_query_string,
+                response.status,
+                tuple(fault.kind for fault in fired),
             )
         )
-        return response
+        return await misbehaviour.sent(request, response, fired) if fired else response
+
+    def _has_key(self, request: web.Request) -> bool:
+        given = request.headers.get("x-api-key", "").encode(errors="surrogateescape")
+        return hmac.compare_digest(given, self._api_key)
+
+    async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        endpoint = request.match_info.route.name
+        fired = _NO_FAULTS
+        if endpoint:
+            pod_name = self.account.name_of(request.match_info.get("podId", ""))
+            if endpoint == "create":
+                pod_name = await self._name_in(request)
+            fired = request[_FIRED] = self.faults.fire(endpoint, pod_name)
+        for fault in fired:
+            if fault.kind == "delay":
+                await self.clock.delay(fault.seconds)
+        instead = next(filter(None, (misbehaviour.instead(fault) for fault in fired)), None)
+        return instead or await self._answered(request, handler)
+
+    @staticmethod
+    async def _name_in(request: web.Request) -> str | None:
+        try:
+            return read_create(await request.read()).pod_name
+        except InvalidError:
+            return None
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Return the API's answer, whatever it is."""
+        try:
+            return await handler(request)
+        except InvalidError as error:
+            return envelope(code=10001, message=str(error), status=400)
+        except PodMissingError:
+            return envelope(code=13000, message="pod not found")
+        except StateError as error:
+            return envelope(code=12001, message=f"the pod's status {error} does not allow this operation")
+        except ScarcityError as error:
+            return envelope(code=10001, message=str(error))  # the sources name no code for it
+        except web.HTTPException as error:
+            response = envelope(code=error.status, message=error.reason, status=error.status)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
 
     async def _create(self, request: web.Request) -> web.Response:
-        try:
-            body: Any = json.loads(await request.read(), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise Refusal(400, 10001, "the body must be JSON") from None
-        problem = create_problem(body)
-        if problem:
-            raise Refusal(400, 10001, problem)
+        create = read_create(await request.read())
+        pod_id = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
         # An integer here, though ids are text everywhere else: v1 does that.
-        try:
-            return envelope(self._account.create(body, self._clock.now()).encode())
-        except CapacityError:
-            # The sources name no code for it.
-            raise Refusal(200, 10001, f"insufficient capacity for {body['gpuType']}") from None
+        return envelope(b'"%d"' % pod_id if self._ids == "text" else b"%d" % pod_id)
 
     async def _list(self, request: web.Request) -> web.Response:
         statuses = statuses_of(request.query.getall("statusList", []))
-        if statuses is None:
-            raise Refusal(400, 10001, "statusList must hold status codes")
         regions = {part for value in request.query.getall("regionList", []) for part in value.split(",") if part}
-        pods = self._account.list(regions, statuses, self._clock.now())
-        return envelope(b"[" + b",".join(pod.json() for pod in pods) + b"]")
+        now = self.clock.now()
+        fired = request.get(_FIRED, _NO_FAULTS)
+        lag = max((fault.seconds for fault in fired if fault.kind == "list_lag"), default=None)
+        if lag is not None:
+            shown = [pod.json_of(now - lag, statuses) for pod in self.account.list(regions, (), now)]
+            return envelope(b"[" + b",".join(filter(None, shown)) + b"]")
+        pods = self.account.list(regions, statuses, now)
+        for fault in fired:
+            if fault.kind == "missing_from_list":
+                pods = [pod for pod in pods if not fault.means(pod.wire.pod_name)]
+        return envelope(b"[" + b",".join([pod.json() for pod in pods]) + b"]")
 
     async def _get(self, request: web.Request) -> web.Response:
-        return envelope(self._account.get(_pod_id(request), self._clock.now()).json())
+        return envelope(self.account.get(_pod_id(request), self.clock.now()).json())
 
     async def _pause(self, request: web.Request) -> web.Response:
-        self._account.pause(_pod_id(request), self._clock.now())
+        self.account.pause(_pod_id(request), self.clock.now())
         return envelope()
 
     async def _resume(self, request: web.Request) -> web.Response:
-        self._account.resume(_pod_id(request), self._clock.now())
+        self.account.resume(_pod_id(request), self.clock.now())
         return envelope()
 
     async def _delete(self, request: web.Request) -> web.Response:
-        self._account.delete(_pod_id(request), self._clock.now())
+        self.account.delete(_pod_id(request), self.clock.now())
         return envelope()
 
 
+async def _document(document: bytes, _: web.Request) -> web.Response:
+    return web.Response(body=document, content_type="application/json")
+
+
 def _pod_id(request: web.Request) -> str:
-    text = request.match_info["pod_id"]
+    text = request.match_info["podId"]
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise Refusal(400, 10001, "podId must be an integer")
+        raise InvalidError("podId: must be an integer")
     return str(int(text))
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)

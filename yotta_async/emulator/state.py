@@ -7,39 +7,22 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
-from collections.abc import Collection, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal, Protocol, TypeAlias
 
-import attrs
-
-from yotta_async.emulator.pod import EmulatedPod, new_fields
-from yotta_async.emulator.ports import Ports
+from yotta_async.emulator.billing import Billing, BillingRecord
+from yotta_async.emulator.faults import Fault
+from yotta_async.emulator.pod import EmulatedPod, IdForm, new_pod
+from yotta_async.emulator.schema import Create
+from yotta_async.emulator.stock import Stock
+from yotta_async.emulator.store import Store
+from yotta_async.emulator.timings import Seconds, Timings
 
 Scarcity: TypeAlias = Literal["fail", "refuse"]
-Seconds: TypeAlias = float | tuple[float, float]
 
-
-def _duration(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    least, most = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
-    for part in (least, most):
-        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part < float("inf"):
-            raise ValueError(f"Timings.{field.name} must be a number of seconds, or a (least, most) pair of them")
-    if least > most:
-        raise ValueError(f"Timings.{field.name} must have the least first")
-
-
-@attrs.frozen(kw_only=True)
-class Timings:
-    """How many seconds a pod stays in the states that it leaves by itself: a number, or (least, most) to draw from.
-
-    `terminated` is how long a deleted pod can still be seen. Raises ValueError for what is no span of time.
-    """
-
-    initialize: Seconds = attrs.field(default=(1.0, 3.0), validator=_duration)
-    pausing: Seconds = attrs.field(default=(0.2, 0.9), validator=_duration)
-    terminating: Seconds = attrs.field(default=(0.2, 0.9), validator=_duration)
-    terminated: Seconds = attrs.field(default=86_400.0, validator=_duration)
+_DELETABLE = ("INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "FAILED")
 
 
 class PodMissingError(Exception):
@@ -50,8 +33,30 @@ class StateError(Exception):
     """The pod's status does not allow it (12001)."""
 
 
-class CapacityError(Exception):
-    """There is no GPU of that type left."""
+class ScarcityError(Exception):
+    """There is no GPU of that type left, or no money; the message says which."""
+
+
+class Runtime(Protocol):
+    """What a pod is while it runs."""
+
+    def start(self, pod: EmulatedPod) -> None:
+        """Let a pod run."""
+
+    def stop(self, pod: EmulatedPod) -> None:
+        """Let a pod run no more."""
+
+    def remove(self, pod: EmulatedPod) -> None:
+        """Remove what a pod left, but for what it said."""
+
+    def forget(self, pod: EmulatedPod) -> None:
+        """Forget that it was there."""
+
+    def logs(self, pod_id: str) -> str:
+        """Return what a pod said. Raises ValueError when there is nothing of it."""
+
+    async def aclose(self) -> None:
+        """End everything."""
 
 
 class Account:
@@ -62,115 +67,231 @@ class Account:
         *,
         timings: Timings,
         seed: int,
-        ports: Ports,
-        capacity: Mapping[str, int] | None = None,
+        runtime: Runtime,
+        host: str = "127.0.0.1",
+        stock: Stock | None = None,
         scarcity: Scarcity = "fail",
+        balance: float | None = None,
+        ids: IdForm = "wire",
+        store: Store | None = None,
     ) -> None:
-        self._capacity = dict(capacity or {})
+        self._billing = Billing(balance)
+        self._stock = stock or Stock(None)
         self._scarcity = scarcity
         self._timings = timings
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
-        self._listening = ports
+        self._runtime = runtime
+        self._store = store
+        self._host = host
+        self._ids = ids
         self._pods: dict[str, EmulatedPod] = {}
         self._due: list[tuple[float, int, str]] = []
+        self._stuck: set[str] = set()
         self._order = itertools.count(1)
         self._last_id = 331_864_222_263_676_928
-        self._ports = itertools.cycle(range(32_000, 61_000))
+        self._proxy_ports = itertools.cycle(range(32_000, 61_000))
 
-    def create(self, body: dict[str, Any], now: float) -> str:
-        """Make a pod from the body of a create and return its id. Raises CapacityError when none is to be had."""
-        self._settle(now)
-        gpu_type = body.get("gpuType")
-        left = self._capacity.get(gpu_type) if isinstance(gpu_type, str) else None
-        is_scarce = left is not None and self._rented(gpu_type) + (body.get("gpuCount") or 1) > left
-        if is_scarce and self._scarcity == "refuse":
-            raise CapacityError(gpu_type)
+    def create(self, create: Create, now: float, faults: Iterable[Fault] = ()) -> int:
+        """Make a pod and return its id. Raises ScarcityError when it is refused."""
+        self.settle(now)
+        if self._billing.balance(now) == 0:
+            raise ScarcityError("insufficient balance")
+        count = create.gpu_count or 1
+        regions = [create.region] if create.region else create.region_list or self._stock.regions(create.gpu_type)
+        region = next((each for each in regions if self._room(create.gpu_type, each) >= count), None)
+        if region is None and self._scarcity == "refuse":
+            raise ScarcityError(f"insufficient capacity for {create.gpu_type}")
         self._last_id += self._random.randrange(1, 2**22)
-        pod_id = str(self._last_id)
-        pod = EmulatedPod(
-            new_fields(pod_id, body, now, host=self._listening.host, ports=self._ports, random=self._random)
+        pod = new_pod(
+            self._last_id,
+            create,
+            region or regions[0],
+            now,
+            host=self._host,
+            ports=self._proxy_ports,
+            random=self._random,
+            ids=self._ids,
         )
-        self._pods[pod_id] = pod
-        self._enter(pod, "INITIALIZE", now)
-        if is_scarce and pod.next is not None:
-            pod.next = (pod.next[0], "FAILED")
-        return pod_id
-
-    def _rented(self, gpu_type: Any) -> int:
-        """Count the GPUs of a type that are rented: those of pods that run, or will."""
-        return sum(
-            pod.fields["gpuCount"]
-            for pod in self._pods.values()
-            if pod.fields["gpuType"] == gpu_type
-            and pod.status in ("INITIALIZE", "RUNNING", "PENDING", "PREPARING")
-            and (pod.next is None or pod.next[1] != "FAILED")
-        )
+        pod.faults = tuple(faults)
+        self._pods[pod.id] = pod
+        self._enter(pod, "INITIALIZE", now, "FAILED" if region is None else None)
+        return self._last_id
 
     def get(self, pod_id: str, now: float) -> EmulatedPod:
         """Return one pod as it is now."""
-        self._settle(now)
+        self.settle(now)
         if pod_id not in self._pods:
             raise PodMissingError(pod_id)
         return self._pods[pod_id]
 
+    def name_of(self, pod_id: str) -> str | None:
+        """Return the name of a pod, or None when there is no such one."""
+        pod = self._pods.get(pod_id)
+        return pod.wire.pod_name if pod else None
+
     def list(self, regions: Collection[str], statuses: Collection[str], now: float) -> list[EmulatedPod]:
         """Return the pods in any of the regions and any of the statuses (none: all), the last change first."""
-        self._settle(now)
+        self.settle(now)
         found = [
             pod
             for pod in self._pods.values()
-            if (not statuses or pod.status in statuses) and (not regions or pod.fields["region"] in regions)
+            if (not statuses or pod.shown in statuses) and (not regions or pod.wire.region in regions)
         ]
         return sorted(found, key=lambda pod: pod.changed, reverse=True)
 
     def pause(self, pod_id: str, now: float) -> None:
         """Begin to pause a running pod."""
-        self._move(pod_id, "PAUSING", {"RUNNING"}, now)
+        self._enter(self._allowed(pod_id, ("RUNNING",), now), "PAUSING", now)
 
     def resume(self, pod_id: str, now: float) -> None:
-        """Begin to start a paused pod."""
-        self._move(pod_id, "INITIALIZE", {"PAUSED"}, now)
+        """Begin to start a paused pod. Raises ScarcityError when it is refused."""
+        pod = self._allowed(pod_id, ("PAUSED",), now)
+        if self._billing.balance(now) == 0:
+            raise ScarcityError("insufficient balance")
+        is_scarce = self._room(pod.wire.gpu_type, pod.wire.region) < pod.wire.gpu_count
+        if is_scarce and self._scarcity == "refuse":
+            raise ScarcityError(f"insufficient capacity for {pod.wire.gpu_type}")
+        self._enter(pod, "INITIALIZE", now, "FAILED" if is_scarce else None)
 
     def delete(self, pod_id: str, now: float) -> None:
         """Begin to delete a pod."""
-        allowed = {"INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "FAILED"}
-        self._move(pod_id, "TERMINATING", allowed, now)
+        self._enter(self._allowed(pod_id, _DELETABLE, now), "TERMINATING", now)
 
-    def _move(self, pod_id: str, status: str, allowed: Collection[str], now: float) -> None:
+    def failed(self, pod_id: str, now: float) -> None:
+        """Note that a pod that ran has ended by itself."""
+        pod = self._pods.get(pod_id)
+        if pod is not None and pod.status == "RUNNING":
+            self._enter(pod, "FAILED", now)
+
+    def clear(self, now: float) -> None:
+        """Forget all pods, at once and without a trace."""
+        self.settle(now)
+        for pod in list(self._pods.values()):
+            self._rest(pod, now)
+            self._forget(pod)
+        self._due.clear()
+        self._stuck.clear()
+
+    def restore(
+        self, pods: Iterable[EmulatedPod], bills: Sequence[BillingRecord], funds: float | None, now: float
+    ) -> None:
+        """Take up what was kept, as it would be now had time gone on meanwhile; `funds` is all that was ever paid."""
+        self._billing.restore(funds, bills)
+        for pod in pods:
+            self._pods[pod.id] = pod
+            self._last_id = max(self._last_id, int(pod.id))
+            self._order = itertools.count(max(next(self._order), pod.changed[1] + 1))
+            if pod.next is not None:
+                heapq.heappush(self._due, (pod.next[0], next(self._order), pod.id))
+            if pod.status == "RUNNING":
+                self._runtime.start(pod)
+        self.settle(now)
+
+    def next_due(self) -> float:
+        """Return when something is to happen next, in seconds since 1970; math.inf for never."""
+        return min(self._due[0][0] if self._due else math.inf, self._billing.empty_at())
+
+    def settle(self, now: float) -> None:
+        """Let everything happen that was due by now, in its order and at its own time."""
+        if self._stuck:
+            for pod_id in [each for each in self._stuck if not self._is_stuck(each)]:
+                self._stuck.discard(pod_id)
+                self._plan(self._pods[pod_id], now)
+        while (when := self.next_due()) <= now:
+            if when == self._billing.empty_at():
+                self._end_all(when)
+                continue
+            _, _, pod_id = heapq.heappop(self._due)
+            pod = self._pods.get(pod_id)
+            if pod is None or pod.next is None or pod.next[0] != when:
+                continue  # another change came between
+            if self._is_stuck(pod_id):
+                self._stuck.add(pod_id)
+            elif pod.next[1] == "GONE":
+                self._forget(pod)
+            else:
+                self._enter(pod, pod.next[1], when)
+
+    def balance(self, now: float) -> float | None:
+        """Return what is left, in US dollars; None for no end of it."""
+        self.settle(now)
+        return self._billing.balance(now)
+
+    def bills(self, now: float) -> Sequence[BillingRecord]:
+        """Return every stretch that a pod ran, by its beginning."""
+        self.settle(now)
+        return self._billing.records
+
+    def deposit(self, amount: float, now: float) -> None:
+        """Add to the balance, in US dollars."""
+        self.settle(now)
+        self._billing.deposit(amount)
+        if self._store:
+            self._store.deposit(amount)
+
+    def _is_stuck(self, pod_id: str) -> bool:
+        pod = self._pods.get(pod_id)
+        return pod is not None and pod.fault("stuck", pod.status) is not None
+
+    def _end_all(self, now: float) -> None:
+        """Terminate every pod, as the vendor does when the balance has come to its end."""
+        self._billing.drain(now)
+        for pod in list(self._pods.values()):
+            if pod.status in _DELETABLE:
+                self._enter(pod, "TERMINATING", now)
+
+    def _room(self, gpu_type: str, region: str) -> float:
+        return self._stock.room(gpu_type, region, self._pods.values())
+
+    def _allowed(self, pod_id: str, statuses: Collection[str], now: float) -> EmulatedPod:
         pod = self.get(pod_id, now)
-        if pod.status not in allowed:
+        if pod.status not in statuses:
             raise StateError(pod.status)
-        self._enter(pod, status, now)
+        return pod
 
-    def _enter(self, pod: EmulatedPod, status: str, now: float) -> None:
-        timings = self._timings
-        for exposed in pod.fields["expose"]:
-            if status == "RUNNING":
-                self._listening.open(exposed)
-            elif pod.status == "RUNNING":
-                self._listening.close(exposed)
+    def _enter(self, pod: EmulatedPod, status: str, now: float, then: str | None = None) -> None:
+        """Let a pod enter a state, and plan how it leaves it: as usual, or to the state `then`."""
+        bills = [*self._rest(pod, now)] if pod.status == "RUNNING" else []
         pod.become(status, now, next(self._order))
-        pod.next = None
+        if status == "RUNNING":
+            bills.append(self._billing.started(pod, now))
+            self._runtime.start(pod)
+        timings = self._timings
         stay: dict[str, tuple[Seconds, str]] = {
-            "INITIALIZE": (timings.initialize, "RUNNING"),
+            "INITIALIZE": (timings.initialize, "FAILED" if pod.fault("failed") else "RUNNING"),
             "PAUSING": (timings.pausing, "PAUSED"),
             "TERMINATING": (timings.terminating, "TERMINATED"),
             "TERMINATED": (timings.terminated, "GONE"),
         }
+        pod.next = None
+        self._stuck.discard(pod.id)
         if status in stay:
-            seconds, then = stay[status]
-            when = now + (self._random.uniform(*seconds) if isinstance(seconds, tuple) else seconds)
-            pod.next = (when, then)
-            heapq.heappush(self._due, (when, next(self._order), pod.fields["id"]))
+            seconds, usual = stay[status]
+            pod.next = (
+                now + (self._random.uniform(*seconds) if isinstance(seconds, tuple) else seconds),
+                then or usual,
+            )
+            heapq.heappush(self._due, (pod.next[0], next(self._order), pod.id))
+        if status == "TERMINATED":
+            self._runtime.remove(pod)
+        if self._store:
+            self._store.save(pod, bills)
 
-    def _settle(self, now: float) -> None:
-        """Let everything happen that was due by now, in its order and at its own time."""
-        while self._due and self._due[0][0] <= now:
-            when, _, pod_id = heapq.heappop(self._due)
-            pod = self._pods.get(pod_id)
-            if pod is None or pod.next is None or pod.next[0] != when:
-                continue  # another change came between
-            if pod.next[1] == "GONE":
-                del self._pods[pod_id]
-            else:
-                self._enter(pod, pod.next[1], when)
+    def _plan(self, pod: EmulatedPod, now: float) -> None:
+        """Let happen now what a fault has held back."""
+        if pod.next is not None:
+            pod.next = (now, pod.next[1])
+            heapq.heappush(self._due, (now, next(self._order), pod.id))
+
+    def _rest(self, pod: EmulatedPod, now: float) -> Sequence[BillingRecord]:
+        self._runtime.stop(pod)
+        record = self._billing.stopped(pod.id, now)
+        return [] if record is None else [record]
+
+    def _forget(self, pod: EmulatedPod) -> None:
+        del self._pods[pod.id]
+        self._stuck.discard(pod.id)
+        self._runtime.remove(pod)
+        self._runtime.forget(pod)
+        if self._store:
+            self._store.forget(pod.id)

@@ -1,164 +1,76 @@
-"""What the API refuses: each check of a request returns the sentence of the refusal, which names the field.
-
-Written from the API's OpenAPI document, and not with the client's models: a shared model would hide its own mistakes.
-"""
+"""What the API refuses: each refusal is a sentence that names the field."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+import re
+from collections.abc import Iterable
 
-Problem: TypeAlias = str | None
-Check: TypeAlias = Callable[[str, Any], Problem]
+import msgspec
 
-STATUS_NAMES = {0: "INITIALIZE", 1: "RUNNING", 2: "PAUSING", 3: "PAUSED", 4: "TERMINATING", 6: "FAILED"}
-ALL_STATUSES = {*STATUS_NAMES.values(), "TERMINATED", "PENDING", "PREPARING"}
+from yotta_async.emulator.schema import Create
 
+STATUS_NUMBERS = {0: "INITIALIZE", 1: "RUNNING", 2: "PAUSING", 3: "PAUSED", 4: "TERMINATING", 6: "FAILED"}
+STATUS_NAMES = (*STATUS_NUMBERS.values(), "TERMINATED", "PENDING", "PREPARING")
 
-def _text(low: int = 0, high: int | None = None) -> Check:
-    def check(name: str, value: Any) -> Problem:
-        if not isinstance(value, str):
-            return f"{name} must be a string"
-        if len(value) < low:
-            return f"{name} must not be blank"
-        if high is not None and len(value) > high:
-            return f"{name} size must be between {low} and {high}"
-        return None
-
-    return check
+_decoder = msgspec.json.Decoder(Create)
 
 
-def _integer(low: int | None = None, high: int = 2**31 - 1) -> Check:
-    def check(name: str, value: Any) -> Problem:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return f"{name} must be an integer"
-        if low is not None and value < low:
-            return f"{name} must be greater than or equal to {low}"
-        if value > high or value < -(2**63):
-            return f"{name} must be less than or equal to {high}"
-        return None
-
-    return check
+class InvalidError(Exception):
+    """The request is refused (10001), and the message says why."""
 
 
-def _number(name: str, value: Any) -> Problem:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return None if is_number else f"{name} must be a number"
+def read_create(body: bytes) -> Create:
+    """Return what a create asks for. Raises InvalidError, which names the wrong field."""
+    try:
+        create = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidError(_named(str(error))) from None
+    except (ValueError, RecursionError):  # msgspec's errors of form and of UTF-8 are ValueErrors
+        raise InvalidError("the body must be JSON") from None
+    problem = _problem(create)
+    if problem:
+        raise InvalidError(problem)
+    return create
 
 
-def _one_of(*names: str) -> Check:
-    def check(name: str, value: Any) -> Problem:
-        return None if value in names else f"{name} must be one of {', '.join(names)}"
-
-    return check
-
-
-def _gpu_count(name: str, value: Any) -> Problem:
-    problem = _integer(1)(name, value)
-    return problem or (f"{name} must be a power of two" if value & (value - 1) else None)
+def _named(problem: str) -> str:
+    """Put the field first in one of msgspec's sentences."""
+    what, _, path = problem.partition(" - at `$.")
+    missing = re.search(r"required field `(.*)`", what)
+    names = [path.rstrip("`"), missing[1] if missing else ""]
+    return f"{'.'.join(filter(None, names)) or 'the body'}: {'must not be null' if missing else what}"
 
 
-def _each(item: Check) -> Check:
-    def check(name: str, value: Any) -> Problem:
-        if not isinstance(value, list):
-            return f"{name} must be an array"
-        return next((problem for i, part in enumerate(value) if (problem := item(f"{name}[{i}]", part))), None)
-
-    return check
-
-
-def _unique_texts(name: str, value: Any) -> Problem:
-    problem = _each(_text())(name, value)
-    return problem or (f"{name} must hold unique items" if len(set(value)) < len(value) else None)
-
-
-def _object(fields: dict[str, Check], required: Iterable[str]) -> Check:
-    def check(name: str, value: Any) -> Problem:
-        if not isinstance(value, dict):
-            return f"{name or 'the body'} must be an object"
-        prefix = f"{name}." if name else ""
-        for field in required:
-            if value.get(field) is None:
-                return f"{prefix}{field} must not be null"
-        for field, content in value.items():
-            problem = fields[field](prefix + field, content) if field in fields and content is not None else None
-            if problem:
-                return problem
-        return None
-
-    return check
-
-
-_int64 = _integer(0, 2**63 - 1)
-_variable = _object({"key": _text(1), "value": _text(1)}, ("key", "value"))
-_port = _object({"port": _integer(0, 65535), "protocol": _text()}, ("port",))
-_volume = _object(
-    {
-        "id": _int64,
-        "name": _text(),
-        "volumeType": _text(),
-        "mountMode": _text(),
-        "volumeSize": _integer(),
-        "volumePrice": _number,
-        "mountPath": _text(1),
-        "cloudStorageType": _text(),
-        "systemVolumeType": _text(),
-        "systemVolumeTypeEnum": _one_of("LOCAL", "CEPH"),
-    },
-    ("mountPath", "volumeType"),
-)
-_create = _object(
-    {
-        # The guide names OFFICIAL and CUSTOM here too, which the OpenAPI document knows only as image sources.
-        "imagePublicType": _one_of("PUBLIC", "PRIVATE", "OFFICIAL", "CUSTOM"),
-        "resourceType": _one_of("GPU", "CPU"),
-        "region": _text(),
-        "regionList": _unique_texts,
-        "podName": _text(),
-        "image": _text(1, 255),
-        "imageRegistry": _text(),
-        "credentialId": _int64,
-        "imageRegistryUsername": _text(),
-        "imageRegistryToken": _text(),
-        "gpuType": _text(1),
-        "gpuCount": _gpu_count,
-        "shmInGb": _integer(1),
-        "minSingleCardRamInGb": _integer(0, 1536),
-        "minSingleCardVramInGb": _integer(0, 1536),
-        "minSingleCardVcpu": _integer(0),
-        "containerVolumeInGb": _integer(0),
-        "persistentVolumeInGb": _integer(0),
-        "persistentMountPath": _text(),
-        "initializationCommand": _text(),
-        "environmentVars": _each(_variable),
-        "expose": _each(_port),
-        "persistentVolumes": _each(_volume),
-    },
-    ("image", "gpuType"),
-)
-
-
-def create_problem(body: Any) -> Problem:
-    """Return why the body of a create is refused, or None."""
-    problem = _create("", body)
-    if problem or body.get("imagePublicType") != "PRIVATE" or body.get("credentialId"):
-        return problem
-    for field in ("imageRegistryUsername", "imageRegistryToken"):
-        if not body.get(field):
-            return f"{field} must not be blank when imagePublicType is PRIVATE"
+def _problem(create: Create) -> str | None:
+    """Return what is wrong between fields, or what a type cannot say."""
+    count = create.gpu_count or 1
+    if count & (count - 1):
+        return "gpuCount: must be a power of two"  # as the vendor's clients insist
+    if len(set(create.region_list or ())) < len(create.region_list or ()):
+        return "regionList: must hold unique items"
+    for name in ("image", "gpu_type"):
+        if not getattr(create, name).strip():
+            return f"{'gpuType' if name == 'gpu_type' else name}: must not be blank"
+    if create.persistent_volume_in_gb and not create.persistent_mount_path:
+        return "persistentMountPath: must not be blank with persistentVolumeInGb"  # likewise
+    if create.image_public_type == "PRIVATE" and not create.credential_id:
+        if not create.image_registry_username:
+            return "imageRegistryUsername: must not be blank when imagePublicType is PRIVATE"
+        if not create.image_registry_token:
+            return "imageRegistryToken: must not be blank when imagePublicType is PRIVATE"
     return None
 
 
-def statuses_of(values: Iterable[str]) -> set[str] | None:
-    """Return the names of `statusList`, or None when a part is no status.
+def statuses_of(values: Iterable[str]) -> set[str]:
+    """Return the names of `statusList`. Raises InvalidError when a part is no status.
 
     The schema has integers, the guide's example names, and clients send both, also joined by commas: all are taken.
     """
     wanted = set()
     for part in (part.strip() for value in values for part in value.split(",") if part.strip()):
-        name = STATUS_NAMES.get(int(part), "") if part.isascii() and part.isdigit() and len(part) < 9 else part.upper()
-        if name not in ALL_STATUSES:
-            return None
+        number = int(part) if part.isascii() and part.isdigit() and len(part) < 9 else None
+        name = part.upper() if number is None else STATUS_NUMBERS.get(number, "")
+        if name not in STATUS_NAMES:
+            raise InvalidError("statusList: must hold status codes (0 to 4, 6) or names")
         wanted.add(name)
     return wanted
