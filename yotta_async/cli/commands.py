@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -36,14 +37,43 @@ def demo() -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to listen on.")
 @click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-def emulator(host: str, port: int) -> None:
+@click.option("--state", help="Keep pods and balance in this file, and go on from what it holds.")
+@click.option("--control", is_flag=True, help="Serve /_emulator/ too: clock, faults, record, state.")
+@click.option(
+    "--clock", default="real", show_default=True, type=click.Choice(["real", "manual"]), help="What moves time."
+)
+@click.option("--seed", default=0, show_default=True, help="Of ids and times.")
+@click.option("--balance", type=float, help="US dollars; at zero all pods are terminated. [default: without end]")
+@click.option(
+    "--capacity",
+    multiple=True,
+    metavar="GPU[@REGION]=N",
+    help="How many GPUs of a type there are. [default: without end]",
+)
+@click.option(
+    "--scarcity",
+    default="fail",
+    show_default=True,
+    type=click.Choice(["fail", "refuse"]),
+    help="What becomes of a create when there are too few.",
+)
+@click.option(
+    "--runtime",
+    default="simulated",
+    show_default=True,
+    type=click.Choice(["simulated", "process"]),
+    help="process RUNS every pod's initialization command ON THIS MACHINE, with your rights.",
+)
+def emulator(capacity: tuple[str, ...], **options: Any) -> None:
     """Serve the API's emulator on this machine until Ctrl-C.
 
-    Example: yotta-async emulator --port 8787
-    """
-    from yotta_async.cli.serve import run  # keeps --help and --version quick
+    Examples: yotta-async emulator --port 8787
 
-    asyncio.run(run(host, port))
+      yotta-async emulator --state pods.db --capacity NVIDIA_L4_24G=4 --balance 20
+    """
+    from yotta_async.cli.serve import capacity_of, run  # keeps --help and --version quick
+
+    asyncio.run(run({**options, "capacity": capacity_of(capacity)}))
 
 
 @cli.command()

@@ -69,7 +69,7 @@ class ManualClock(EmulatorClock):
         self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # of those who slept or called
         self._guard = threading.RLock()
         self._calls = 0
-        self._delayed = 0
+        self._delayed: list[object] = []
         self._activity = 0
         self._advancing = asyncio.Lock()
         self._closed = False
@@ -110,16 +110,20 @@ class ManualClock(EmulatorClock):
             with self._guard:
                 self._limits.pop(number, None)
                 self._calls -= 1
+                # Who gave up a delayed call is not to have the next one taken for it, until the server hears of it.
+                del self._delayed[: max(0, len(self._delayed) - self._calls)]
                 self._activity += 1
 
     async def delay(self, seconds: float) -> None:
         """Let a call take so many seconds of this clock longer, in which time may move though the call is in flight."""
-        self._delayed += 1
+        delay = object()
+        self._delayed.append(delay)
         try:
             await self.sleep(seconds)
         finally:
-            self._delayed -= 1
-            self._activity += 1
+            with self._guard:
+                self._delayed = [each for each in self._delayed if each is not delay]
+                self._activity += 1
 
     async def advance(self, seconds: float) -> None:
         """Let so many seconds pass at once.
@@ -174,7 +178,7 @@ class ManualClock(EmulatorClock):
         while turns < _QUIET_TURNS:
             before = self._activity
             await self._turn()
-            is_quiet = self._calls <= self._delayed and self._activity == before
+            is_quiet = self._calls <= len(self._delayed) and self._activity == before
             turns = turns + 1 if is_quiet else 0
 
     async def _turn(self) -> None:

@@ -190,7 +190,7 @@ class Emulator:
             reset = lambda: self._reset(self.clock.now())  # noqa: E731
             Control(self._server, self._exits, self._runtime.logs, reset).add_to(app)
         # Access logs take more than half of the speed, and would show what is asked for.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
