@@ -39,7 +39,7 @@ def test_help_and_version() -> None:
     assert __version__ in run("--version").stdout
     for command in ("demo", "emulator"):
         assert command in run("--help").stdout
-        assert f"Example: yotta-async {command}" in run(command, "--help").stdout
+        assert f": yotta-async {command}" in run(command, "--help").stdout
 
 
 def test_an_emulator_that_cannot_listen_says_why_in_a_line() -> None:

@@ -65,6 +65,7 @@ ORDER = [
         "pods",
         "client",
         "__init__",
+        "pytest_plugin",
     ],
 ]
 
@@ -100,6 +101,8 @@ def test_a_file_imports_only_files_above_it() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} == set(ORDER)
     for place, name in enumerate(ORDER):
         allowed = {f"yotta_async.{above}" for above in ORDER[:place]}
+        if name == "pytest_plugin":  # on public names only
+            allowed = {"yotta_async", "yotta_async.emulator"}
         assert imported(PACKAGE / f"{name}.py") <= allowed, name
 
 
@@ -118,11 +121,12 @@ def test_the_command_line_stands_on_public_names() -> None:
 
 
 def test_what_is_public_is_exported_and_the_other_way_round() -> None:
-    for module in (yotta_async, yotta_async.emulator):
-        public = {
-            name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
-        } | ({"__version__"} if module is yotta_async else set())
-        assert set(module.__all__) == public
+    homes = {name for names in yotta_async._HOMES.values() for name in names.split()}
+    emulated = {name for name, value in vars(yotta_async.emulator).items() if not inspect.ismodule(value)}
+    for module, names in ((yotta_async, homes | {"__version__"}), (yotta_async.emulator, emulated)):
+        assert set(module.__all__) == {name for name in names if not name.startswith("_") or name == "__version__"}
+        assert set(module.__all__) <= set(dir(module))
+        assert all(getattr(module, name) is not None for name in module.__all__)
         assert list(module.__all__) == sorted(module.__all__)
     defined = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, YottaError)}
     assert defined <= set(yotta_async.__all__)

@@ -4,54 +4,61 @@
 that it cannot. `yotta_async.emulator` serves the same API on this machine, without an account.
 """
 
-from yotta_async._retry import RetryPolicy
-from yotta_async._sessions import SessionPool
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from yotta_async._version import __version__
-from yotta_async.client import YottaClient
-from yotta_async.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    CreateOutcomeUnknownError,
-    FanOutError,
-    InvalidRequestError,
-    InvalidStateError,
-    NotFoundError,
-    PermissionDeniedError,
-    PodFailedError,
-    PodGoneError,
-    ProtocolError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    SpendLimitError,
-    TransportError,
-    WaitError,
-    WaitTimeoutError,
-    YottaError,
-)
-from yotta_async.fan_out import FanOutItem, FanOutReport
-from yotta_async.handle import PodHandle
-from yotta_async.models import (
-    CloudType,
-    EnvironmentVariable,
-    ExposedPort,
-    ImagePublicType,
-    ImageSource,
-    PersistentVolume,
-    Pod,
-    ResourceType,
-)
-from yotta_async.reaping import ReapedPod, ReapReport
-from yotta_async.signals import install_signal_handlers
-from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
-from yotta_async.spending import PlannedPod, PodPlan, SpendLimit
-from yotta_async.status import PodStatus
-from yotta_async.sweeping import SweepReport
-from yotta_async.watching import PodEvent
+
+if TYPE_CHECKING:
+    from yotta_async._retry import RetryPolicy
+    from yotta_async._sessions import SessionPool
+    from yotta_async.client import YottaClient
+    from yotta_async.errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConnectError,
+        ConnectionLostError,
+        CreateOutcomeUnknownError,
+        FanOutError,
+        InvalidRequestError,
+        InvalidStateError,
+        NotFoundError,
+        PermissionDeniedError,
+        PodFailedError,
+        PodGoneError,
+        ProtocolError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+        SpendLimitError,
+        TransportError,
+        WaitError,
+        WaitTimeoutError,
+        YottaError,
+    )
+    from yotta_async.fan_out import FanOutItem, FanOutReport
+    from yotta_async.handle import PodHandle
+    from yotta_async.models import (
+        CloudType,
+        EnvironmentVariable,
+        ExposedPort,
+        ImagePublicType,
+        ImageSource,
+        PersistentVolume,
+        Pod,
+        ResourceType,
+    )
+    from yotta_async.reaping import ReapedPod, ReapReport
+    from yotta_async.signals import install_signal_handlers
+    from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
+    from yotta_async.spending import PlannedPod, PodPlan, SpendLimit
+    from yotta_async.status import PodStatus
+    from yotta_async.sweeping import SweepReport
+    from yotta_async.watching import PodEvent
 
 __all__ = [
     "APIError",
@@ -105,3 +112,44 @@ __all__ = [
     "__version__",
     "install_signal_handlers",
 ]
+
+# Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
+# every run of whoever has it installed, and the command line starts without what it does not need.
+_HOMES = {
+    "_retry": "RetryPolicy",
+    "_sessions": "SessionPool",
+    "client": "YottaClient",
+    "errors": """
+        APIError AuthenticationError BadRequestError ConfigurationError ConnectError
+        ConnectionLostError CreateOutcomeUnknownError FanOutError InvalidRequestError InvalidStateError
+        NotFoundError PermissionDeniedError PodFailedError PodGoneError ProtocolError RateLimitError
+        RequestTimeoutError ServerError SpendLimitError TransportError WaitError WaitTimeoutError
+        YottaError
+    """,
+    "fan_out": "FanOutItem FanOutReport",
+    "handle": "PodHandle",
+    "models": """
+        CloudType EnvironmentVariable ExposedPort ImagePublicType ImageSource PersistentVolume Pod
+        ResourceType
+    """,
+    "reaping": "ReapedPod ReapReport",
+    "signals": "install_signal_handlers",
+    "spec": "PersistentVolumeRequest PodSpec PortRequest",
+    "spending": "PlannedPod PodPlan SpendLimit",
+    "status": "PodStatus",
+    "sweeping": "SweepReport",
+    "watching": "PodEvent",
+}
+
+if not TYPE_CHECKING:  # to a type checker it would say that every name is there
+
+    def __getattr__(name: str) -> object:
+        for home, names in _HOMES.items():
+            if name in names.split():
+                value = getattr(importlib.import_module(f"yotta_async.{home}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'yotta_async' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

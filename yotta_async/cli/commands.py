@@ -43,7 +43,9 @@ def demo() -> None:
     "--clock", default="real", show_default=True, type=click.Choice(["real", "manual"]), help="What moves time."
 )
 @click.option("--seed", default=0, show_default=True, help="Of ids and times.")
-@click.option("--balance", type=float, help="US dollars; at zero all pods are terminated. [default: without end]")
+@click.option(
+    "--balance", type=float, help="US dollars of a new account; at zero all pods are terminated. [default: without end]"
+)
 @click.option(
     "--capacity",
     multiple=True,

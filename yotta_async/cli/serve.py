@@ -17,7 +17,7 @@ async def run(options: dict[str, Any]) -> None:
     """Serve, and say how to point a client here. Ctrl-C and SIGTERM are the ordinary ends."""
     try:
         emulator = Emulator(**options)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from None
     ended = asyncio.Event()
     if sys.platform != "win32":  # there Ctrl-C ends asyncio.run by itself
@@ -25,6 +25,8 @@ async def run(options: dict[str, Any]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
     try:
         await emulator.start()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(
             f"cannot listen on {options['host']} port {options['port']}: {error.strerror}. Try another --port."

@@ -43,7 +43,7 @@ class Billing:
     @property
     def records(self) -> list[BillingRecord]:
         """Every stretch, by its beginning."""
-        return sorted([*self._closed, *self._open.values()], key=lambda record: record.started_at)
+        return sorted([*self._closed, *self._open.values()], key=lambda record: (record.started_at, record.pod_id))
 
     def started(self, pod: EmulatedPod, now: float) -> BillingRecord:
         """Begin to bill a pod, and return its stretch."""

@@ -8,9 +8,11 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
+
+from yotta_async.emulator.loops import do_in, finish
 
 ClockKind: TypeAlias = Literal["real", "manual", "auto"]
 
@@ -21,6 +23,8 @@ _EPOCH = 1_767_225_600.0
 _QUIET_TURNS = 20
 # What a sleep on a closed clock takes of real time.
 _CLOSED_PAUSE = 0.001
+# Beyond it nobody can write a date.
+_LAST = 221_845_392_000.0
 # How long a loop that was in use may take to turn before it is asked whether it still runs.
 _LOST_LOOP = 0.1
 
@@ -60,8 +64,8 @@ class EmulatorClock:
 class ManualClock(EmulatorClock):
     """Time that moves by `advance` alone. Its sleepers may be in several event loops, each in a thread of its own."""
 
-    def __init__(self, start: float = _EPOCH) -> None:
-        self._start = start
+    def __init__(self) -> None:
+        self._start = _EPOCH
         self._time = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -70,8 +74,9 @@ class ManualClock(EmulatorClock):
         self._guard = threading.RLock()
         self._calls = 0
         self._delayed: list[object] = []
+        self._asleep = 0
         self._activity = 0
-        self._advancing = asyncio.Lock()
+        self._advancing = threading.Lock()
         self._closed = False
 
     def time(self) -> float:
@@ -93,7 +98,15 @@ class ManualClock(EmulatorClock):
                 self._time += max(0.0, seconds)
             else:
                 heapq.heappush(self._sleepers, (self._time + seconds, next(self._order), future))
-        await (asyncio.sleep(_CLOSED_PAUSE if self._closed else 0) if is_over else future)
+                self._asleep += 1
+                self._begin()
+        if is_over:
+            await asyncio.sleep(_CLOSED_PAUSE if self._closed else 0)
+            return
+        try:
+            await future
+        finally:
+            self._asleep -= 1
 
     @contextmanager
     def call(self, limit: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:
@@ -115,13 +128,21 @@ class ManualClock(EmulatorClock):
                 self._activity += 1
 
     async def delay(self, seconds: float) -> None:
-        """Let a call take so many seconds of this clock longer, in which time may move though the call is in flight."""
+        """Let a call take so many seconds of this clock longer, in which time may move though the call is in flight.
+
+        A call of which the clock does not know, of some other client, sleeps as any sleeper does.
+        """
         delay = object()
-        self._delayed.append(delay)
+        with self._guard:
+            is_known = self._calls > len(self._delayed)
+            if is_known:
+                self._delayed.append(delay)
+                self._asleep -= 1  # time does not move for its sake once it is given up
         try:
             await self.sleep(seconds)
         finally:
             with self._guard:
+                self._asleep += is_known
                 self._delayed = [each for each in self._delayed if each is not delay]
                 self._activity += 1
 
@@ -132,28 +153,46 @@ class ManualClock(EmulatorClock):
         """
         if not 0 <= seconds < math.inf:
             raise ValueError("time moves forward only, by a finite number of seconds")
-        async with self._advancing:
+        while not self._advancing.acquire(blocking=False):  # noqa: ASYNC110  # another loop may hold it
+            await asyncio.sleep(_CLOSED_PAUSE)
+        try:
             until = self._time + seconds
+            if self._start + until > _LAST:
+                raise ValueError("the emulator's time ends with the year 9000")
             await self._quiet()
-            while (when := self._next()) is not None and when <= until:
+            while (when := self._next(is_moved=True)) is not None and when <= until:
                 self._wake(when)
                 await self._quiet()
-            self._time = until
+            self._time = max(self._time, until)
+        finally:
+            self._advancing.release()
 
     def close(self) -> None:
         """Wake everybody, each at his time."""
         self._closed = True
-        while (when := self._next()) is not None:
+        while (when := self._next(is_moved=True)) is not None:
             self._wake(when)
+
+    def _begin(self) -> None:
+        """Begin to move, if it is a clock that moves by itself: somebody sleeps."""
 
     def _here(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
         self._loops[loop] = None
         return loop
 
-    def _next(self) -> float | None:
-        """Return when the next sleeper wakes or the next delayed call is given up, or None while there is neither."""
+    def begin_at(self, start: float) -> None:
+        """Let time begin then instead, in seconds since 1970."""
+        self._start = start
+
+    def _next(self, *, is_moved: bool = False) -> float | None:
+        """Return when the next sleeper wakes or the next delayed call is given up, or None while there is neither.
+
+        Unless somebody moves time, it moves only for those who sleep, or whose call is delayed.
+        """
         with self._guard:
+            if not (is_moved or self._asleep > 0 or 0 < self._calls <= len(self._delayed)):
+                return None
             while self._sleepers and self._sleepers[0][2].done():
                 heapq.heappop(self._sleepers)
             moments = [self._sleepers[0][0]] if self._sleepers else []
@@ -166,11 +205,11 @@ class ManualClock(EmulatorClock):
             self._time = max(self._time, when)
             while self._sleepers and self._sleepers[0][0] <= when:
                 future = heapq.heappop(self._sleepers)[2]
-                _do_in(future.get_loop(), _finish, future)
+                do_in(future.get_loop(), finish, future)
             for number, (moment, loop, limit) in list(self._limits.items()):
                 if moment <= when and self._delayed:
                     del self._limits[number]
-                    _do_in(loop, _expire, limit, loop)
+                    do_in(loop, _expire, limit, loop)
 
     async def _quiet(self) -> None:
         """Return when no call is in flight and nothing has begun for some turns of every loop."""
@@ -188,54 +227,54 @@ class ManualClock(EmulatorClock):
         for loop in list(self._loops):
             if loop is not here:
                 turned = here.create_future()
-                if _do_in(loop, _do_in, here, _finish, turned):
+                is_there = do_in(loop, do_in, here, finish, turned)
+                while is_there and not turned.done():
                     await asyncio.wait([turned], timeout=_LOST_LOOP)
-                if not turned.done() and not loop.is_running():
+                    is_there = loop.is_running()
+                if not is_there:
                     self._loops.pop(loop, None)
 
 
 class AutoClock(ManualClock):
     """Time that jumps to the earliest sleeper whenever no call is in flight and nothing else is about to happen."""
 
-    def __init__(self, start: float = _EPOCH) -> None:
-        super().__init__(start)
+    def __init__(self) -> None:
+        super().__init__()
         self._driver: asyncio.Task[None] | None = None
-
-    async def sleep(self, seconds: float) -> None:
-        """Return when the clock has jumped so far."""
-        with self._guard:
-            if self._driver is None or self._driver.done() or not self._driver.get_loop().is_running():
-                self._driver = asyncio.get_running_loop().create_task(self._drive())
-        await super().sleep(seconds)
 
     def close(self) -> None:
         """Stop jumping."""
         super().close()
         if self._driver is not None:
-            _do_in(self._driver.get_loop(), self._driver.cancel)
+            do_in(self._driver.get_loop(), self._driver.cancel)
+
+    def _begin(self) -> None:
+        with self._guard:
+            if self._driver is None or self._driver.done() or not self._driver.get_loop().is_running():
+                self._driver = asyncio.get_running_loop().create_task(self._drive())
 
     async def _drive(self) -> None:
-        await self._quiet()
-        while (when := self._next()) is not None:
-            self._wake(when)
-            await self._quiet()
+        try:
+            while True:
+                await self._quiet()
+                with self._guard:  # or somebody might fall asleep unseen
+                    when = self._next()
+                    if when is None:
+                        self._driver = None
+                        return
+                    self._wake(when)
+        except asyncio.CancelledError:
+            self._hand_over()
+            raise
 
-
-def _do_in(loop: asyncio.AbstractEventLoop, do: Callable[..., object], *arguments: object) -> bool:
-    """Do something in its own loop, and say whether that loop is still there."""
-    if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public one raises where none runs
-        do(*arguments)
-        return True
-    try:
-        loop.call_soon_threadsafe(do, *arguments)
-    except RuntimeError:  # it is closed
-        return False
-    return True
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    def _hand_over(self) -> None:
+        """Let another loop drive, when this one ends while somebody sleeps there."""
+        with self._guard:
+            self._driver = None
+            loops = [] if self._closed else [future.get_loop() for *_, future in self._sleepers if not future.done()]
+        for loop in loops:
+            if loop is not asyncio.get_running_loop() and do_in(loop, self._begin):
+                break
 
 
 def _expire(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
@@ -245,16 +284,9 @@ def _expire(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
         pass  # the call ended meanwhile
 
 
-def make_clock(kind: ClockKind, start: float = _EPOCH) -> EmulatorClock:
-    """Return a clock of that kind; `start` is where time begins that does not come from the machine.
-
-    Raises ValueError for another word.
-    """
-    kinds: dict[str, Callable[[], EmulatorClock]] = {
-        "real": EmulatorClock,
-        "manual": lambda: ManualClock(start),
-        "auto": lambda: AutoClock(start),
-    }
-    if kind not in kinds:
-        raise ValueError(f"clock must be one of {', '.join(kinds)}, not {kind!r}")
+def make_clock(kind: ClockKind) -> EmulatorClock:
+    """Return a clock of that kind. Raises ValueError for another word."""
+    kinds: dict[object, type[EmulatorClock]] = {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"clock must be one of real, manual, auto, not {kind!r}")
     return kinds[kind]()

@@ -17,7 +17,6 @@ answers are plain JSON, without the API's envelope; what is refused is `{"error"
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -27,9 +26,10 @@ from aiohttp import web
 
 from yotta_async.emulator.clock import EmulatorClock
 from yotta_async.emulator.runtime import RecordedExit
-from yotta_async.emulator.server import Server
+from yotta_async.emulator.server import CONTROL, Server, body_of
+from yotta_async.emulator.validation import InvalidError
 
-ROOT = "/_emulator"
+_MOST = 1e12
 
 
 class Control:
@@ -59,7 +59,7 @@ class Control:
             ("DELETE", "requests", self._forget),
             ("GET", r"pods/{podId:\d{1,19}}/logs", self._said),
         ):
-            app.router.add_route(method, f"{ROOT}/{path}", _explained(handler))
+            app.router.add_route(method, f"{CONTROL}{path}", _explained(handler))
 
     async def _state(self, _: web.Request) -> web.Response:
         account, now = self._server.account, self._server.clock.now()
@@ -133,7 +133,7 @@ def _explained(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Cal
     async def explained(request: web.Request) -> web.Response:
         try:
             return await handler(request)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return _json({"error": str(error)}, status=400)
 
     return explained
@@ -141,17 +141,17 @@ def _explained(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Cal
 
 async def _object(request: web.Request) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(await request.read(), type=dict[str, Any])
-    except (ValueError, RecursionError):
+        return msgspec.json.decode(await body_of(request), type=dict[str, Any])
+    except (ValueError, RecursionError, InvalidError):
         raise ValueError("the body must be a JSON object") from None
 
 
 async def _number(request: web.Request, name: str) -> float:
     body = await _object(request)
     value = body.get(name, -1)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < 0 or len(body) > 1:
-        raise ValueError(f'the body must be {{"{name}": a number that is not negative}}')
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= _MOST or len(body) > 1:
+        raise ValueError(f'the body must be {{"{name}": a number that is not negative}}, and at most {_MOST:g}')
     return float(value)
 
 

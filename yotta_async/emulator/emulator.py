@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -13,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_ar
 
 from aiohttp import web
 
+from yotta_async.emulator.arguments import MOST_DOLLARS, check_arguments
 from yotta_async.emulator.billing import BillingRecord
 from yotta_async.emulator.clock import ClockKind, EmulatorClock, ManualClock, make_clock
 from yotta_async.emulator.control import Control
-from yotta_async.emulator.faults import FaultOptions, Faults
-from yotta_async.emulator.loop_thread import LoopThread
+from yotta_async.emulator.faults import Fault, FaultOptions, Faults
+from yotta_async.emulator.loops import LoopThread
 from yotta_async.emulator.pod import IdForm
-from yotta_async.emulator.ports import SimulatedRuntime
+from yotta_async.emulator.ports import Runtime, SimulatedRuntime
 from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit
 from yotta_async.emulator.server import RecordedRequest, Server
-from yotta_async.emulator.state import Account, Runtime, Scarcity
+from yotta_async.emulator.state import Account, Scarcity
 from yotta_async.emulator.stock import Capacity, Stock
 from yotta_async.emulator.store import Store
 from yotta_async.emulator.timings import Timings
@@ -35,6 +34,8 @@ RuntimeKind: TypeAlias = Literal["simulated", "process"]
 
 # How often pods that really run are looked after.
 _TICK = 0.05
+# How long requests in flight may take when the emulator closes.
+_LAST_ANSWERS = 0.1
 
 logger = logging.getLogger("yotta_async.emulator")
 
@@ -59,7 +60,8 @@ class Emulator:
             without one has none. Without an entry there is no end of them.
         scarcity: what becomes of a create when there are too few: its pod turns FAILED ("fail"), or it is refused
             ("refuse").
-        balance: US dollars, which running pods use up; at zero every pod is terminated. None is without end.
+        balance: US dollars, which running pods use up; at zero every pod is terminated. None is without end. A file of
+            `state` that is there already has its own.
         ids: "wire" as v1 has them, text in answers and a number from create; "text" or "number" everywhere.
         state: a file that keeps pods, bills and balance, so that the next emulator with it goes on from there.
         control: whether to serve `/_emulator/`, by which programs in any language turn the clock and order faults.
@@ -84,12 +86,7 @@ class Emulator:
         state: str | os.PathLike[str] | None = None,
         control: bool = False,
     ) -> None:
-        if host != "localhost" and not _is_loopback(host):
-            raise ValueError(f"the emulator listens on loopback addresses only, such as 127.0.0.1, not on {host!r}")
-        if not api_key or not api_key.isascii():
-            raise ValueError("the emulator's api_key must be ASCII text and not empty")
-        if not 0 <= port <= 65535:
-            raise ValueError("port must be between 0 and 65535")
+        check_arguments(host, port, api_key, seed, balance)
         if timings is not None and not isinstance(timings, Timings):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
         for name, value, kind in (
@@ -99,17 +96,14 @@ class Emulator:
         ):
             if value not in get_args(kind):
                 raise ValueError(f"{name} must be {' or '.join(map(repr, get_args(kind)))}, not {value!r}")
-        if balance is not None and not 0 <= balance < math.inf:
-            raise ValueError("balance must be a number of US dollars that is not negative, or None")
         if runtime == "process" and (clock != "real" or sys.platform == "win32"):
             raise ValueError("runtime='process' needs clock='real', as processes take real time, and not Windows")
         self._host = host
         self._port = port
         self.api_key = api_key
         self.faults = Faults(faults, seed)
-        self._store = None if state is None else Store(state)
-        last = self._store.last_change() if self._store else None
-        self.clock: EmulatorClock = make_clock(clock) if last is None else make_clock(clock, last)
+        self.faults.on_removal = self._removed
+        self.clock: EmulatorClock = make_clock(clock)
         self._exits: list[RecordedExit] = []
         self._runtime: Runtime = ProcessRuntime(host, self._ended) if runtime == "process" else SimulatedRuntime(host)
         self._account = Account(
@@ -121,9 +115,11 @@ class Emulator:
             scarcity=scarcity,
             balance=balance,
             ids=ids,
-            store=self._store,
         )
+        self._state = state
         self._balance = balance
+        self._store: Store | None = None
+        self._last: tuple[float | None, Sequence[BillingRecord]] | None = None  # balance and bills when it was closed
         self._server = Server(self._account, self.clock, api_key, host, faults=self.faults, ids=ids)
         self._has_control = control
         self._runner: web.AppRunner | None = None
@@ -143,8 +139,8 @@ class Emulator:
 
     @property
     def requests(self) -> Sequence[RecordedRequest]:
-        """The requests answered so far, the oldest first; the last 100,000 are kept."""
-        return self._server.requests
+        """The API's requests answered so far, the oldest first; the last 100,000 are kept."""
+        return tuple(self._server.requests)
 
     @property
     def exits(self) -> Sequence[RecordedExit]:
@@ -154,17 +150,19 @@ class Emulator:
     @property
     def balance(self) -> float | None:
         """What is left of the balance, in US dollars; None when it has no end."""
-        return self._in_loop(self._account.balance)
+        return self._last[0] if self._last else self._in_loop(self._account.balance)
 
     @property
     def bills(self) -> Sequence[BillingRecord]:
         """Every stretch that a pod ran, by its beginning."""
-        return self._in_loop(self._account.bills)
+        return self._last[1] if self._last else self._in_loop(self._account.bills)
 
     def deposit(self, amount: float) -> None:
         """Add to the balance, in US dollars."""
-        if not 0 <= amount < math.inf:
-            raise ValueError("amount must be a number of US dollars that is not negative")
+        if not 0 <= amount <= MOST_DOLLARS:
+            raise ValueError(
+                f"amount must be a number of US dollars that is not negative, and at most {MOST_DOLLARS:g}"
+            )
         self._in_loop(lambda now: self._account.deposit(amount, now))
 
     def logs(self, pod_id: str) -> str:
@@ -184,42 +182,53 @@ class Emulator:
         return YottaClient(**{"api_key": self.api_key, "base_url": self.url, "clock": clock, **client_options})
 
     async def start(self) -> None:
-        """Begin to listen, and take up what `state` kept. Raises OSError when the port is taken."""
+        """Begin to listen, and take up what `state` kept.
+
+        Raises OSError when the port is taken, ValueError when the file of `state` cannot be used, and RuntimeError on
+        an emulator that was started before.
+        """
+        if self._runner is not None or self._last is not None:
+            raise RuntimeError("an emulator is started once: make a new one")
         app = self._server.app()
         if self._has_control:
             reset = lambda: self._reset(self.clock.now())  # noqa: E731
             Control(self._server, self._exits, self._runtime.logs, reset).add_to(app)
         # Access logs take more than half of the speed, and would show what is asked for.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
             await site.start()
+            if self._state is not None:
+                self._store = Store(self._state, self._balance)
         except BaseException:
             await runner.cleanup()
             raise
         self._runner = runner
         self._port = runner.addresses[0][1]
         if self._store is not None:
-            self._account.restore(
-                self._store.pods(), self._store.bills(), self._store.funds(self._balance), self.clock.now()
-            )
+            if isinstance(self.clock, ManualClock) and self._store.past.now is not None:
+                self.clock.begin_at(self._store.past.now)
+            self._account.keep(self._store, self.clock.now())
         if isinstance(self._runtime, ProcessRuntime):
             logger.warning("pods of %s run their initializationCommand on this machine, with your rights", self.url)
             self._tender = asyncio.get_running_loop().create_task(self._tend())
 
     async def aclose(self) -> None:
         """Stop listening, and end every process that a pod runs. May be called again."""
-        self.clock.close()
         runner, self._runner = self._runner, None
         if runner is None:
+            self.clock.close()
             return
         if self._tender is not None:
             self._tender.cancel()
+        now = self.clock.now()
+        self._last = (self._account.balance(now), self._account.bills(now))
+        self.clock.close()
         await runner.cleanup()
         await self._runtime.aclose()
         if self._store is not None:
-            self._store.close()
+            self._store.close(now)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -257,6 +266,14 @@ class Emulator:
         self._server.requests.clear()
         self._exits.clear()
 
+    def _removed(self, fault: Fault) -> None:
+        def remove(now: float) -> None:
+            self._account.settle(now)  # with it, as far as it held anything back
+            fault.is_active = False
+            self._account.free(now)
+
+        self._in_loop(remove)
+
     def _ended(self, pod_id: str, exit_code: int | None) -> None:
         self._exits.append(RecordedExit(self.clock.time(), pod_id, exit_code))
         self._account.failed(pod_id, self.clock.now())
@@ -264,12 +281,8 @@ class Emulator:
     async def _tend(self) -> None:
         """Let happen what is due though nobody looks: pods that really run start and end by it."""
         while True:
-            self._account.settle(self.clock.now())
+            try:
+                self._account.settle(self.clock.now())
+            except Exception:  # a full disk, say, which may have room again
+                logger.exception("what was due could not be kept")
             await asyncio.sleep(_TICK)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,22 +12,25 @@
 - "cut_body", "bad_json", "endless_body": it is done, and the answer ends in its midst, is no JSON, or never ends.
 - "list_lag": a list shows the pods as they were `seconds` (60) ago; on lists.
 - "missing_from_list": a list leaves out the pods that `pod_name` means; on lists.
-- "stuck": the pod that is created does not leave `state` (INITIALIZE) by itself.
+- "stuck": the pod that is created does not leave `state` (INITIALIZE; PAUSING, TERMINATING) by itself.
 - "failed": the pod that is created turns FAILED instead of RUNNING.
 - "unhealthy_port": the pod that is created runs, and none of its ports is healthy or accepts.
 - "unknown_status": the pod that is created shows `status` (REBUILDING) while it is in `state` (INITIALIZE).
 
-The last four fire on creates and stay with the pod until the fault is removed; time goes on from there.
+The last four fire on creates and stay with the pod until the fault is removed; what they held back goes on then. Of
+several faults that fire on one call, the first that answers instead of doing anything is what the caller gets.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import msgspec
+
+from yotta_async.emulator.validation import STATUS_NAMES
 
 FaultKind: TypeAlias = Literal[
     "status",
@@ -62,6 +65,9 @@ _PARAMETERS = {
     "state": ("stuck", "unknown_status"),
     "status": ("unknown_status",),
 }
+_LEFT_BY_ITSELF = ("INITIALIZE", "PAUSING", "TERMINATING")
+# Statuses of HTTP that have no body to put the envelope into.
+_WITHOUT_BODY = (204, 205, 304)
 
 
 class FaultOptions(TypedDict, total=False):
@@ -112,11 +118,14 @@ class Faults:
     """The rules in force, the oldest first: `for fault in emulator.faults`."""
 
     def __init__(self, faults: Iterable[FaultOptions] = (), seed: int = 0) -> None:
+        if isinstance(faults, str | Mapping) or not isinstance(faults, Iterable):
+            raise TypeError("faults must be a list of faults, such as [{'kind': 'stuck', 'nth': 1}]")
+        self.on_removal: Callable[[Fault], None] = _deactivate
         self._rules: list[Fault] = []
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
         self._last_id = 0
         for options in faults:
-            self.add(**options)
+            self.order(options)
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(tuple(self._rules))
@@ -159,9 +168,9 @@ class Faults:
     def remove(self, fault: Fault | int) -> None:
         """End a fault, given itself or its id; what it did to pods ends too. ValueError when there is no such one."""
         for rule in self._rules:
-            if rule is fault or rule.id == fault:
-                rule.is_active = False
+            if rule is fault or (type(fault) is int and rule.id == fault):
                 self._rules.remove(rule)
+                self.on_removal(rule)
                 return
         raise ValueError("there is no such fault")
 
@@ -170,9 +179,13 @@ class Faults:
         for rule in tuple(self._rules):
             self.remove(rule)
 
-    def fire(self, endpoint: str, pod_name: str | None) -> tuple[Fault, ...]:
-        """Return what is to go wrong with a call to an endpoint, about a pod of this name or about none."""
-        return tuple(rule for rule in self._rules if self._fires(rule, endpoint, pod_name))
+    def fire(self, endpoint: str, pod_name: str | None, *, is_refused: bool = False) -> tuple[Fault, ...]:
+        """Return what is to go wrong with a call to an endpoint, about a pod of this name or about none.
+
+        `is_refused`: a create that will make no pod, and so needs no fault to stay with one.
+        """
+        rules = [rule for rule in self._rules if not (is_refused and rule.kind in _OF_PODS)]
+        return tuple(rule for rule in rules if self._fires(rule, endpoint, pod_name))
 
     def _fires(self, rule: Fault, endpoint: str, pod_name: str | None) -> bool:
         if rule.on not in ("any", endpoint):
@@ -190,6 +203,10 @@ class Faults:
         return True
 
 
+def _deactivate(fault: Fault) -> None:
+    fault.is_active = False
+
+
 def _check(fault: Fault, given: set[str]) -> None:
     for name in ("id", "calls", "fired", "is_active"):
         if name in given:
@@ -200,7 +217,19 @@ def _check(fault: Fault, given: set[str]) -> None:
     for kinds, endpoint in ((_OF_LISTS, "list"), (_OF_PODS, "create")):
         if fault.kind in kinds and "on" in given and fault.on != endpoint:
             raise ValueError(f"the kind {fault.kind!r} happens on {endpoint!r} only, not on {fault.on!r}")
+    if fault.state not in (_LEFT_BY_ITSELF if fault.kind == "stuck" else STATUS_NAMES):
+        raise ValueError(f"state {fault.state!r} is none that a pod can be {fault.kind!r} in")
+    if fault.kind == "list_lag" and "pod_name" in given:
+        raise ValueError("a list lags for all pods: leave pod_name out")
+    if not fault.status or not (fault.message + fault.status).isprintable():
+        raise ValueError("status and message must be text that can be printed, and status not empty")
+    if not (fault.location.isascii() and fault.location.isprintable()) or " " in fault.location or not fault.location:
+        raise ValueError("location must be a URL in ASCII, without spaces")
+    if not -(2**31) <= fault.code < 2**31:
+        raise ValueError("code must be a whole number of 32 bits")
     numbers = fault.nth if isinstance(fault.nth, tuple) else () if fault.nth is None else (fault.nth,)
+    if fault.nth == ():
+        raise ValueError("nth is empty, so it would never happen")
     if any(number < 1 for number in numbers) or (fault.times is not None and fault.times < 1):
         raise ValueError("nth and times count from 1")
     if fault.nth is not None and fault.probability is not None:
@@ -209,5 +238,5 @@ def _check(fault: Fault, given: set[str]) -> None:
         raise ValueError("probability must be between 0 and 1")
     if not 0 <= fault.seconds < float("inf"):
         raise ValueError("seconds must be a finite number and not negative")
-    if not 200 <= fault.http_status <= 599:
-        raise ValueError("http_status must be between 200 and 599")
+    if not 200 <= fault.http_status <= 599 or fault.http_status in _WITHOUT_BODY:
+        raise ValueError("http_status must be between 200 and 599, and one that has a body")

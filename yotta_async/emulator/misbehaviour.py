@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections.abc import Collection
@@ -32,7 +33,7 @@ def instead(fault: Fault) -> web.Response | None:
             return web.Response(status=502, text=_HTML, content_type="text/html")
         case "rate_limited":
             answer = _envelope(429, 429, "too many requests")
-            answer.headers["Retry-After"] = f"{fault.seconds:g}"
+            answer.headers["Retry-After"] = str(math.ceil(fault.seconds))
             return answer
         case "redirect":
             return web.Response(status=307, headers={"Location": fault.location})

@@ -65,12 +65,21 @@ class EmulatedPod:
         self.wire.updated_at = wire_time(now)
         self.changed = (now, order)
         self.past.append((now, status, self.wire.updated_at))
-        self.heal(is_healthy=status == "RUNNING" and not self.fault("unhealthy_port"))
+        self.heal(is_healthy=False)
 
     def heal(self, *, is_healthy: bool) -> None:
         """Say of all ports whether they can be reached."""
         for exposed in self.wire.expose:
             exposed.healthy = is_healthy
+        self.touch()
+
+    def reached_at(self, exposed: ExposedPort, proxy_port: int) -> None:
+        """Note from where one of its ports is reached now."""
+        had = exposed.ingress_url
+        exposed.proxy_port = proxy_port
+        exposed.ingress_url = _ingress(exposed.protocol, exposed.host, proxy_port)
+        if self.wire.ssh_cmd == had:
+            self.wire.ssh_cmd = exposed.ingress_url
         self.touch()
 
     def touch(self) -> None:
@@ -89,8 +98,14 @@ class EmulatedPod:
         """Return the pod as it was then, or None when there was none, or none in these statuses (none: any)."""
         for since, status, updated_at in reversed(self.past):
             if since <= when:
-                then = msgspec.structs.replace(self.wire, status=status, updated_at=updated_at)
-                return _encode(then) if not statuses or status in statuses else None
+                fault = self.fault("unknown_status", status)
+                shown = fault.status if fault else status
+                expose = [
+                    msgspec.structs.replace(port, healthy=port.healthy and status == "RUNNING")
+                    for port in self.wire.expose
+                ]
+                then = msgspec.structs.replace(self.wire, status=shown, updated_at=updated_at, expose=expose)
+                return _encode(then) if not statuses or shown in statuses else None
         return None
 
 
@@ -116,7 +131,8 @@ def new_pod(
         return number if ids == "number" else str(number)
 
     gpu = CATALOGUE.gpu_type(create.gpu_type)
-    official = create.official_image or ("OFFICIAL" if create.image.startswith("yottalabsai/") else "CUSTOM")
+    is_official = create.image.startswith("yottalabsai/") or create.image_public_type == "OFFICIAL"
+    official = create.official_image or ("OFFICIAL" if is_official else "CUSTOM")
     wire = Pod(
         id=written(pod_id),
         org_id=written(217_646_376_996_249_600),
@@ -124,7 +140,8 @@ def new_pod(
         pod_name=create.pod_name or f"pod-{str(pod_id)[-6:]}",
         image_id=written(219_419_172_892_971_011 + len(create.image)),
         official_image=official,
-        image_public_type=create.image_public_type or "PUBLIC",
+        # Of OFFICIAL and CUSTOM, which the guide takes here, answers say what the document has for it.
+        image_public_type="PRIVATE" if create.image_public_type == "PRIVATE" else "PUBLIC",
         image=create.image,
         image_registry=create.image_registry or "https://index.docker.io/v1/",
         image_registry_username=create.image_registry_username,
@@ -168,7 +185,7 @@ def new_pod(
     return EmulatedPod(wire)
 
 
-def ingress(protocol: str, host: str, proxy_port: int) -> str:
+def _ingress(protocol: str, host: str, proxy_port: int) -> str:
     """Return how the API says that a port is reached."""
     urls = {
         "SSH": f"ssh user@{host} -p {proxy_port} -i <private key file>",
@@ -185,7 +202,7 @@ def _exposed(port: PortRequest, host: str, proxy_port: int) -> ExposedPort:
         protocol=protocol,
         host=host,
         healthy=False,
-        ingress_url=ingress(protocol, host, proxy_port),
+        ingress_url=_ingress(protocol, host, proxy_port),
         service_name=f"{protocol} Port",
     )
 

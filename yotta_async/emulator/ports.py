@@ -1,12 +1,14 @@
-"""Ports that accept: what a RUNNING pod exposes can be connected to, and says nothing or is passed on."""
+"""What a pod is while it runs: at the least its ports, which accept and say nothing or are passed on."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
-from yotta_async.emulator.pod import EmulatedPod, ingress
+from yotta_async.emulator.pod import EmulatedPod
 from yotta_async.emulator.schema import ExposedPort
 
 Accept = Callable[[socket.socket], object]
@@ -23,12 +25,19 @@ class Ports:
         self.host = host
         self._sockets: dict[int, socket.socket] = {}
 
-    def open(self, exposed: ExposedPort, accept: Accept = socket.socket.close) -> None:
-        """Listen for a port that a pod exposes: at the port that it had, or at a free one."""
+    def open(self, pod: EmulatedPod, exposed: ExposedPort, accept: Accept = socket.socket.close) -> int | None:
+        """Listen for a port that a pod exposes, at the port that it had or at a free one, and return which.
+
+        None when there are too many.
+        """
         if len(self._sockets) >= _LIMIT:
-            return
+            return None
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         try:
+            if (
+                os.name == "posix"
+            ):  # else a port that was in use a moment ago is taken; elsewhere it means something else
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((self.host, exposed.proxy_port))
             except OSError:
@@ -37,11 +46,12 @@ class Ports:
             listener.setblocking(False)  # noqa: FBT003  # the name of its argument is positional
         except OSError:
             listener.close()
-            return
-        exposed.proxy_port = listener.getsockname()[1]
-        exposed.ingress_url = ingress(exposed.protocol, exposed.host, exposed.proxy_port)
-        self._sockets[exposed.proxy_port] = listener
+            return None
+        proxy_port: int = listener.getsockname()[1]
+        pod.reached_at(exposed, proxy_port)
+        self._sockets[proxy_port] = listener
         asyncio.get_running_loop().add_reader(listener, _accept, listener, accept)
+        return proxy_port
 
     def close(self, proxy_port: int) -> None:
         """Listen no more at a port."""
@@ -56,6 +66,28 @@ class Ports:
             self.close(port)
 
 
+class Runtime(Protocol):
+    """What a pod is while it runs."""
+
+    def start(self, pod: EmulatedPod) -> None:
+        """Let a pod run."""
+
+    def stop(self, pod: EmulatedPod) -> None:
+        """Let a pod run no more."""
+
+    def remove(self, pod: EmulatedPod) -> None:
+        """Remove what a pod left, but for what it said."""
+
+    def forget(self, pod: EmulatedPod) -> None:
+        """Forget that it was there."""
+
+    def logs(self, pod_id: str) -> str:
+        """Return what a pod said. Raises ValueError when there is nothing of it."""
+
+    async def aclose(self) -> None:
+        """End everything."""
+
+
 class SimulatedRuntime:
     """Pods of which there is nothing but their ports, which accept and close."""
 
@@ -64,8 +96,10 @@ class SimulatedRuntime:
 
     def start(self, pod: EmulatedPod) -> None:
         """Let a pod run."""
-        for exposed in () if pod.fault("unhealthy_port") else pod.wire.expose:
-            self._ports.open(exposed)
+        if not pod.fault("unhealthy_port"):
+            for exposed in pod.wire.expose:
+                self._ports.open(pod, exposed)
+            pod.heal(is_healthy=True)
 
     def stop(self, pod: EmulatedPod) -> None:
         """Let a pod run no more."""

@@ -15,21 +15,24 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
 from yotta_async.emulator.pod import EmulatedPod
 from yotta_async.emulator.ports import Ports
+from yotta_async.emulator.relays import Relays
 from yotta_async.emulator.schema import ExposedPort
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 # How often a port is tried until it accepts, and from then on.
 _UNTIL_HEALTHY = 0.05
 _WHILE_HEALTHY = 1.0
-_CHUNK = 2**16
+# How long a supervisor that was asked to end may take, and what a pod that ended may have left to say.
+_PATIENCE = 5.0
+_LAST_WORDS = 2.0
 # Of a pod's log so many bytes are read, the last ones.
 _LOG_TAIL = 2**20
 
@@ -51,7 +54,9 @@ class Run:
     is_over: asyncio.Event
     task: asyncio.Task[None] | None = None
     inner: dict[int, int] = attrs.field(factory=dict)  # the port to listen on, by the port that is exposed
-    relays: set[asyncio.Task[None]] = attrs.field(factory=set)
+    has_ended: asyncio.Event = attrs.field(factory=asyncio.Event)
+    relays: Relays = attrs.field(factory=Relays)
+    listening: list[int] = attrs.field(factory=list)  # by proxy port
 
 
 class ProcessRuntime:
@@ -64,11 +69,16 @@ class ProcessRuntime:
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._folder: Path | None = None
+        self._keeper: asyncio.Event | None = None
 
     def start(self, pod: EmulatedPod) -> None:
         """Let a pod run, as soon as what it was before has ended."""
         before = self._runs.get(pod.id)
         run = self._runs[pod.id] = Run(pod, asyncio.Event())
+        if pod.wire.initialization_command and not pod.fault("unhealthy_port"):
+            for exposed in pod.wire.expose:
+                run.inner[exposed.port] = port = _free_port()
+                run.listening.append(self._ports.open(pod, exposed, functools.partial(self._take, run, port)) or 0)
         run.task = self._task(self._run(run, before.task if before else None))
 
     def stop(self, pod: EmulatedPod) -> None:
@@ -76,6 +86,7 @@ class ProcessRuntime:
         run = self._runs.get(pod.id)
         if run is not None:
             run.is_over.set()
+            self._deafen(run)
 
     def remove(self, pod: EmulatedPod) -> None:
         """Remove a pod's directory, when its processes have ended; its log stays."""
@@ -92,6 +103,8 @@ class ProcessRuntime:
     def logs(self, pod_id: str) -> str:
         """Return what a pod wrote to its standard output and error; of much, the end."""
         try:
+            if self._folder is None:
+                raise OSError
             with self._log(pod_id).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
                 return log.read().decode(errors="replace")
@@ -102,6 +115,9 @@ class ProcessRuntime:
         """End every process, and remove what they left."""
         for run in self._runs.values():
             run.is_over.set()
+            self._deafen(run)
+        if self._keeper is not None:
+            self._keeper.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._folder is not None:
@@ -113,10 +129,30 @@ class ProcessRuntime:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _take(self, run: Run, port: int, taken: socket.socket) -> None:
+        self._task(run.relays.relay(taken, port))
+
+    def _deafen(self, run: Run) -> None:
+        """Take no more connections for a pod."""
+        for port in run.listening:
+            self._ports.close(port)
+        run.listening.clear()
+
     def _home(self, pod_id: str) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="yotta-emulator-"))
+            self._keeper = asyncio.Event()
+            self._task(self._keep(self._folder, self._keeper))
         return self._folder / pod_id
+
+    async def _keep(self, folder: Path, is_over: asyncio.Event) -> None:
+        """Have somebody remove the folder of all should this process be killed."""
+        with Path(os.devnull).open("wb") as nothing, suppress(OSError):  # noqa: ASYNC230  # it is quick
+            keeper = await _supervised("exec sleep 2000000000", folder, nothing, environment={"PATH": os.defpath})
+            await is_over.wait()
+            if keeper.stdin is not None:
+                keeper.stdin.write(b".")
+            await keeper.wait()
 
     def _log(self, pod_id: str) -> Path:
         return self._home(pod_id).with_suffix(".log")
@@ -128,52 +164,45 @@ class ProcessRuntime:
         if run.is_over.is_set() or not pod.wire.initialization_command:
             return  # nothing is to run: its ports stay unhealthy
         home = self._home(pod.id)
-        home.mkdir(exist_ok=True)
         code: int | None = None
         try:
+            home.mkdir(parents=True, exist_ok=True)
             with self._log(pod.id).open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    # Isolated, so that the pod's variables do not change the supervisor; without site, to start soon.
-                    *(sys.executable, "-I", "-S", _SUPERVISOR, pod.wire.initialization_command),
-                    cwd=home,
-                    env=self._environment(run, home),
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # Ctrl-C is the emulator's
+                process = await _supervised(
+                    pod.wire.initialization_command, home, log, environment=self._environment(run, home)
                 )
         except (OSError, ValueError) as error:
-            self._log(pod.id).write_text(f"the emulator could not start it: {type(error).__name__}\n")
+            with suppress(OSError):
+                self._log(pod.id).write_text(f"the emulator could not start it: {error}\n")
         else:
             code = await self._attend(run, process)
         if not run.is_over.is_set():
+            self._deafen(run)
             self._ended(pod.id, code)
 
     async def _attend(self, run: Run, process: asyncio.subprocess.Process) -> int:
-        """Relay a pod's ports and watch their health until it ends; return its exit code."""
-        exposed = [] if run.pod.fault("unhealthy_port") else run.pod.wire.expose
-        for port in exposed:
-            self._ports.open(port, functools.partial(_take, run, run.inner[port.port]))
-        health = self._task(self._watch_health(run, exposed))
+        """Watch a pod's ports until it ends or is to end; return its exit code."""
+        health = self._task(self._watch_health(run, run.pod.wire.expose if run.listening else []))
         ended = asyncio.ensure_future(process.wait())
         asked = asyncio.ensure_future(run.is_over.wait())
         try:
             await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
-            for port in exposed:
-                self._ports.close(port.proxy_port)
-            for relay in run.relays:
-                relay.cancel()
+            self._deafen(run)
             if not ended.done() and process.stdin is not None:
                 process.stdin.write(b".")
+                await asyncio.wait({ended}, timeout=_PATIENCE)
+                if not ended.done():
+                    process.kill()  # a supervisor that was stopped: its end ends its shell
             return await ended
         finally:
             asked.cancel()
-            health.cancel()
+            run.has_ended.set()
             if process.stdin is not None:
                 process.stdin.close()
+            await health
+            await run.relays.end(0.0 if run.is_over.is_set() else _LAST_WORDS)
 
     def _environment(self, run: Run, home: Path) -> dict[str, str]:
-        run.inner = {exposed.port: _free_port() for exposed in run.pod.wire.expose}
         return {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(home),
@@ -184,18 +213,35 @@ class ProcessRuntime:
 
     async def _watch_health(self, run: Run, exposed: list[ExposedPort]) -> None:
         run.pod.heal(is_healthy=False)
-        while exposed and not run.is_over.is_set():
-            for port in exposed:
-                is_healthy = await _accepts(run.inner[port.port])
+        while exposed and not run.has_ended.is_set():
+            found = await asyncio.gather(*(_accepts(run.inner[port.port]) for port in exposed))
+            for port, is_healthy in zip(exposed, found, strict=True):
                 if is_healthy != port.healthy and not run.is_over.is_set():
                     port.healthy = is_healthy
                     run.pod.touch()
-            await asyncio.sleep(_WHILE_HEALTHY if all(port.healthy for port in exposed) else _UNTIL_HEALTHY)
+            pause = _WHILE_HEALTHY if all(port.healthy for port in exposed) else _UNTIL_HEALTHY
+            with suppress(TimeoutError):  # not cancelled from outside: a connection that is being opened would be lost
+                await asyncio.wait_for(run.has_ended.wait(), pause)
 
     async def _clear(self, run: Run, home: Path, log: Path | None = None) -> None:
         if run.task is not None:
             await run.task
         await asyncio.to_thread(_remove, home, log)
+
+
+async def _supervised(
+    command: str, home: Path, log: BinaryIO, *, environment: dict[str, str]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        # Isolated, so that the pod's variables do not change the supervisor; without site, to start soon.
+        *(sys.executable, "-I", "-S", _SUPERVISOR, command, *environment),
+        cwd=home,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C is the emulator's
+    )
 
 
 def _remove(home: Path, log: Path | None) -> None:
@@ -212,33 +258,8 @@ def _free_port() -> int:
 
 async def _accepts(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
+        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), _WHILE_HEALTHY)
+    except (OSError, TimeoutError):
         return False
     writer.transport.abort()
     return True
-
-
-def _take(run: Run, port: int, taken: socket.socket) -> None:
-    task = asyncio.get_running_loop().create_task(_relay(taken, port))
-    run.relays.add(task)
-    task.add_done_callback(run.relays.discard)
-
-
-async def _relay(taken: socket.socket, port: int) -> None:
-    """Pass on what two sides say, until both have said all."""
-    with suppress(OSError):
-        taken.setblocking(False)  # noqa: FBT003  # the name of its argument is positional
-        reader, writer = await asyncio.open_connection(sock=taken)
-        with closing(writer):
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-            with closing(inner_writer):
-                await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(_CHUNK):
-        writer.write(chunk)
-        await writer.drain()
-    writer.write_eof()
-    await writer.drain()

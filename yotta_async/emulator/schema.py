@@ -23,7 +23,7 @@ Id = str | int
 """64 bits. The document says integer, the guide shows text; the emulator's `ids` chooses."""
 
 PowerOfTwo = Annotated[int, Meta(ge=1, le=2**30, extra_json_schema={"enum": [2**n for n in range(31)]})]
-Regions = Annotated[list[str], Meta(extra_json_schema={"uniqueItems": True})]
+Regions = Annotated[list[Text], Meta(extra_json_schema={"uniqueItems": True})]
 
 
 class Variable(Struct):
@@ -121,7 +121,7 @@ class Pod(Struct, kw_only=True, rename="camel"):
     pod_name: str
     image_id: Id
     official_image: Literal["OFFICIAL", "CUSTOM"]
-    image_public_type: Literal["PUBLIC", "PRIVATE", "OFFICIAL", "CUSTOM"]
+    image_public_type: Literal["PUBLIC", "PRIVATE"]
     image: str
     image_registry: str
     image_registry_username: str | None

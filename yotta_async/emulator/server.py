@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hmac
 import json
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import attrs
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from yotta_async.emulator import misbehaviour, openapi
 from yotta_async.emulator.clock import EmulatorClock
@@ -23,6 +25,7 @@ from yotta_async.emulator.validation import InvalidError, read_create, statuses_
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROOT = "/openapi/v1/pods"
+CONTROL = "/_emulator/"
 DOCUMENT = "/openapi.json"
 # The names by which a browser or a client on this machine calls it. A page from elsewhere that had its own name pointed
 # at this machine would come with that name, and is refused.
@@ -32,10 +35,12 @@ _LARGEST_BODY = 2**20
 _FIRED = web.RequestKey("fired", tuple[Fault, ...])
 _NO_FAULTS: tuple[Fault, ...] = ()
 
+logger = logging.getLogger("yotta_async.emulator")
+
 
 @attrs.frozen
 class RecordedRequest:
-    """One request that the emulator answered, at a time of its clock.
+    """One request of the API's that the emulator answered, at a time of its clock.
 
     `query` is as it came, still encoded; `faults` are the kinds that fired, and with one that takes the answer away
     `http_status` is what was to be answered.
@@ -116,23 +121,23 @@ class Server:
                 raise Refusal(403, 403, "the emulator answers programs on this machine only")
             if not self._has_key(request) and request.path != DOCUMENT:
                 raise Refusal(401, 401, "the API key is missing or wrong")
-            if self.faults:
-                response = await self._with_faults(request, handler)
-            else:
-                response = await self._answered(request, handler)
+            response = await self._answered(
+                request, self._with_faults(request, handler) if self.faults else handler(request)
+            )
         except Refusal as refusal:
             response = envelope(code=refusal.code, message=refusal.message, status=refusal.http_status)
         fired = request.get(_FIRED, _NO_FAULTS)
-        self.requests.append(
-            RecordedRequest(
-                self.clock.time(),
-                request.method,
-                request.path,
-                request.rel_url.raw_query_string,
-                response.status,
-                tuple(fault.kind for fault in fired),
+        if not request.path.startswith(CONTROL):
+            self.requests.append(
+                RecordedRequest(
+                    self.clock.time(),
+                    request.method,
+                    request.path,
+                    request.rel_url.raw_query_string,
+                    response.status,
+                    tuple([fault.kind for fault in fired]),
+                )
             )
-        )
         return await misbehaviour.sent(request, response, fired) if fired else response
 
     def _has_key(self, request: web.Request) -> bool:
@@ -142,28 +147,26 @@ class Server:
     async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         endpoint = request.match_info.route.name
         fired = _NO_FAULTS
-        if endpoint:
-            pod_name = self.account.name_of(request.match_info.get("podId", ""))
-            if endpoint == "create":
-                pod_name = await self._name_in(request)
-            fired = request[_FIRED] = self.faults.fire(endpoint, pod_name)
+        if endpoint == "create":
+            body = await body_of(request)
+            try:
+                fired = self.faults.fire(endpoint, read_create(body).pod_name)
+            except InvalidError:
+                fired = self.faults.fire(endpoint, None, is_refused=True)
+        elif endpoint:
+            pod_id = request.match_info.get("podId", "")
+            fired = self.faults.fire(endpoint, self.account.name_of(pod_id.lstrip("0")))
+        request[_FIRED] = fired
         for fault in fired:
             if fault.kind == "delay":
                 await self.clock.delay(fault.seconds)
         instead = next(filter(None, (misbehaviour.instead(fault) for fault in fired)), None)
-        return instead or await self._answered(request, handler)
+        return instead or await handler(request)
 
-    @staticmethod
-    async def _name_in(request: web.Request) -> str | None:
-        try:
-            return read_create(await request.read()).pod_name
-        except InvalidError:
-            return None
-
-    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answered(self, request: web.Request, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
         """Return the API's answer, whatever it is."""
         try:
-            return await handler(request)
+            return await answer
         except InvalidError as error:
             return envelope(code=10001, message=str(error), status=400)
         except PodMissingError:
@@ -173,13 +176,19 @@ class Server:
         except ScarcityError as error:
             return envelope(code=10001, message=str(error))  # the sources name no code for it
         except web.HTTPException as error:
+            if request.path.startswith(CONTROL):
+                return web.json_response({"error": error.reason}, status=error.status)
             response = envelope(code=error.status, message=error.reason, status=error.status)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
+        except Exception:
+            # A full disk, say. The API's own word for it; what it was is for whoever runs the emulator.
+            logger.exception("%s %s failed", request.method, request.path)
+            return envelope(code=10002, message="system error", status=500)
 
     async def _create(self, request: web.Request) -> web.Response:
-        create = read_create(await request.read())
+        create = read_create(await body_of(request))
         pod_id = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
         # An integer here, though ids are text everywhere else: v1 does that.
         return envelope(b'"%d"' % pod_id if self._ids == "text" else b"%d" % pod_id)
@@ -190,13 +199,13 @@ class Server:
         now = self.clock.now()
         fired = request.get(_FIRED, _NO_FAULTS)
         lag = max((fault.seconds for fault in fired if fault.kind == "list_lag"), default=None)
-        if lag is not None:
-            shown = [pod.json_of(now - lag, statuses) for pod in self.account.list(regions, (), now)]
-            return envelope(b"[" + b",".join(filter(None, shown)) + b"]")
-        pods = self.account.list(regions, statuses, now)
+        pods = self.account.list(regions, statuses if lag is None else (), now)
         for fault in fired:
             if fault.kind == "missing_from_list":
                 pods = [pod for pod in pods if not fault.means(pod.wire.pod_name)]
+        if lag is not None:
+            shown = [pod.json_of(now - lag, statuses) for pod in pods]
+            return envelope(b"[" + b",".join(filter(None, shown)) + b"]")
         return envelope(b"[" + b",".join([pod.json() for pod in pods]) + b"]")
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -219,8 +228,16 @@ async def _document(document: bytes, _: web.Request) -> web.Response:
     return web.Response(body=document, content_type="application/json")
 
 
+async def body_of(request: web.Request) -> bytes:
+    """Return a request's body. Raises InvalidError when it cannot be read."""
+    try:
+        return await request.read()
+    except (ClientError, HttpProcessingError):  # it is not what Content-Encoding says
+        raise InvalidError("the body cannot be read") from None
+
+
 def _pod_id(request: web.Request) -> str:
     text = request.match_info["podId"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    if not (text.isascii() and text.isdigit() and len(text) <= 64 and int(text) < 2**63):
         raise InvalidError("podId: must be an integer")
     return str(int(text))

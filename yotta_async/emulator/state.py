@@ -9,12 +9,14 @@ import heapq
 import itertools
 import math
 import random
+import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from yotta_async.emulator.billing import Billing, BillingRecord
 from yotta_async.emulator.faults import Fault
 from yotta_async.emulator.pod import EmulatedPod, IdForm, new_pod
+from yotta_async.emulator.ports import Runtime
 from yotta_async.emulator.schema import Create
 from yotta_async.emulator.stock import Stock
 from yotta_async.emulator.store import Store
@@ -37,28 +39,6 @@ class ScarcityError(Exception):
     """There is no GPU of that type left, or no money; the message says which."""
 
 
-class Runtime(Protocol):
-    """What a pod is while it runs."""
-
-    def start(self, pod: EmulatedPod) -> None:
-        """Let a pod run."""
-
-    def stop(self, pod: EmulatedPod) -> None:
-        """Let a pod run no more."""
-
-    def remove(self, pod: EmulatedPod) -> None:
-        """Remove what a pod left, but for what it said."""
-
-    def forget(self, pod: EmulatedPod) -> None:
-        """Forget that it was there."""
-
-    def logs(self, pod_id: str) -> str:
-        """Return what a pod said. Raises ValueError when there is nothing of it."""
-
-    async def aclose(self) -> None:
-        """End everything."""
-
-
 class Account:
     """All pods of the one account that the emulator has."""
 
@@ -73,7 +53,6 @@ class Account:
         scarcity: Scarcity = "fail",
         balance: float | None = None,
         ids: IdForm = "wire",
-        store: Store | None = None,
     ) -> None:
         self._billing = Billing(balance)
         self._stock = stock or Stock(None)
@@ -81,7 +60,7 @@ class Account:
         self._timings = timings
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
         self._runtime = runtime
-        self._store = store
+        self._store: Store | None = None
         self._host = host
         self._ids = ids
         self._pods: dict[str, EmulatedPod] = {}
@@ -114,7 +93,11 @@ class Account:
         )
         pod.faults = tuple(faults)
         self._pods[pod.id] = pod
-        self._enter(pod, "INITIALIZE", now, "FAILED" if region is None else None)
+        try:
+            self._enter(pod, "INITIALIZE", now, "FAILED" if region is None else None)
+        except sqlite3.Error:
+            self._forget(pod)  # it could not be kept, and nobody hears of it
+            raise
         return self._last_id
 
     def get(self, pod_id: str, now: float) -> EmulatedPod:
@@ -167,19 +150,22 @@ class Account:
         """Forget all pods, at once and without a trace."""
         self.settle(now)
         for pod in list(self._pods.values()):
-            self._rest(pod, now)
+            bills = self._rest(pod, now)
+            if bills and self._store:
+                self._store.save(pod, bills)
             self._forget(pod)
         self._due.clear()
         self._stuck.clear()
 
-    def restore(
-        self, pods: Iterable[EmulatedPod], bills: Sequence[BillingRecord], funds: float | None, now: float
-    ) -> None:
-        """Take up what was kept, as it would be now had time gone on meanwhile; `funds` is all that was ever paid."""
-        self._billing.restore(funds, bills)
-        for pod in pods:
+    def keep(self, store: Store, now: float) -> None:
+        """Take up what a file has kept, as it would be now had time gone on meanwhile, and keep everything there."""
+        self._store = store
+        past = store.past
+        self._billing.restore(past.funds, past.bills)
+        self._last_id = max(self._last_id, past.last_id or 0)
+        for pod in past.pods:
             self._pods[pod.id] = pod
-            self._last_id = max(self._last_id, int(pod.id))
+            self._stock.note(pod, is_renting=_is_renting(pod))
             self._order = itertools.count(max(next(self._order), pod.changed[1] + 1))
             if pod.next is not None:
                 heapq.heappush(self._due, (pod.next[0], next(self._order), pod.id))
@@ -193,10 +179,6 @@ class Account:
 
     def settle(self, now: float) -> None:
         """Let everything happen that was due by now, in its order and at its own time."""
-        if self._stuck:
-            for pod_id in [each for each in self._stuck if not self._is_stuck(each)]:
-                self._stuck.discard(pod_id)
-                self._plan(self._pods[pod_id], now)
         while (when := self.next_due()) <= now:
             if when == self._billing.empty_at():
                 self._end_all(when)
@@ -229,6 +211,15 @@ class Account:
         if self._store:
             self._store.deposit(amount)
 
+    def free(self, now: float) -> None:
+        """Let go on, from now on, what faults held back that are not there any more."""
+        for pod_id in [each for each in self._stuck if not self._is_stuck(each)]:
+            self._stuck.discard(pod_id)
+            pod = self._pods[pod_id]
+            if pod.next is not None:
+                pod.next = (now, pod.next[1])
+                heapq.heappush(self._due, (now, next(self._order), pod_id))
+
     def _is_stuck(self, pod_id: str) -> bool:
         pod = self._pods.get(pod_id)
         return pod is not None and pod.fault("stuck", pod.status) is not None
@@ -241,7 +232,7 @@ class Account:
                 self._enter(pod, "TERMINATING", now)
 
     def _room(self, gpu_type: str, region: str) -> float:
-        return self._stock.room(gpu_type, region, self._pods.values())
+        return self._stock.room(gpu_type, region)
 
     def _allowed(self, pod_id: str, statuses: Collection[str], now: float) -> EmulatedPod:
         pod = self.get(pod_id, now)
@@ -272,16 +263,11 @@ class Account:
                 then or usual,
             )
             heapq.heappush(self._due, (pod.next[0], next(self._order), pod.id))
+        self._stock.note(pod, is_renting=_is_renting(pod))
         if status == "TERMINATED":
             self._runtime.remove(pod)
         if self._store:
             self._store.save(pod, bills)
-
-    def _plan(self, pod: EmulatedPod, now: float) -> None:
-        """Let happen now what a fault has held back."""
-        if pod.next is not None:
-            pod.next = (now, pod.next[1])
-            heapq.heappush(self._due, (now, next(self._order), pod.id))
 
     def _rest(self, pod: EmulatedPod, now: float) -> Sequence[BillingRecord]:
         self._runtime.stop(pod)
@@ -293,5 +279,11 @@ class Account:
         self._stuck.discard(pod.id)
         self._runtime.remove(pod)
         self._runtime.forget(pod)
+        self._stock.note(pod, is_renting=False)
         if self._store:
-            self._store.forget(pod.id)
+            self._store.forget(pod)
+
+
+def _is_renting(pod: EmulatedPod) -> bool:
+    """Whether a pod has its GPUs: those that run or will."""
+    return pod.status in ("INITIALIZE", "RUNNING") and (pod.next is None or pod.next[1] != "FAILED")

@@ -1,11 +1,13 @@
-"""What outlives the emulator: pods and bills in one SQLite file, each change written before it is answered."""
+"""What outlives the emulator: pods, bills, money and time in a SQLite file, each change written before its answer."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import attrs
 import msgspec
@@ -17,10 +19,11 @@ from yotta_async.emulator.schema import Pod
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pods (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS bills (pod_id TEXT, started_at REAL, data BLOB NOT NULL, PRIMARY KEY (pod_id, started_at));
-CREATE TABLE IF NOT EXISTS money (id INTEGER PRIMARY KEY CHECK (id = 1), funds REAL);
+CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY CHECK (id = 1), funds REAL, last_id INTEGER, now REAL);
 """
 # "yott": the file's mark, so that no other program's database is written into.
 _APPLICATION = 0x796F7474
+_MAGIC = b"SQLite format 3\0"
 
 
 class _Kept(msgspec.Struct):
@@ -32,85 +35,112 @@ class _Kept(msgspec.Struct):
     past: list[tuple[float, str, str]]
 
 
+class Past(NamedTuple):
+    """What was kept; `funds` is all that was ever paid in, `now` the time of the last change, `last_id` a pod's."""
+
+    pods: list[EmulatedPod]
+    bills: list[BillingRecord]
+    funds: float | None
+    last_id: int | None
+    now: float | None
+
+
 class Store:
     """One file, which one process at a time has open.
 
-    Raises ValueError for a file that is not an emulator's, or that another process has open.
+    Raises ValueError for a file that is not an emulator's, is damaged, or is open in another process.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        # The file holds environment values: it is its owner's alone.
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        # From the thread that the emulator runs in, which need not be the one that made it.
-        self._database = sqlite3.connect(self._path, isolation_level=None, timeout=0.1, check_same_thread=False)
+    def __init__(self, path: str | os.PathLike[str], funds: float | None) -> None:
+        self._unsaved: dict[str, tuple[EmulatedPod, list[BillingRecord]]] = {}
+        problem = ""
         try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            is_locked = "locked" in str(error)
-            why = "another process has it open" if is_locked else f"it is no file of the emulator's ({error})"
-            raise ValueError(f"cannot use {str(path)!r} for the emulator's state: {why}") from None
+            _check_file(Path(path))
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=0.1)
+            try:
+                self._open(funds)
+                self.past = self._read()
+            except BaseException:
+                self._database.close()
+                raise
+        except sqlite3.OperationalError as error:
+            problem = "another process has it open" if "locked" in str(error) else str(error)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            problem = f"it is no file of the emulator's, or damaged ({error})"
+        if problem:
+            raise ValueError(f"cannot keep the emulator's state in {str(path)!r}: {problem}")
 
-    def _open(self) -> None:
+    def _open(self, funds: float | None) -> None:
         execute = self._database.execute
         mark = execute("PRAGMA application_id").fetchone()[0]
-        has_tables = execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if mark != _APPLICATION and has_tables:
-            raise sqlite3.DatabaseError("it has another program's tables")
+        if mark != _APPLICATION and (mark or execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+            raise ValueError("another program's database")
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")  # a process that is killed in a change leaves the state before it
         execute(f"PRAGMA application_id = {_APPLICATION}")
         self._database.executescript(_TABLES)
-        execute("BEGIN IMMEDIATE")
-        execute("COMMIT")
+        execute("INSERT OR IGNORE INTO account VALUES (1, ?, NULL, NULL)", (funds,))
 
-    def save(self, pod: EmulatedPod, bills: Iterable[BillingRecord]) -> None:
-        """Keep a pod as it is now, and the stretches that began or ended with that."""
-        kept = msgspec.json.encode(_Kept(pod.wire, pod.changed, pod.next, pod.past))
-        rows = [(bill.pod_id, bill.started_at, msgspec.json.encode(attrs.asdict(bill))) for bill in bills]
-        self._database.execute("BEGIN")
-        self._database.execute("INSERT OR REPLACE INTO pods VALUES (?, ?)", (pod.id, kept))
-        self._database.executemany("INSERT OR REPLACE INTO bills VALUES (?, ?, ?)", rows)
-        self._database.execute("COMMIT")
-
-    def forget(self, pod_id: str) -> None:
-        """Keep a pod no more."""
-        self._database.execute("DELETE FROM pods WHERE id = ?", (pod_id,))
-
-    def funds(self, first: float | None) -> float | None:
-        """Return all the money that there ever was, which for a new file is `first`."""
-        self._database.execute("INSERT OR IGNORE INTO money VALUES (1, ?)", (first,))
-        funds: float | None = self._database.execute("SELECT funds FROM money").fetchone()[0]
-        return funds
-
-    def deposit(self, amount: float) -> None:
-        """Note that money came in."""
-        self._database.execute("UPDATE money SET funds = funds + ?", (amount,))
-
-    def pods(self) -> list[EmulatedPod]:
-        """Return the pods that were kept."""
-        found = []
-        for (data,) in self._database.execute("SELECT data FROM pods"):
+    def _read(self) -> Past:
+        execute = self._database.execute
+        pods = []
+        for (data,) in execute("SELECT data FROM pods"):
             kept = msgspec.json.decode(data, type=_Kept)
             pod = EmulatedPod(kept.wire)
             pod.changed, pod.next, pod.past = kept.changed, kept.next, kept.past
-            found.append(pod)
-        return sorted(found, key=lambda pod: pod.changed)
+            pods.append(pod)
+        bills = [BillingRecord(**msgspec.json.decode(data)) for (data,) in execute("SELECT data FROM bills")]
+        funds, last_id, now = execute("SELECT funds, last_id, now FROM account").fetchone()
+        return Past(sorted(pods, key=lambda pod: pod.changed), bills, funds, last_id, now)
 
-    def last_change(self) -> float | None:
-        """Return when a pod changed last, in seconds since 1970, or None when there is none."""
-        return max((pod.changed[0] for pod in self.pods()), default=None)
+    def save(self, pod: EmulatedPod, bills: Iterable[BillingRecord]) -> None:
+        """Keep a pod as it is now, and the stretches that began or ended with that.
 
-    def bills(self) -> list[BillingRecord]:
-        """Return the bills that were kept."""
-        rows = self._database.execute("SELECT data FROM bills")
-        return [BillingRecord(**msgspec.json.decode(data)) for (data,) in rows]
+        Raises sqlite3.Error when it cannot be written, as on a full disk; then the next change writes it too.
+        """
+        _, unsaved = self._unsaved.setdefault(pod.id, (pod, []))
+        unsaved += bills
+        with self._database:
+            self._database.execute("BEGIN")
+            for each, stretches in self._unsaved.values():
+                self._write(each, stretches)
+        self._unsaved.clear()
 
-    def clear(self) -> None:
-        """Keep nothing of what there was."""
-        self._database.executescript("BEGIN; DELETE FROM pods; DELETE FROM bills; COMMIT;")
+    def _write(self, pod: EmulatedPod, bills: Iterable[BillingRecord]) -> None:
+        kept = msgspec.json.encode(_Kept(pod.wire, pod.changed, pod.next, pod.past))
+        rows = [(bill.pod_id, bill.started_at, msgspec.json.encode(attrs.asdict(bill))) for bill in bills]
+        execute = self._database.execute
+        execute("INSERT OR REPLACE INTO pods VALUES (?, ?)", (pod.id, kept))
+        self._database.executemany("INSERT OR REPLACE INTO bills VALUES (?, ?, ?)", rows)
+        execute(
+            "UPDATE account SET last_id = max(ifnull(last_id, 0), ?), now = max(ifnull(now, 0), ?)",
+            (int(pod.id), pod.changed[0]),
+        )
 
-    def close(self) -> None:
-        """Let go of the file."""
+    def forget(self, pod: EmulatedPod) -> None:
+        """Keep a pod no more; its bills stay."""
+        self._unsaved.pop(pod.id, None)
+        self._database.execute("DELETE FROM pods WHERE id = ?", (pod.id,))
+
+    def deposit(self, amount: float) -> None:
+        """Note that money came in."""
+        self._database.execute("UPDATE account SET funds = funds + ?", (amount,))
+
+    def close(self, now: float) -> None:
+        """Keep the time, and let go of the file."""
+        with suppress(sqlite3.Error):
+            self._database.execute("UPDATE account SET now = max(ifnull(now, 0), ?)", (now,))
         self._database.close()
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is there and is no database; make the file its owner's alone, as it holds environment values."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no ordinary file")
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    with os.fdopen(descriptor, "rb") as file:
+        start = file.read(len(_MAGIC))
+        if start and start != _MAGIC:
+            raise ValueError("no database")
+        with suppress(OSError):
+            path.chmod(0o600)

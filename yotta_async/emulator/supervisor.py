@@ -1,9 +1,11 @@
-"""Runs one pod's command, and ends with all that came of it. A program: `python -I -S supervisor.py COMMAND`.
+"""Runs one pod's command, and ends with all that came of it. A program: `python -I -S supervisor.py COMMAND NAME…`.
 
 The emulator holds the other end of standard input. A byte there asks everybody to end and gives them two seconds; the
 end of it, which is what is left of an emulator that was killed, ends everybody at once and removes the directory. On
 Linux this process is the reaper of its descendants, so one that called setsid is found too; elsewhere the command's
 process group is what ends.
+
+The names are those of the command's variables: Python itself may add one for its locale, which is taken out again.
 
 The exit code is the command's, or 128 and the signal that ended it. A command that leaves others running in the
 background, as `sshd &` does, has ended when they have.
@@ -20,6 +22,7 @@ import time
 
 _GRACE = 2.0
 _TURN = 0.01
+_LOOK = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -27,6 +30,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 def main() -> int:
     """Run the command in the working directory, until it ends or everybody is asked to."""
     is_linux = sys.platform == "linux"
+    emulator = os.getppid()
     if is_linux:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signals, wakeup = os.pipe()
@@ -42,11 +46,14 @@ def main() -> int:
         if code is not None and (code or not has_children):
             _end(shell, 0.0)
             return code
-        ready, _, _ = select.select([0, signals], [], [])
+        # Whom the emulator forked holds the other end too: that its process is gone shows otherwise as well.
+        ready, _, _ = select.select([0, signals], [], [], _LOOK)
+        if os.getppid() != emulator:
+            ready.append(0)
         if signals in ready:
             os.read(signals, 4096)
         if 0 in ready:
-            was_asked = bool(os.read(0, 1))
+            was_asked = os.getppid() == emulator and bool(os.read(0, 1))
             _end(shell, _GRACE if was_asked else 0.0)
             if not was_asked:
                 _clear()
@@ -59,7 +66,10 @@ def _clear() -> None:
     shutil.rmtree(home, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.unlink(f"{home}.log")
-        os.rmdir(os.path.dirname(home))
+    folder = os.path.dirname(home)
+    if os.path.basename(folder).startswith("yotta-emulator-"):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _become(command: str, *, is_linux: bool) -> None:
@@ -69,9 +79,12 @@ def _become(command: str, *, is_linux: bool) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and the command would inherit that
+        signal.signal(ignored, signal.SIG_DFL)
+    for name in set(os.environ).difference(sys.argv[2:]):
+        del os.environ[name]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.execv("/bin/sh", ["sh", "-c", command])
+    os.execv("/bin/sh", ["sh", "-c", "--", command])
 
 
 def _reap(shell: int, code: int | None) -> tuple[bool, int | None]:

@@ -51,7 +51,7 @@ def _problem(create: Create) -> str | None:
     for name in ("image", "gpu_type"):
         if not getattr(create, name).strip():
             return f"{'gpuType' if name == 'gpu_type' else name}: must not be blank"
-    if create.persistent_volume_in_gb and not create.persistent_mount_path:
+    if create.persistent_volume_in_gb and not (create.persistent_mount_path or "").strip():
         return "persistentMountPath: must not be blank with persistentVolumeInGb"  # likewise
     if create.image_public_type == "PRIVATE" and not create.credential_id:
         if not create.image_registry_username:

@@ -1,10 +1,10 @@
-"""An event loop in a thread of its own, for programs that have none or whose loop comes and goes."""
+"""Event loops in threads: one of its own, for programs that have none; and calls from one to another."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,3 +34,21 @@ class LoopThread:
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+
+def do_in(loop: asyncio.AbstractEventLoop, do: Callable[..., object], *arguments: object) -> bool:
+    """Do something in its own loop, and say whether that loop is still there."""
+    if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public one raises where none runs
+        do(*arguments)
+        return True
+    try:
+        loop.call_soon_threadsafe(do, *arguments)
+    except RuntimeError:  # it is closed
+        return False
+    return True
+
+
+def finish(future: asyncio.Future[None]) -> None:
+    """Wake whoever waits for it."""
+    if not future.done():
+        future.set_result(None)

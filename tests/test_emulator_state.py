@@ -1,0 +1,202 @@
+"""What outlives the emulator: pods, bills and money in a file, whatever ended the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.conftest import SPEC
+from yotta_async import CreateOutcomeUnknownError, RetryPolicy
+from yotta_async.emulator import Emulator, Timings
+
+TIMINGS = Timings(initialize=60, pausing=60)
+
+
+async def test_everything_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with (
+        Emulator(clock="manual", timings=TIMINGS, state=path, balance=10) as emulator,
+        emulator.client() as yotta,
+    ):
+        names = ("kept", "paused", "deleted")
+        _, paused, deleted = [await yotta.pods.create(**SPEC, pod_name=name, expose=[22]) for name in names]
+        await emulator.clock.advance(3660)
+        await paused.pause()
+        await deleted.delete()
+        emulator.deposit(5)
+        before, bills, balance = await yotta.pods.list(), emulator.bills, emulator.balance
+        now = emulator.clock.now()
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    async with (
+        Emulator(clock="manual", timings=TIMINGS, state=path, balance=99) as emulator,
+        emulator.client() as yotta,
+    ):
+        assert emulator.clock.now() == now
+        assert [(pod.id, pod.status, pod.updated_at) for pod in await yotta.pods.list()] == [
+            (pod.id, pod.status, pod.updated_at) for pod in before
+        ]
+        assert list(emulator.bills) == list(bills)
+        assert emulator.balance == pytest.approx(balance)
+        await emulator.clock.advance(60)
+        assert (await yotta.pods.get(paused.id)).status == "PAUSED"
+        assert emulator.balance < balance  # type: ignore[operator]  # it has one
+        fresh = await yotta.pods.create(**SPEC)
+        assert int(fresh.id) > int(deleted.id)
+        emulator.reset()
+    async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
+        assert await yotta.pods.list() == []
+
+
+async def test_what_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
+    """Killed in the middle of creates, three times: what was answered is kept, and each restart goes on."""
+    path = tmp_path / "state.db"
+    answered: set[str] = set()
+    for _ in range(3):
+        command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
+        with subprocess.Popen([*command, "--state", str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().split()[3]
+            async with aiohttp.ClientSession(f"{url}/openapi/v1/pods/", headers={"x-api-key": "emulator-key"}) as peer:
+                async with peer.get("list") as response:
+                    there = {pod["id"] for pod in (await response.json())["data"]}
+                assert answered <= there
+                await _create_until_killed(peer, process, answered)
+
+
+async def _create_until_killed(
+    peer: aiohttp.ClientSession, process: subprocess.Popen[bytes], answered: set[str]
+) -> None:
+    enough = len(answered) + 40
+
+    async def creates() -> None:
+        with contextlib.suppress(aiohttp.ClientError):
+            while True:
+                async with peer.post("create", json={"image": "a", "gpuType": "b"}) as response:
+                    answered.add(str((await response.json())["data"]))
+                if len(answered) == enough:
+                    process.send_signal(signal.SIGKILL)
+
+    await asyncio.gather(*(creates() for _ in range(8)))
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with Emulator(state=tmp_path / "state.db") as first:
+        with pytest.raises(ValueError, match=r"state\.db.*another process"):
+            Emulator(state=tmp_path / "state.db").__enter__()
+        with pytest.raises(OSError, match="address"):
+            Emulator(state=tmp_path / "other.db", port=int(first.url.rpartition(":")[2])).__enter__()
+    for name in ("state.db", "other.db"):
+        with Emulator(state=tmp_path / name):
+            pass
+
+
+@pytest.mark.parametrize("content", ["x", "\n", "these are my notes, " * 100])
+def test_no_other_file_is_written_into(tmp_path: Path, content: str) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text(content)
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        Emulator(state=text).__enter__()
+    assert text.read_text() == content
+
+
+@pytest.mark.parametrize("sql", ["CREATE TABLE pods (mine TEXT)", "PRAGMA application_id = 7"])
+def test_no_other_database_is_written_into(tmp_path: Path, sql: str) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as database:
+        database.execute(sql)
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"other\.db.*another program"):
+        Emulator(state=path).__enter__()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "sql", ["DROP TABLE bills", "UPDATE pods SET data = '{}'", "UPDATE bills SET data = '{\"x\": 1}'"]
+)
+async def test_a_damaged_file_is_told_by_name(tmp_path: Path, sql: str) -> None:
+    path = tmp_path / "state.db"
+    async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
+        await yotta.pods.create(**SPEC)
+        await emulator.clock.advance(60)
+    with sqlite3.connect(path) as database:
+        database.execute(sql)
+        if sql.startswith("DROP"):
+            database.execute("CREATE TABLE bills (other TEXT)")
+    database.close()
+    with pytest.raises(ValueError, match=r"state\.db"):
+        await Emulator(state=path).start()
+
+
+@pytest.mark.parametrize("way", ["reset", "gone"])
+async def test_ids_time_and_money_go_on_without_pods(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "state.db"
+    timings = Timings(initialize=0.0, terminating=0.0, terminated=0.0)
+    ids, balances, times = [], [], []
+    for _ in range(3):
+        async with (
+            Emulator(clock="manual", state=path, balance=10, timings=timings) as emulator,
+            emulator.client() as yotta,
+        ):
+            handle = await yotta.pods.create(**SPEC)
+            await emulator.clock.advance(3600)
+            await yotta.pods.list()
+            if way == "reset":
+                emulator.reset()
+            else:
+                await handle.delete()
+            assert await yotta.pods.list() == []
+            await emulator.clock.advance(1800)
+            ids.append(int(handle.id))
+            balances.append(emulator.balance)
+            times.append(emulator.clock.now())
+            assert all(bill.ended_at for bill in emulator.bills)
+    assert ids == sorted(set(ids))
+    hourly = 0.6 + 252 * 0.00005
+    assert balances == pytest.approx([10 - hourly, 10 - 2 * hourly, 10 - 3 * hourly])
+    assert [time - times[0] for time in times] == [0, 5400, 10800]
+
+
+async def test_a_disk_that_is_full_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with (
+        Emulator(clock="auto", state=path) as emulator,
+        emulator.client(retry=RetryPolicy(max_attempts=1)) as yotta,
+    ):
+        first = answered = await yotta.pods.create(**SPEC)
+        assert emulator._store is not None
+        database = emulator._store._database
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(CreateOutcomeUnknownError, match="system error"):
+            for _ in range(100):
+                answered = await yotta.pods.create(**SPEC, environment_vars={"A": "x" * 1000})
+        there = {pod.id for pod in await yotta.pods.list()}
+        database.execute("PRAGMA max_page_count = 100000")
+        await emulator.clock.advance(60)
+        assert answered.id in there
+    async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
+        pods = {pod.id: pod.status for pod in await yotta.pods.list()}
+        assert set(pods) == there
+        assert pods[first.id] == "RUNNING"
+
+
+async def test_a_closed_emulator_still_tells_what_was_spent() -> None:
+    async with Emulator(clock="manual", balance=10) as emulator, emulator.client() as yotta:
+        await yotta.pods.create(**SPEC, expose=[22])
+        await emulator.clock.advance(3600)
+    assert emulator.balance == pytest.approx(9.39, abs=0.01)
+    assert len(emulator.bills) == 1
+    with pytest.raises(RuntimeError, match="once"):
+        await emulator.start()
