@@ -294,6 +294,9 @@ def test_every_example_runs(example: Path) -> None:
     assert done.stderr == ""
 
 
+LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # which pytest-asyncio 1.x wants to be told
+
+
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     # Served by the command line's emulator, as a reader would who has no account.
@@ -304,14 +307,16 @@ def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
         assert served.stdout is not None
         served.stdout.readline()
         exported = dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
+        tests = [] if "def test_" not in block else ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE]
+        (tmp_path / "test_block.py").write_text(block)
         done = subprocess.run(
-            [sys.executable, "-c", block],
+            [sys.executable, *tests, "test_block.py"],
             capture_output=True, text=True, timeout=60, env=os.environ | exported, cwd=tmp_path, check=False,
         )  # fmt: skip
         served.send_signal(signal.SIGINT)
         assert "Answered" in served.stdout.read()
         assert served.wait(10) == 0
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
 
