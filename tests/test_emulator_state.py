@@ -92,7 +92,7 @@ async def _create_until_killed(
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with Emulator(state=tmp_path / "state.db") as first:
-        with pytest.raises(ValueError, match=r"state\.db.*another process"):
+        with pytest.raises(ValueError, match=r"state\.db.*another emulator"):
             Emulator(state=tmp_path / "state.db").__enter__()
         with pytest.raises(OSError, match="address"):
             Emulator(state=tmp_path / "other.db", port=int(first.url.rpartition(":")[2])).__enter__()
@@ -200,3 +200,59 @@ async def test_a_closed_emulator_still_tells_what_was_spent() -> None:
     assert len(emulator.bills) == 1
     with pytest.raises(RuntimeError, match="once"):
         await emulator.start()
+
+
+async def test_from_any_thread(tmp_path: Path) -> None:
+    """The account lives in one loop; what is asked of it from elsewhere is done there, and does not hang."""
+    async with Emulator(state=tmp_path / "state.db", balance=1, control=True) as emulator:
+        fault = emulator.faults.add(kind="stuck")
+        for call in (lambda: emulator.deposit(1), emulator.reset, lambda: emulator.faults.add(kind="stuck")):
+            await asyncio.to_thread(call)
+        assert not fault.is_active
+        emulator.faults.clear()
+        assert emulator.balance == 2
+    with pytest.raises(RuntimeError, match="closed"):
+        emulator.deposit(1)
+    with Emulator(control=True) as other:
+        other.faults.add(kind="stuck")
+        other.reset()
+        fault = other.faults.add(kind="stuck")
+        async with aiohttp.ClientSession(f"{other.url}/_emulator/", headers={"x-api-key": other.api_key}) as peer:
+            for method, path in (("DELETE", f"faults/{fault.id}"), ("DELETE", "faults"), ("POST", "reset")):
+                async with peer.request(method, path) as response:
+                    assert response.status == 200
+        assert len(other.faults) == 0
+
+
+async def test_what_a_fault_held_back_is_not_billed_for_the_past(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with Emulator(clock="manual", state=path, faults=[{"kind": "stuck"}]) as emulator, emulator.client() as yotta:
+        await yotta.pods.create(**SPEC)
+        await emulator.clock.advance(5 * 3600)
+        now = emulator.clock.now()
+    async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
+        assert [pod.status for pod in await yotta.pods.list()] == ["RUNNING"]
+        assert [bill.started_at for bill in emulator.bills] == [now]
+
+
+async def test_a_clock_that_was_ahead_makes_no_money(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with Emulator(clock="manual", state=path, balance=10) as emulator, emulator.client() as yotta:
+        await emulator.clock.advance(30 * 365 * 86400)
+        await yotta.pods.create(**SPEC)
+        await emulator.clock.advance(3600)
+        balance, now = emulator.balance, emulator.clock.now()
+    async with Emulator(clock="real", state=path) as emulator:
+        assert emulator.clock.now() >= now
+        assert emulator.balance == pytest.approx(balance, abs=0.01)
+
+
+def test_a_refused_second_emulator_leaves_the_first_ones_lock(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    script = f"from yotta_async.emulator import Emulator\nwith Emulator(state={str(path)!r}): pass"
+    with Emulator(state=path):
+        with pytest.raises(ValueError, match="another emulator"):
+            Emulator(state=path).__enter__()
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert "another emulator has it open" in other.stderr
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -211,3 +211,13 @@ def test_every_kind_is_told_and_tried() -> None:
     tried = {*ANSWERS, "delay", "list_lag", "missing_from_list", "stuck", "failed", "unhealthy_port", "unknown_status"}
     assert set(get_args(FaultKind)) == tried
     assert all(f'"{kind}"' in (faults.__doc__ or "") for kind in tried)
+
+
+async def test_what_is_removed_does_no_more(emulator: Emulator, yotta: YottaClient) -> None:
+    failed, deaf = emulator.faults.add(kind="failed"), emulator.faults.add(kind="unhealthy_port")
+    handle = await yotta.pods.create(**SPEC, expose=[22])
+    emulator.faults.remove(failed)
+    await handle.wait_until()
+    assert not (await handle.refresh()).expose[0].healthy
+    emulator.faults.remove(deaf)
+    await handle.wait_until_ready(timeout=30)

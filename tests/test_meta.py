@@ -62,6 +62,7 @@ ORDER = [
         "launching",
         "sweeping",
         "_many",
+        "timeline",
         "pods",
         "client",
         "__init__",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
+from typing import get_args
 
 MOST_DOLLARS = 1e12
 """Money beyond this is a mistake."""
@@ -22,6 +24,13 @@ def check_arguments(host: object, port: object, api_key: object, seed: object, b
         raise ValueError(
             f"balance must be a number of US dollars that is not negative, and at most {MOST_DOLLARS:g}, or None"
         )
+
+
+def check_words(given: Mapping[str, tuple[object, object]]) -> None:
+    """Raise ValueError for an argument that is none of the words of its Literal."""
+    for name, (value, kind) in given.items():
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be {' or '.join(map(repr, get_args(kind)))}, not {value!r}")
 
 
 def _is_loopback(host: object) -> bool:

@@ -79,9 +79,12 @@ class Billing:
         return math.inf if self._left is None or not self._rate else self._as_of + self._left / self._rate
 
     def drain(self, now: float) -> None:
-        """Note that the balance has come to its end, which rounding would miss."""
+        """Note that the balance has come to its end, which rounding would miss, and that nothing runs."""
         self._pass(now)
         self._left = 0.0
+        self._closed += [attrs.evolve(record, ended_at=now) for record in self._open.values()]
+        self._open.clear()
+        self._rate = 0.0
 
     def restore(self, funds: float | None, records: Sequence[BillingRecord]) -> None:
         """Go on from what was kept: all the money that there ever was, and what it was spent on."""

@@ -36,9 +36,15 @@ class EmulatorClock:
         """Return the seconds since some moment; they never go back."""
         return time.monotonic()
 
+    _ahead = 0.0
+
     def now(self) -> float:
         """Return the seconds since 1970, in UTC."""
-        return time.time()
+        return time.time() + self._ahead
+
+    def begin_at(self, start: float | None) -> None:
+        """Be no earlier than this, in seconds since 1970; None for no such wish."""
+        self._ahead = max(0.0, (start or 0.0) - time.time())
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds of this clock."""
@@ -181,9 +187,9 @@ class ManualClock(EmulatorClock):
         self._loops[loop] = None
         return loop
 
-    def begin_at(self, start: float) -> None:
-        """Let time begin then instead, in seconds since 1970."""
-        self._start = start
+    def begin_at(self, start: float | None) -> None:
+        """Let time begin then, in seconds since 1970; None for no such wish."""
+        self._start = start or self._start
 
     def _next(self, *, is_moved: bool = False) -> float | None:
         """Return when the next sleeper wakes or the next delayed call is given up, or None while there is neither.

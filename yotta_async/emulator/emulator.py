@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 from aiohttp import web
 
-from yotta_async.emulator.arguments import MOST_DOLLARS, check_arguments
+from yotta_async.emulator.arguments import MOST_DOLLARS, check_arguments, check_words
 from yotta_async.emulator.billing import BillingRecord
 from yotta_async.emulator.clock import ClockKind, EmulatorClock, ManualClock, make_clock
 from yotta_async.emulator.control import Control
 from yotta_async.emulator.faults import Fault, FaultOptions, Faults
-from yotta_async.emulator.loops import LoopThread
+from yotta_async.emulator.loops import LoopThread, Place
 from yotta_async.emulator.pod import IdForm
 from yotta_async.emulator.ports import Runtime, SimulatedRuntime
 from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit
@@ -87,15 +88,9 @@ class Emulator:
         control: bool = False,
     ) -> None:
         check_arguments(host, port, api_key, seed, balance)
-        if timings is not None and not isinstance(timings, Timings):
+        check_words({"scarcity": (scarcity, Scarcity), "ids": (ids, IdForm), "runtime": (runtime, RuntimeKind)})
+        if not isinstance(timings, Timings | None):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
-        for name, value, kind in (
-            ("scarcity", scarcity, Scarcity),
-            ("ids", ids, IdForm),
-            ("runtime", runtime, RuntimeKind),
-        ):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} must be {' or '.join(map(repr, get_args(kind)))}, not {value!r}")
         if runtime == "process" and (clock != "real" or sys.platform == "win32"):
             raise ValueError("runtime='process' needs clock='real', as processes take real time, and not Windows")
         self._host = host
@@ -124,7 +119,9 @@ class Emulator:
         self._has_control = control
         self._runner: web.AppRunner | None = None
         self._tender: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._thread: LoopThread | None = None
+        self._place = Place()
 
     def __repr__(self) -> str:
         return f"Emulator({self.url if self._runner else 'not started'})"
@@ -197,38 +194,50 @@ class Emulator:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
+        self._place.settle()
         try:
             await site.start()
             if self._state is not None:
                 self._store = Store(self._state, self._balance)
-        except BaseException:
+                self.clock.begin_at(self._store.past.now)
+                self._account.keep(self._store, self.clock.now())
+        except BaseException as error:
             await runner.cleanup()
+            if self._store is not None:
+                self._store.close(None)
+            if isinstance(error, sqlite3.Error):
+                raise OSError(f"the emulator's state cannot be kept in {str(self._state)!r}: {error}") from None
             raise
         self._runner = runner
         self._port = runner.addresses[0][1]
-        if self._store is not None:
-            if isinstance(self.clock, ManualClock) and self._store.past.now is not None:
-                self.clock.begin_at(self._store.past.now)
-            self._account.keep(self._store, self.clock.now())
         if isinstance(self._runtime, ProcessRuntime):
             logger.warning("pods of %s run their initializationCommand on this machine, with your rights", self.url)
             self._tender = asyncio.get_running_loop().create_task(self._tend())
 
     async def aclose(self) -> None:
-        """Stop listening, and end every process that a pod runs. May be called again."""
-        runner, self._runner = self._runner, None
-        if runner is None:
+        """Stop listening, and end every process that a pod runs. May be called again, and goes on when cancelled."""
+        if self._runner is None:
             self.clock.close()
             return
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(self._runner))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, runner: web.AppRunner) -> None:
         if self._tender is not None:
             self._tender.cancel()
         now = self.clock.now()
-        self._last = (self._account.balance(now), self._account.bills(now))
+        try:
+            self._account.settle(now)
+        except Exception:  # a full disk, say: the rest is to be closed nevertheless
+            logger.exception("what was due at the end could not be kept")
+        self._last = self._account.money(now)
         self.clock.close()
         await runner.cleanup()
         await self._runtime.aclose()
         if self._store is not None:
             self._store.close(now)
+        self._runner = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -253,16 +262,14 @@ class Emulator:
             thread.stop()
 
     def _in_loop(self, do: Callable[[float], T]) -> T:
-        """Do something to the account where it lives, and return what comes of it."""
-
-        async def done() -> T:
-            return do(self.clock.now())
-
-        return do(self.clock.now()) if self._thread is None else self._thread.run(done())
+        """Do something to the account where it lives, and return what comes of it. RuntimeError when it is closed."""
+        if self._last is not None:
+            raise RuntimeError("the emulator is closed")
+        return self._place.do(lambda: do(self.clock.now()))
 
     def _reset(self, now: float) -> None:
-        self._account.clear(now)
         self.faults.clear()
+        self._account.clear(now)
         self._server.requests.clear()
         self._exits.clear()
 
@@ -272,11 +279,15 @@ class Emulator:
             fault.is_active = False
             self._account.free(now)
 
-        self._in_loop(remove)
+        if self._last is None:
+            self._in_loop(remove)
 
     def _ended(self, pod_id: str, exit_code: int | None) -> None:
         self._exits.append(RecordedExit(self.clock.time(), pod_id, exit_code))
-        self._account.failed(pod_id, self.clock.now())
+        try:
+            self._account.failed(pod_id, self.clock.now())
+        except Exception:  # a full disk, say: the next change is kept together with this one
+            logger.exception("the end of pod %s could not be kept", pod_id)
 
     async def _tend(self) -> None:
         """Let happen what is due though nobody looks: pods that really run start and end by it."""

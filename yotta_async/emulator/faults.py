@@ -169,8 +169,8 @@ class Faults:
         """End a fault, given itself or its id; what it did to pods ends too. ValueError when there is no such one."""
         for rule in self._rules:
             if rule is fault or (type(fault) is int and rule.id == fault):
-                self._rules.remove(rule)
                 self.on_removal(rule)
+                self._rules.remove(rule)
                 return
         raise ValueError("there is no such fault")
 

@@ -36,6 +36,28 @@ class LoopThread:
             self._loop.close()
 
 
+class Place:
+    """The loop that something lives in, and the way there from other threads."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+
+    def settle(self) -> None:
+        """Live in the running loop from now on."""
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def do(self, do: Callable[[], T]) -> T:
+        """Do something there, from wherever this is called, and return what comes of it."""
+
+        async def done() -> T:
+            return do()
+
+        if self._loop is None or self._thread == threading.get_ident() or not self._loop.is_running():
+            return do()
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result()
+
+
 def do_in(loop: asyncio.AbstractEventLoop, do: Callable[..., object], *arguments: object) -> bool:
     """Do something in its own loop, and say whether that loop is still there."""
     if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public one raises where none runs

@@ -98,8 +98,8 @@ class SimulatedRuntime:
         """Let a pod run."""
         if not pod.fault("unhealthy_port"):
             for exposed in pod.wire.expose:
-                self._ports.open(pod, exposed)
-            pod.heal(is_healthy=True)
+                exposed.healthy = self._ports.open(pod, exposed) is not None
+            pod.touch()
 
     def stop(self, pod: EmulatedPod) -> None:
         """Let a pod run no more."""

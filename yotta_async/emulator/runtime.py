@@ -11,6 +11,7 @@ import asyncio
 import functools
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from yotta_async.emulator.pod import EmulatedPod
 from yotta_async.emulator.ports import Ports
 from yotta_async.emulator.relays import Relays
 from yotta_async.emulator.schema import ExposedPort
+from yotta_async.emulator.supervisor import descendants
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 # How often a port is tried until it accepts, and from then on.
@@ -69,16 +71,22 @@ class ProcessRuntime:
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._folder: Path | None = None
-        self._keeper: asyncio.Event | None = None
+        self._folder_is_kept = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     def start(self, pod: EmulatedPod) -> None:
         """Let a pod run, as soon as what it was before has ended."""
+        if self._is_closing:
+            return
         before = self._runs.get(pod.id)
         run = self._runs[pod.id] = Run(pod, asyncio.Event())
-        if pod.wire.initialization_command and not pod.fault("unhealthy_port"):
-            for exposed in pod.wire.expose:
-                run.inner[exposed.port] = port = _free_port()
-                run.listening.append(self._ports.open(pod, exposed, functools.partial(self._take, run, port)) or 0)
+        for exposed in pod.wire.expose if pod.wire.initialization_command else ():
+            run.inner[exposed.port] = port = self._free_port()
+            if not pod.fault("unhealthy_port"):
+                proxy_port = self._ports.open(pod, exposed, functools.partial(self._take, run, port))
+                if proxy_port is not None:
+                    run.listening.append(proxy_port)
         run.task = self._task(self._run(run, before.task if before else None))
 
     def stop(self, pod: EmulatedPod) -> None:
@@ -113,15 +121,17 @@ class ProcessRuntime:
 
     async def aclose(self) -> None:
         """End every process, and remove what they left."""
+        self._is_closing = True
         for run in self._runs.values():
             run.is_over.set()
             self._deafen(run)
-        if self._keeper is not None:
-            self._keeper.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(_remove, self._folder, None)
+        if self._keeping is not None:
+            self._folder_is_kept.set()
+            await self._keeping
 
     def _task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -132,6 +142,16 @@ class ProcessRuntime:
     def _take(self, run: Run, port: int, taken: socket.socket) -> None:
         self._task(run.relays.relay(taken, port))
 
+    def _free_port(self) -> int:
+        """Return a port that nobody listens on and no pod was given."""
+        taken = {port for run in self._runs.values() if not run.has_ended.is_set() for port in run.inner.values()}
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            if port not in taken:
+                return port
+
     def _deafen(self, run: Run) -> None:
         """Take no more connections for a pod."""
         for port in run.listening:
@@ -141,15 +161,14 @@ class ProcessRuntime:
     def _home(self, pod_id: str) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="yotta-emulator-"))
-            self._keeper = asyncio.Event()
-            self._task(self._keep(self._folder, self._keeper))
+            self._keeping = asyncio.get_running_loop().create_task(self._keep(self._folder))
         return self._folder / pod_id
 
-    async def _keep(self, folder: Path, is_over: asyncio.Event) -> None:
+    async def _keep(self, folder: Path) -> None:
         """Have somebody remove the folder of all should this process be killed."""
         with Path(os.devnull).open("wb") as nothing, suppress(OSError):  # noqa: ASYNC230  # it is quick
             keeper = await _supervised("exec sleep 2000000000", folder, nothing, environment={"PATH": os.defpath})
-            await is_over.wait()
+            await self._folder_is_kept.wait()
             if keeper.stdin is not None:
                 keeper.stdin.write(b".")
             await keeper.wait()
@@ -178,11 +197,13 @@ class ProcessRuntime:
             code = await self._attend(run, process)
         if not run.is_over.is_set():
             self._deafen(run)
+            pod.heal(is_healthy=False)
             self._ended(pod.id, code)
 
     async def _attend(self, run: Run, process: asyncio.subprocess.Process) -> int:
         """Watch a pod's ports until it ends or is to end; return its exit code."""
-        health = self._task(self._watch_health(run, run.pod.wire.expose if run.listening else []))
+        exposed = [port for port in run.pod.wire.expose if port.proxy_port in run.listening]
+        health = self._task(self._watch_health(run, exposed))
         ended = asyncio.ensure_future(process.wait())
         asked = asyncio.ensure_future(run.is_over.wait())
         try:
@@ -192,7 +213,9 @@ class ProcessRuntime:
                 process.stdin.write(b".")
                 await asyncio.wait({ended}, timeout=_PATIENCE)
                 if not ended.done():
-                    process.kill()  # a supervisor that was stopped: its end ends its shell
+                    for pid in (*descendants(process.pid), process.pid):  # a supervisor that was stopped
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
             return await ended
         finally:
             asked.cancel()
@@ -200,7 +223,7 @@ class ProcessRuntime:
             if process.stdin is not None:
                 process.stdin.close()
             await health
-            await run.relays.end(0.0 if run.is_over.is_set() else _LAST_WORDS)
+            self._task(run.relays.end(0.0 if run.is_over.is_set() else _LAST_WORDS))
 
     def _environment(self, run: Run, home: Path) -> dict[str, str]:
         return {
@@ -234,7 +257,7 @@ async def _supervised(
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         # Isolated, so that the pod's variables do not change the supervisor; without site, to start soon.
-        *(sys.executable, "-I", "-S", _SUPERVISOR, command, *environment),
+        *(sys.executable, "-I", "-S", _SUPERVISOR, str(os.getpid()), command, *environment),
         cwd=home,
         env=environment,
         stdin=asyncio.subprocess.PIPE,
@@ -245,15 +268,12 @@ async def _supervised(
 
 
 def _remove(home: Path, log: Path | None) -> None:
+    for folder, _, _ in os.walk(home):
+        with suppress(OSError):
+            Path(folder).chmod(0o700)  # such as a cache that its program has made read-only
     shutil.rmtree(home, ignore_errors=True)
     if log is not None:
         log.unlink(missing_ok=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _accepts(port: int) -> bool:

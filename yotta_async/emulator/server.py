@@ -19,8 +19,15 @@ from yotta_async.emulator.clock import EmulatorClock
 from yotta_async.emulator.faults import Fault, Faults
 from yotta_async.emulator.pod import IdForm
 from yotta_async.emulator.schema import Envelope, Pod
-from yotta_async.emulator.state import Account, PodMissingError, ScarcityError, StateError
-from yotta_async.emulator.validation import InvalidError, read_create, statuses_of
+from yotta_async.emulator.state import Account
+from yotta_async.emulator.validation import (
+    InvalidError,
+    PodMissingError,
+    ScarcityError,
+    StateError,
+    read_create,
+    statuses_of,
+)
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

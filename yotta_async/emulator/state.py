@@ -21,22 +21,11 @@ from yotta_async.emulator.schema import Create
 from yotta_async.emulator.stock import Stock
 from yotta_async.emulator.store import Store
 from yotta_async.emulator.timings import Seconds, Timings
+from yotta_async.emulator.validation import PodMissingError, ScarcityError, StateError
 
 Scarcity: TypeAlias = Literal["fail", "refuse"]
 
 _DELETABLE = ("INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "FAILED")
-
-
-class PodMissingError(Exception):
-    """There is no such pod (13000)."""
-
-
-class StateError(Exception):
-    """The pod's status does not allow it (12001)."""
-
-
-class ScarcityError(Exception):
-    """There is no GPU of that type left, or no money; the message says which."""
 
 
 class Account:
@@ -156,6 +145,8 @@ class Account:
             self._forget(pod)
         self._due.clear()
         self._stuck.clear()
+        if self._store:
+            self._store.note(now)
 
     def keep(self, store: Store, now: float) -> None:
         """Take up what a file has kept, as it would be now had time gone on meanwhile, and keep everything there."""
@@ -168,7 +159,10 @@ class Account:
             self._stock.note(pod, is_renting=_is_renting(pod))
             self._order = itertools.count(max(next(self._order), pod.changed[1] + 1))
             if pod.next is not None:
+                if past.now is not None and pod.next[0] <= past.now:
+                    pod.next = (now, pod.next[1])  # a fault held it back, which ended with its emulator
                 heapq.heappush(self._due, (pod.next[0], next(self._order), pod.id))
+            pod.heal(is_healthy=False)
             if pod.status == "RUNNING":
                 self._runtime.start(pod)
         self.settle(now)
@@ -192,12 +186,17 @@ class Account:
             elif pod.next[1] == "GONE":
                 self._forget(pod)
             else:
-                self._enter(pod, pod.next[1], when)
+                is_to_fail = pod.next[1] == "RUNNING" and pod.fault("failed")
+                self._enter(pod, "FAILED" if is_to_fail else pod.next[1], when)
 
     def balance(self, now: float) -> float | None:
         """Return what is left, in US dollars; None for no end of it."""
         self.settle(now)
         return self._billing.balance(now)
+
+    def money(self, now: float) -> tuple[float | None, Sequence[BillingRecord]]:
+        """Return what is left and every stretch, as far as is known, letting nothing more happen."""
+        return self._billing.balance(now), self._billing.records
 
     def bills(self, now: float) -> Sequence[BillingRecord]:
         """Return every stretch that a pod ran, by its beginning."""
@@ -207,12 +206,16 @@ class Account:
     def deposit(self, amount: float, now: float) -> None:
         """Add to the balance, in US dollars."""
         self.settle(now)
-        self._billing.deposit(amount)
         if self._store:
-            self._store.deposit(amount)
+            self._store.deposit(amount, now)
+        self._billing.deposit(amount)
 
     def free(self, now: float) -> None:
         """Let go on, from now on, what faults held back that are not there any more."""
+        for pod in self._pods.values():
+            if pod.status == "RUNNING" and any(each.kind == "unhealthy_port" for each in pod.faults):
+                self._runtime.stop(pod)
+                self._runtime.start(pod)
         for pod_id in [each for each in self._stuck if not self._is_stuck(each)]:
             self._stuck.discard(pod_id)
             pod = self._pods[pod_id]
@@ -226,10 +229,10 @@ class Account:
 
     def _end_all(self, now: float) -> None:
         """Terminate every pod, as the vendor does when the balance has come to its end."""
-        self._billing.drain(now)
         for pod in list(self._pods.values()):
             if pod.status in _DELETABLE:
                 self._enter(pod, "TERMINATING", now)
+        self._billing.drain(now)
 
     def _room(self, gpu_type: str, region: str) -> float:
         return self._stock.room(gpu_type, region)
@@ -249,7 +252,7 @@ class Account:
             self._runtime.start(pod)
         timings = self._timings
         stay: dict[str, tuple[Seconds, str]] = {
-            "INITIALIZE": (timings.initialize, "FAILED" if pod.fault("failed") else "RUNNING"),
+            "INITIALIZE": (timings.initialize, "RUNNING"),
             "PAUSING": (timings.pausing, "PAUSED"),
             "TERMINATING": (timings.terminating, "TERMINATED"),
             "TERMINATED": (timings.terminated, "GONE"),

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY CHECK (id = 1), funds
 """
 # "yott": the file's mark, so that no other program's database is written into.
 _APPLICATION = 0x796F7474
+# What this process has open.
+_OPEN: set[tuple[int, int] | None] = set()
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -52,10 +54,12 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], funds: float | None) -> None:
-        self._unsaved: dict[str, tuple[EmulatedPod, list[BillingRecord]]] = {}
+        self._unsaved: dict[str, EmulatedPod] = {}
+        self._unsaved_bills: list[BillingRecord] = []
+        self._identity: tuple[int, int] | None = None
         problem = ""
         try:
-            _check_file(Path(path))
+            identity = _check_file(Path(path))
             self._database = sqlite3.connect(path, isolation_level=None, timeout=0.1)
             try:
                 self._open(funds)
@@ -63,8 +67,10 @@ class Store:
             except BaseException:
                 self._database.close()
                 raise
+            self._identity = identity
+            _OPEN.add(identity)
         except sqlite3.OperationalError as error:
-            problem = "another process has it open" if "locked" in str(error) else str(error)
+            problem = "another emulator has it open" if "locked" in str(error) else str(error)
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             problem = f"it is no file of the emulator's, or damaged ({error})"
         if problem:
@@ -98,45 +104,63 @@ class Store:
 
         Raises sqlite3.Error when it cannot be written, as on a full disk; then the next change writes it too.
         """
-        _, unsaved = self._unsaved.setdefault(pod.id, (pod, []))
-        unsaved += bills
-        with self._database:
-            self._database.execute("BEGIN")
-            for each, stretches in self._unsaved.values():
-                self._write(each, stretches)
-        self._unsaved.clear()
-
-    def _write(self, pod: EmulatedPod, bills: Iterable[BillingRecord]) -> None:
-        kept = msgspec.json.encode(_Kept(pod.wire, pod.changed, pod.next, pod.past))
-        rows = [(bill.pod_id, bill.started_at, msgspec.json.encode(attrs.asdict(bill))) for bill in bills]
-        execute = self._database.execute
-        execute("INSERT OR REPLACE INTO pods VALUES (?, ?)", (pod.id, kept))
-        self._database.executemany("INSERT OR REPLACE INTO bills VALUES (?, ?, ?)", rows)
-        execute(
-            "UPDATE account SET last_id = max(ifnull(last_id, 0), ?), now = max(ifnull(now, 0), ?)",
-            (int(pod.id), pod.changed[0]),
-        )
+        self._unsaved[pod.id] = pod
+        self._unsaved_bills += bills
+        self._write()
 
     def forget(self, pod: EmulatedPod) -> None:
-        """Keep a pod no more; its bills stay."""
+        """Keep a pod no more; its bills stay. Raises as `save` does."""
         self._unsaved.pop(pod.id, None)
-        self._database.execute("DELETE FROM pods WHERE id = ?", (pod.id,))
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.execute("DELETE FROM pods WHERE id = ?", (pod.id,))
+        self._write()
 
-    def deposit(self, amount: float) -> None:
+    def deposit(self, amount: float, now: float) -> None:
         """Note that money came in."""
-        self._database.execute("UPDATE account SET funds = funds + ?", (amount,))
+        self._database.execute("UPDATE account SET funds = funds + ?, now = max(ifnull(now, 0), ?)", (amount, now))
 
-    def close(self, now: float) -> None:
+    def note(self, now: float) -> None:
+        """Note that it is so late."""
+        self._database.execute("UPDATE account SET now = max(ifnull(now, 0), ?)", (now,))
+
+    def close(self, now: float | None) -> None:
         """Keep the time, and let go of the file."""
         with suppress(sqlite3.Error):
-            self._database.execute("UPDATE account SET now = max(ifnull(now, 0), ?)", (now,))
+            self._write()
+            if now is not None:
+                self.note(now)
         self._database.close()
+        _OPEN.discard(self._identity)
+
+    def _write(self) -> None:
+        """Write all that is unsaved, or nothing."""
+        pods = [
+            (pod.id, msgspec.json.encode(_Kept(pod.wire, pod.changed, pod.next, pod.past)))
+            for pod in self._unsaved.values()
+        ]
+        bills = [
+            (bill.pod_id, bill.started_at, msgspec.json.encode(attrs.asdict(bill))) for bill in self._unsaved_bills
+        ]
+        last_id = max((int(pod_id) for pod_id in self._unsaved), default=0)
+        now = max((pod.changed[0] for pod in self._unsaved.values()), default=0.0)
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO pods VALUES (?, ?)", pods)
+            self._database.executemany("INSERT OR REPLACE INTO bills VALUES (?, ?, ?)", bills)
+            self._database.execute("UPDATE account SET last_id = max(ifnull(last_id, 0), ?)", (last_id,))
+            self.note(now)
+        self._unsaved.clear()
+        self._unsaved_bills.clear()
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what is there and is no database; make the file its owner's alone, as it holds environment values."""
-    if path.exists() and not path.is_file():
-        raise OSError("it is no ordinary file")
+def _check_file(path: Path) -> tuple[int, int]:
+    """Return which file it is, its owner's alone, as it holds environment values. Refuses what is there and is none."""
+    if path.exists():
+        if not path.is_file():
+            raise OSError("it is no ordinary file")
+        if (path.stat().st_dev, path.stat().st_ino) in _OPEN:
+            raise sqlite3.OperationalError("locked by this process")  # to open and close it would end that lock
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     with os.fdopen(descriptor, "rb") as file:
         start = file.read(len(_MAGIC))
@@ -144,3 +168,4 @@ def _check_file(path: Path) -> None:
             raise ValueError("no database")
         with suppress(OSError):
             path.chmod(0o600)
+    return path.stat().st_dev, path.stat().st_ino

@@ -1,4 +1,4 @@
-"""What the API refuses: each refusal is a sentence that names the field."""
+"""What the API refuses, and how: each refusal of a request is a sentence that names the field."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ _decoder = msgspec.json.Decoder(Create)
 
 class InvalidError(Exception):
     """The request is refused (10001), and the message says why."""
+
+
+class PodMissingError(Exception):
+    """There is no such pod (13000)."""
+
+
+class StateError(Exception):
+    """The pod's status does not allow it (12001)."""
+
+
+class ScarcityError(Exception):
+    """There is no GPU of that type left, or no money; the message says which."""
 
 
 def read_create(body: bytes) -> Create:
