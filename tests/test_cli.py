@@ -114,5 +114,5 @@ async def test_reap_tells_errors_in_a_line(tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         done = await reap(api, tmp_path, "--journal", str(tmp_path / "file"))
     assert done.returncode == 2
-    assert done.stderr.startswith("ConfigurationError: journal cannot be used: it must be a directory")
+    assert done.stderr.startswith("Error: journal cannot be used: it must be a directory")
     assert "Traceback" not in done.stderr

@@ -85,6 +85,8 @@ class YottaClient:
             raise ConfigurationError(
                 "a journal finds pods by their tokens: do without it, or without client_token=False"
             )
+        self.base_url = str(root).rstrip("/")
+        """Where the API is: scheme, host and port, without a final slash."""
         self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
         self._transport = Transport(

@@ -10,12 +10,19 @@ from typing import Any
 import click
 
 from yotta_async._version import __version__
+from yotta_async.cli.exits import CODES, run
+from yotta_async.cli.pods import pods
+from yotta_async.cli.settings import Settings, common
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=CODES)
 @click.version_option(__version__, prog_name="yotta-async")
+@common
 def cli() -> None:
     """Rent GPU pods from Yotta Labs, or emulate them on this machine."""
+
+
+cli.add_command(pods)
 
 
 @cli.command()
@@ -73,30 +80,37 @@ def emulator(capacity: tuple[str, ...], **options: Any) -> None:
 
       yotta-async emulator --state pods.db --capacity NVIDIA_L4_24G=4 --balance 20
     """
-    from yotta_async.cli.serve import capacity_of, run  # keeps --help and --version quick
+    from yotta_async.cli.serve import capacity_of, serve  # keeps --help and --version quick
 
-    asyncio.run(run({**options, "capacity": capacity_of(capacity)}))
+    asyncio.run(serve({**options, "capacity": capacity_of(capacity)}))
 
 
-@cli.command()
+@cli.command(epilog=CODES)
+@common
+@click.pass_obj
+def doctor(settings: Settings, /) -> None:
+    """Check key, host, TLS, clock, latency and versions. Sends nothing that costs.
+
+    Example: yotta-async doctor
+    """
+    from yotta_async.cli.doctor import diagnose  # keeps --help and --version quick
+
+    run(diagnose(settings), settings)
+
+
+@cli.command(epilog=CODES)
+@common
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--journal", help="The journal's directory. [default: $YOTTA_JOURNAL, or one of the user's own]")
-def reap(journal: str | None, *, dry_run: bool, yes: bool) -> None:
+@click.pass_obj
+def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool) -> None:
     """Delete the pods that killed processes left behind, and no others.
 
     Looks into the journal of creates for those that no living process holds, that nobody got and nobody deleted.
 
     Example: yotta-async reap --dry-run
-
-    Exit codes: 0 done, 1 API error, 2 wrong usage or not confirmed, 4 the key was not accepted, 5 some pods are left.
     """
-    from yotta_async import AuthenticationError, ConfigurationError, YottaError  # keeps --help and --version quick
-    from yotta_async.cli.reap import default_journal, run
+    from yotta_async.cli.reap import default_journal, reap_all  # keeps --help and --version quick
 
-    try:
-        code = asyncio.run(run(journal or default_journal(), dry_run=dry_run, yes=yes))
-    except YottaError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        code = 4 if isinstance(error, AuthenticationError) else 2 if isinstance(error, ConfigurationError) else 1
-    sys.exit(code)
+    run(reap_all(settings, journal or default_journal(), dry_run=dry_run, yes=yes), settings)

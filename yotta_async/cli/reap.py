@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from yotta_async import ReapedPod, ReapReport, YottaClient
+from yotta_async import ReapedPod, ReapReport
+from yotta_async.cli.settings import Settings, client
 
 
 def default_journal() -> str:
@@ -17,9 +18,9 @@ def default_journal() -> str:
     return os.environ.get("YOTTA_JOURNAL") or str(Path(state) / "yotta-async" / "journal")
 
 
-async def run(journal: str, *, dry_run: bool, yes: bool) -> int:
+async def reap_all(settings: Settings, journal: str, *, dry_run: bool, yes: bool) -> int:
     """Show, ask, delete; return the exit code."""
-    async with YottaClient(journal=journal) as yotta:
+    async with client(settings, journal=journal) as yotta:
         found = await yotta.pods.reap(dry_run=True)
         for each in found.pods:
             click.echo(_line(each))

@@ -13,7 +13,7 @@ import click
 from yotta_async.emulator import Emulator
 
 
-async def run(options: dict[str, Any]) -> None:
+async def serve(options: dict[str, Any]) -> None:
     """Serve, and say how to point a client here. Ctrl-C and SIGTERM are the ordinary ends."""
     try:
         emulator = Emulator(**options)
