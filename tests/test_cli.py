@@ -24,15 +24,26 @@ def run(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_demo_takes_twelve_pods_through_their_life() -> None:
-    done = run("demo")
+def test_the_demo_takes_forty_pods_through_their_life_and_some_mishaps(tmp_path: Path) -> None:
+    done = run("demo", "--timeline", str(tmp_path / "demo.svg"))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    for status in ("INITIALIZE", "RUNNING", "PAUSED", "TERMINATED"):
-        named = set(re.findall(rf"demo-(\d\d) +{status} ", done.stdout))
-        assert len(named) == 12, status
-    assert "12 started, paused, resumed and deleted; 0 left" in done.stdout
+    for said in (
+        "40 of 40 ran",
+        "0 left",
+        "41, of which one failed",
+        "not made twice",
+        "429",
+        "replaced by",
+        "the waits went on",
+    ):
+        assert said in done.stdout, said
+    names = set(re.findall(r"outcome +\d+ +RUNNING +(demo-\d\d)$", done.stderr, re.MULTILINE))
+    assert len(names) == 40
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    picture = (tmp_path / "demo.svg").read_text()
+    assert picture.count('class="pod"') == 41
+    for colour in ("INITIALIZE", "RUNNING", "PAUSED", "TERMINATED", "FAILED"):
+        assert colour in picture
 
 
 def test_help_and_version() -> None:
@@ -63,14 +74,17 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_goes_away_is_not_a_traceback() -> None:
-    with subprocess.Popen([*RUN, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+def test_a_reader_that_goes_away_is_not_a_traceback(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*RUN, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as demo:
         assert demo.stdout is not None
-        assert demo.stderr is not None
-        demo.stdout.readline()
         demo.stdout.close()
-        assert demo.wait(30) == 1
-        assert demo.stderr.read() == ""
+        demo.stdout = None
+        _, said = demo.communicate(timeout=60)
+        assert demo.returncode == 1
+        assert "Traceback" not in said
+        assert "BrokenPipe" not in said
 
 
 async def reap(api: PodServer, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -71,6 +71,8 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+# A column narrower than this is never cut: an id has 18 figures.
+_NARROW = 20
 COLUMNS = ("id", "name", "status", "gpu", "region", "$/h", "changed")
 
 
@@ -108,8 +110,10 @@ def _print_rich(lines: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in lines[0]:
-        table.add_column(name, no_wrap=True, min_width=18 if name == "id" else None, overflow="ellipsis")
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    for name, width in zip(lines[0], widths, strict=True):
+        # Where there is too little room, the widest columns give way, and no id.
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width if width < _NARROW else None)
     for line in lines[1:]:
         table.add_row(*line)
     Console(highlight=False, markup=False).print(table)
