@@ -8,11 +8,16 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import click
+import pytest
 
 from tests.conftest import KEY
 from tests.pod_server import PodServer, pod_server
 from yotta_async import __version__
+from yotta_async.cli.commands import cli
 
 RUN = [sys.executable, "-c", "from yotta_async.cli import main; main()"]
 
@@ -46,11 +51,45 @@ def test_the_demo_takes_forty_pods_through_their_life_and_some_mishaps(tmp_path:
         assert colour in picture
 
 
+def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*names, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
 def test_help_and_version() -> None:
     assert __version__ in run("--version").stdout
-    for command in ("demo", "emulator"):
-        assert command in run("--help").stdout
-        assert f": yotta-async {command}" in run(command, "--help").stdout
+    assert "124  what was waited for did not come in time" in run("pods", "wait", "--help").stdout
+    told = run("--help").stdout
+    found = list(commands(cli))
+    assert {"pods", "reap", "emulator", "demo", "doctor"} == {names[0] for names, _ in found}
+    assert len(found) == 14
+    for names, command in found:
+        assert names[0] in told
+        assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    script = "import sys; from yotta_async.cli.commands import cli; print([n for n in ('aiohttp', 'cattrs', 'rich', 'yaml') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    environment = os.environ | {
+        "_YOTTA_ASYNC_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "yotta-async pods w",
+        "COMP_CWORD": "2" if shell != "fish" else "w",
+    }
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'yotta-async'; from yotta_async.cli import main; main()",
+    ]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert {"wait", "watch"} <= set(re.findall(r"\b(?:wait|watch)\b", done.stdout))
 
 
 def test_an_emulator_that_cannot_listen_says_why_in_a_line() -> None:

@@ -35,6 +35,7 @@ async def test_twelve_pods_have_twelve_bars(tmp_path: Path) -> None:
     picture = timeline.svg()
     assert len(timeline) == len(found(picture, "g.pod")) == 12
     assert len(found(picture, "path.failure")) == 1
+    assert "1 failed" in picture
     states = [title.text or "" for title in ElementTree.fromstring(picture).iter(f"{SVG}title")]  # likewise
     assert sum("INITIALIZE for 1:0" in state for state in states) == 12
     assert any(re.search(r"train <2>: PodFailedError: ", state) for state in states)

@@ -129,6 +129,8 @@ class Timeline:
         status = "TERMINATED" if is_gone else str(pod.status or "unknown")
         if not bar.states or bar.states[-1][1] != status:
             bar.states.append((self._time(), status))
+        if status == PodStatus.FAILED and not bar.problem:
+            bar.problem, bar.problem_at = "it turned FAILED", self._time()
         bar.ended = self._time() if status == PodStatus.TERMINATED else None
 
     def _bar(self, key: object, name: str) -> _Bar:

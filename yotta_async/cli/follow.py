@@ -117,7 +117,11 @@ class Follower:
                 stack.enter_context(LiveTable(self))
             self._watching = asyncio.create_task(self._watch(yotta, everything=everything, only=only))
             stack.push_async_callback(_stopped, self._watching)
-            yield
+            try:
+                yield
+            except asyncio.CancelledError:
+                stack.callback(say, f"Stopped with {self.summary()}.")
+                raise
         if self._path:
             say(f"The timeline is in {self._path}.")
 
