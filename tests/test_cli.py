@@ -113,17 +113,15 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_goes_away_is_not_a_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [*RUN, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as demo:
-        assert demo.stdout is not None
-        demo.stdout.close()
-        demo.stdout = None
-        _, said = demo.communicate(timeout=60)
-        assert demo.returncode == 1
-        assert "Traceback" not in said
-        assert "BrokenPipe" not in said
+def test_a_reader_that_goes_away_is_not_a_traceback() -> None:
+    command = [*RUN, "doctor", "--api-key", "key", "--base-url", "http://127.0.0.1:1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+        assert doctor.stdout is not None
+        doctor.stdout.close()
+        doctor.stdout = None
+        _, said = doctor.communicate(timeout=60)
+        assert doctor.returncode == 1
+        assert said == ""
 
 
 async def reap(api: PodServer, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

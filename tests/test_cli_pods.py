@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.test_cli import RUN
+from yotta_async.cli.commands import cli
 from yotta_async.emulator import Emulator, Timings
 
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -39,21 +41,23 @@ def environment(emulator: Emulator, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Run:
+def run(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Return a function that runs a command in this process, which is quicker, and checks how it ended."""
+
     def run(*arguments: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*RUN, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=environment | changes,
-            cwd=tmp_path,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+        with monkeypatch.context() as patch:
+            for name, value in (environment | changes).items():
+                patch.setenv(name, value)
+            patch.chdir(tmp_path)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                cli.main([*arguments], prog_name="yotta-async")
+        out, err = capsys.readouterr()
+        assert (ended.value.code or 0) == code, out + err
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
     return run
 
@@ -119,6 +123,10 @@ def test_a_fleet_from_a_file(run: Run, tmp_path: Path) -> None:
     assert {variable["key"]: variable["value"] for variable in pod["environment_vars"]}["FROM_FILE"] == "x y"
     (tmp_path / "bad.json").write_text('{"image": "secret-thing", ]')
     assert "secret-thing" not in run("pods", "create", "--from", "bad.json", code=2).stderr
+    for text in ("self: 1", "image: 2026-99-99\nd: 2026-99-99", "[" * 3000, "{}\x00", "- 7"):
+        run("pods", "create", *WHAT, "--from", _file(tmp_path, text), code=2)
+    (tmp_path / "latin.env").write_bytes(b"A=\xff")
+    assert "UTF-8" in run("pods", "create", *WHAT, "--env-file", "latin.env", code=2).stderr
     assert "colour" in run("pods", "create", *WHAT, "--from", _file(tmp_path, "colour: red"), code=2).stderr
 
 
@@ -146,6 +154,15 @@ def test_every_way_to_end(run: Run, emulator: Emulator) -> None:
         (2, ("pods", "pause", pod_id, "--all"), "--all"),
         (2, ("pods", "sweep",), "older_than"),
         (2, ("pods", "sweep", "--older-than", "soon"), "2h"),
+        (2, ("pods", "sweep", "--older-than", "9" * 5000), "2h"),
+        (2, ("pods", "list", "--status", "foo"), "RUNNING"),
+        (2, ("pods", "list", "--status", "1" * 5000), "RUNNING"),
+        (2, ("pods", "list", "--timeout", "nan"), "finite"),
+        (2, ("pods", "create", *WHAT, "--expose", "2" * 5000), "PORT"),
+        (2, ("pods", "create", *WHAT, "--timeline", "no/such/run.svg"), "no such directory"),
+        (1, ("pods", "watch", "--base-url", "http://127.0.0.1:1", "--timeout", "4"), "127.0.0.1"),
+        (3, ("pods", "watch", "99", "--timeout", "4"), "not found"),
+        (4, ("pods", "list", "--api-key", ""), "API key"),
         (3, ("pods", "get", "99"), "not found"),
         (3, ("pods", "delete", "99", "--yes"), "not found"),
         (3, ("pods", "wait", "99", "--timeout", "5"), "not there"),
@@ -179,7 +196,8 @@ def test_ctrl_c_leaves_nothing_behind(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=40)
     assert process.returncode == 130
-    assert "5 pods had been started; they are deleted." in said
+    assert "Stopping: what was begun is cleaned up." in said
+    assert "5 pods had been started; none is left." in said
     assert "Traceback" not in said
     assert json.loads(run("pods", "list", "-o", "json", "--status", "INITIALIZE").stdout) == []
     assert (tmp_path / "run.html").exists()
@@ -198,8 +216,71 @@ def test_what_is_watched_streams(environment: dict[str, str], emulator: Emulator
         assert process.wait(10) == 130
 
 
-def test_verbosity(run: Run) -> None:
-    assert "GET /openapi/v1/pods/list: HTTP 200" in run("-v", "pods", "list").stderr
+def test_verbosity(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*RUN, "-v", "pods", "list"], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert "GET /openapi/v1/pods/list: HTTP 200" in done.stderr
     done = subprocess.run([*RUN, "pods", "get", "99", "-vv"], capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"YOTTA_BASE_URL": "http://127.0.0.1:1", "YOTTA_API_KEY": "key-of-mine"})  # fmt: skip
     assert "Traceback" in done.stderr
     assert "key-of-mine" not in done.stderr
+
+
+def test_a_timeout_of_all_is_told_of_each(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.add(kind="stuck")
+    done = run(
+        "pods",
+        "create",
+        *WHAT,
+        "--count",
+        "3",
+        "--wait",
+        "--timeout",
+        "1",
+        "-o",
+        "jsonl",
+        "--timeline",
+        "run.svg",
+        code=5,
+    )
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert events.count("outcome") == 3
+    assert (tmp_path / "run.svg").read_text().count('class="failure"') == 3
+
+
+def test_hostile_names_and_narrow_encodings(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    names = ["\x1b[31mred\x07", "line\nbreak", "\ufffe\uffff", "日本語" * 30, ":smile: [bold]"]
+    (tmp_path / "names.json").write_text(
+        json.dumps([{"image": "a", "gpu_type": "b", "pod_name": name} for name in names])
+    )
+    forms: list[tuple[str, ...]] = [("--timeline", "run.svg"), ("-o", "json"), ("-o", "jsonl")]
+    for options in forms:
+        assert "\x1b" not in run("pods", "create", "--from", "names.json", "--wait", *options).stdout
+    ElementTree.parse(tmp_path / "run.svg")  # our own
+    narrow = environment | {"PYTHONIOENCODING": "ascii"}
+    for options in [(), *forms[1:]]:
+        done = subprocess.run(
+            [*RUN, "pods", "list", *options], capture_output=True, text=True, timeout=60, check=False, env=narrow
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams(environment: dict[str, str], run: Run, closed: str) -> None:
+    pod_id = json.loads(run("pods", "create", *WHAT, "-o", "json").stdout)["id"]
+    for command, code in ((f"pods delete {pod_id}", 2), ("pods list", 0), ("pods list -o jsonl", 0)):
+        script = f"exec {shlex.join(RUN)} {command} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+        assert done.returncode == code, done.stderr
+        assert "mistake of ours" not in done.stderr
+
+
+def test_an_answer_that_repeats_the_request_tells_no_secret(run: Run, emulator: Emulator) -> None:
+    value = "quote\"'hush-hush\\é"
+    for echo in (value, json.dumps({"v": value}), json.dumps({"v": value}, ensure_ascii=False)):
+        fault = emulator.faults.add(kind="status", on="create", http_status=400, code=10001, message=f"bad: {echo}")
+        done = run("pods", "create", *WHAT, "--env", f"TOKEN={value}", "-o", "jsonl", "--count", "2", code=5)
+        assert "hush-hush" not in done.stdout + done.stderr
+        emulator.faults.remove(fault)

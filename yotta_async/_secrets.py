@@ -31,16 +31,22 @@ class Secret(Generic[S]):
 
 
 def scrub(text: str, secrets: Iterable[Secret[str]]) -> str:
-    """Replace every secret that a server repeats in its words, as it is or as it stands in JSON.
+    """Replace every secret that a server repeats in its words, as it is or as it stands in JSON or in a repr of either.
 
     Secrets of fewer than four characters stay: masking every "1" would hide the message and protect nothing.
     """
-    forms = {form for secret in secrets for value in [secret.reveal()] for form in (value, json.dumps(value)[1:-1])}
+    forms = {form for secret in secrets for form in _forms(secret.reveal())}
     # The longest first: a user's name may be part of the URL that holds the password too.
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= 4:
             text = text.replace(form, "***")
     return text
+
+
+def _forms(value: str) -> set[str]:
+    plain = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    shown = {form.replace("\\", "\\\\") for form in plain}
+    return plain | shown | {form.replace("'", "\\'") for form in shown}
 
 
 def raised_without_frames(function: Callable[P, R]) -> Callable[P, R]:

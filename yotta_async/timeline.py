@@ -209,20 +209,30 @@ class Timeline:
 
 
 def check_ending(path: str | os.PathLike[str]) -> str:
-    """Return the ending of a picture's file. Raises InvalidRequestError for one that is neither .svg nor .html."""
+    """Return the ending of a picture's file.
+
+    Raises InvalidRequestError for one that is neither .svg nor .html, and for a directory that is not there.
+    """
     ending = Path(path).suffix.lower()
     if ending not in (".svg", ".html"):
         raise InvalidRequestError(f"a timeline is written as .svg or .html, not as {str(path)!r}")
+    if not Path(path).absolute().parent.is_dir():
+        raise InvalidRequestError(f"a timeline cannot be written to {str(path)!r}: there is no such directory")
     return ending
 
 
 def _text(x: float, y: float, text: str, size: int, *, anchor: str = "start", colour: str = "#333") -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{escape(text)}</text>"
+    return f"<text {place}>{_clean(text)}</text>"
 
 
 def _title(text: str) -> str:
-    return f"<title>{escape(text)}</title>"
+    return f"<title>{_clean(text)}</title>"
+
+
+def _clean(text: str) -> str:
+    """Return a server's text as XML can have it: without control characters and half surrogate pairs."""
+    return escape("".join(each if each.isprintable() else "?" for each in text))
 
 
 def _span(seconds: float) -> str:

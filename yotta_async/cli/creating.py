@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 import click
@@ -13,10 +14,12 @@ from yotta_async.cli.output import say
 from yotta_async.cli.reap import default_journal
 from yotta_async.cli.settings import Settings, client
 from yotta_async.cli.specs import fallbacks_of, prices_of, specs_of
-from yotta_async.cli.work import show_pod, show_report
+from yotta_async.cli.work import several, show_pod, show_report
 from yotta_async.timeline import check_ending
 
 _WAIT = 900.0
+_LAST_LOOK = 10.0
+GOING = (PodStatus.TERMINATING, PodStatus.TERMINATED)
 
 
 async def create(settings: Settings, options: dict[str, Any]) -> int:
@@ -27,6 +30,7 @@ async def create(settings: Settings, options: dict[str, Any]) -> int:
     concurrency, prices = options.pop("concurrency"), prices_of(options.pop("price"))
     if timeline is not None:
         check_ending(timeline)
+    needed, changes = _policy(policy), fallbacks_of(fallback)
     if path is None and not (options["image"] and options["gpu_type"]):
         raise click.UsageError("--image and --gpu-type say what to create, or --from a file")
     specs = [PodSpec(**fields) for fields in specs_of(path, options, count)]
@@ -40,20 +44,20 @@ async def create(settings: Settings, options: dict[str, Any]) -> int:
                     specs,
                     until=PodStatus.RUNNING if waits else None,
                     timeout=(settings.timeout if waits else None) or _WAIT,
-                    policy=_policy(policy),
-                    fallbacks=fallbacks_of(fallback),
+                    policy=needed,
+                    fallbacks=changes,
                     concurrency=concurrency,
                     spend_limit=limit,
                     on_event=follower.item,
                 )
+                follower.finish(report)
         except FanOutError as error:
             say("The policy was not met, and every pod that was started is deleted.")
             if error.report is None:
                 raise
             return show_report(settings, error.report, follower, is_one=is_one, show_secrets=show_secrets)
-        except BaseException:
-            if follower.rows:
-                say(f"{len(follower.rows)} pods had been started; they are deleted.")
+        except asyncio.CancelledError:
+            await _tell_left(yotta, follower)
             raise
         if is_one:
             return await _show_one(settings, report, follower, yotta, show_secrets=show_secrets)
@@ -65,9 +69,26 @@ def _policy(text: str) -> Literal["best_effort", "all_or_nothing"] | int:
         return "best_effort"
     if text == "all_or_nothing":
         return "all_or_nothing"
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) < 9 and int(text) > 0:
         return int(text)
     raise click.BadParameter(f"{text!r} is not best_effort, all_or_nothing or a number", param_hint="--policy")
+
+
+async def _tell_left(yotta: YottaClient, follower: Follower) -> None:
+    """Say which of the pods that were started are still there, now that they should be gone."""
+    if not follower.rows:
+        return
+    try:
+        async with asyncio.timeout(_LAST_LOOK):
+            there = {pod.id for pod in await yotta.pods.list() if pod.status not in GOING}
+    except (YottaError, TimeoutError):
+        say("It cannot be seen which pods are left: `yotta-async reap` finds them.")
+        return
+    left = [pod_id for pod_id in follower.rows if pod_id in there]
+    if left:
+        say(f"Still there, and may bill: {', '.join(left)}. `yotta-async pods delete` ends them.")
+    else:
+        say(f"{several(len(follower.rows))} had been started; none is left.")
 
 
 async def _show_one(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Coroutine
 from typing import Any
@@ -34,10 +37,14 @@ def run(work: Coroutine[Any, Any, int], settings: Settings) -> None:
     if settings.verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("yotta_async").setLevel(logging.DEBUG)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot write is no failure
     try:
-        code = asyncio.run(work)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
+        code = asyncio.run(_stoppable(work))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
@@ -49,6 +56,26 @@ def run(work: Coroutine[Any, Any, int], settings: Settings) -> None:
     except Exception as error:  # noqa: BLE001  # a traceback is for whoever asks for one
         code = told(error, settings)
     sys.exit(code)
+
+
+async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command's work; Ctrl-C ends it with its cleanup, and a second one at once."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.done():
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, _at_once)
+        click.echo("Stopping: what was begun is cleaned up. Ctrl-C again does not wait for that.", err=True)
+        task.cancel()
+        return await task
+
+
+def _at_once(*_: object) -> None:
+    click.echo("Stopped at once: `yotta-async reap` finds pods that are left.", err=True)
+    os._exit(INTERRUPTED)
 
 
 def told(error: BaseException, settings: Settings) -> int:

@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
 
-from yotta_async import FanOutItem, Pod, PodEvent, PodStatus, YottaClient
+from yotta_async import FanOutItem, FanOutReport, Pod, PodEvent, PodStatus, YottaClient
 from yotta_async.cli.exits import line_of
-from yotta_async.cli.output import clean, item_json, print_line, say, span
+from yotta_async.cli.output import clean, is_terminal, item_json, print_line, say, span
 from yotta_async.cli.settings import Settings
 from yotta_async.timeline import Timeline
 
@@ -58,6 +58,13 @@ class Follower:
         else:
             self._outcome("outcome", pod, item)
 
+    def finish(self, report: FanOutReport) -> None:
+        """Note those items of whose outcome `on_event` was not told, as of a timeout of all."""
+        for item in report.items:
+            row = self.rows.get(item.pod_id or "")
+            if item.error is not None and row is not None and not row.is_done:
+                self.item(item)
+
     def asked(self, item: FanOutItem) -> None:
         """Note the answer to a pause, a resume or a delete."""
         pod = self._row(Pod(id=item.pod_id or "-")).pod
@@ -95,7 +102,7 @@ class Follower:
         if self._settings.output == "jsonl":
             shown = item_json(item or FanOutItem(pod_id=pod.id, pod=pod), show_secrets=self._show_secrets)
             print_line({"event": kind, "seconds": round(seconds, 3), **shown})
-        elif not sys.stderr.isatty():
+        elif not is_terminal(sys.stderr) or self._settings.verbose:
             error = f"  {type(item.error).__name__}: {line_of(item.error)}" if item and item.error else ""
             status, name = clean(str(pod.status or "")), clean(pod.pod_name or "")
             say(f"{seconds:7.1f} s  {kind:<8} {pod.id}  {status:<11} {name}{error}".rstrip())
@@ -111,7 +118,8 @@ class Follower:
         async with AsyncExitStack() as stack:
             if self._path:
                 stack.callback(self._timeline.write, self._path)
-            if self._settings.output != "jsonl" and sys.stderr.isatty():
+            # A log would tear the table.
+            if self._settings.output != "jsonl" and is_terminal(sys.stderr) and not self._settings.verbose:
                 from yotta_async.cli.live import LiveTable  # rich is not quick to import
 
                 stack.enter_context(LiveTable(self))

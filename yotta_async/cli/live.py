@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -27,6 +27,8 @@ _STYLES = {
     "FAILED": "bold red",
 }
 _URGENT = ("FAILED", "INITIALIZE", "PENDING", "PREPARING", "PAUSING", "TERMINATING", "RUNNING", "PAUSED")
+# Columns by their width; the name has what is left.
+_WIDTHS = {"name": 0, "state": 11, "for": 6, "gpu": 13, "region": 12, "$/h": 5, "port": 15}
 # Lines that are not pods: heading, bar, counts, and one that stays free so that nothing scrolls.
 _OTHER_LINES = 5
 
@@ -51,19 +53,12 @@ class LiveTable:
     def _drawn(self) -> RenderableType:
         room = max(1, self._console.height - _OTHER_LINES)
         rows = sorted(self._follower.rows.values(), key=_urgency)
-        table = Table(box=None, pad_edge=False, expand=True, padding=(0, 1, 0, 0), header_style="bold")
-        for name, width in (
-            ("name", None),
-            ("state", 11),
-            ("for", 6),
-            ("gpu", 14),
-            ("region", 14),
-            ("$/h", 6),
-            ("port", 15),
-        ):
-            table.add_column(
-                name, width=width, no_wrap=True, overflow="ellipsis", justify="right" if name == "$/h" else "left"
-            )
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for name, width in _WIDTHS.items():
+            is_price = name == "$/h"
+            fitted = width or max(8, self._console.width - sum(_WIDTHS.values()) - len(_WIDTHS))
+            justify: Literal["left", "right"] = "right" if is_price else "left"
+            table.add_column(name, width=fitted, no_wrap=True, overflow="ellipsis", justify=justify)
         for row in rows[:room]:
             table.add_row(*_cells(row))
         more = f" · {len(rows) - room} more" if len(rows) > room else ""

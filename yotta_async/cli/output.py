@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 import click
@@ -57,13 +57,22 @@ def _plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Print a value for machines that read it as a whole."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=_is_narrow()))
 
 
 def print_line(value: Any) -> None:
     """Print a value for machines that read line by line, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    click.echo(json.dumps(value, ensure_ascii=_is_narrow(), separators=(",", ":")))
+
+
+def _is_narrow() -> bool:
+    """Whether standard output cannot write every character, so that JSON has to escape them."""
+    return "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there; a stream may be closed, and then is None."""
+    return stream is not None and stream.isatty()
 
 
 def say(text: str) -> None:
@@ -97,7 +106,7 @@ def row_of(pod: Pod, now: datetime) -> tuple[str, ...]:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: on a terminal as wide as that, else in columns of which nothing is cut off."""
     lines = [tuple(columns), *rows]
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         _print_rich(lines)
         return
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
@@ -108,15 +117,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def _print_rich(lines: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    for name, width in zip(lines[0], widths, strict=True):
-        # Where there is too little room, the widest columns give way, and no id.
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width if width < _NARROW else None)
+    for name, width in zip(lines[0], _fitted(lines, console.width), strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
     for line in lines[1:]:
-        table.add_row(*line)
-    Console(highlight=False, markup=False).print(table)
+        table.add_row(*map(Text, line))
+    console.print(table)
+
+
+def _fitted(lines: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return the width of each column: where there is too little room the widest give way, and no id."""
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    while sum(widths) + 2 * len(widths) > room and max(widths) > _NARROW:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def span(seconds: float) -> str:

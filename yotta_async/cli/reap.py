@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
 
 from yotta_async import ReapedPod, ReapReport
 from yotta_async.cli.settings import Settings, client
+from yotta_async.cli.work import confirmed, several
 
 
 def default_journal() -> str:
@@ -27,12 +27,8 @@ async def reap_all(settings: Settings, journal: str, *, dry_run: bool, yes: bool
         _summary(found)
         if dry_run:
             return 0
-        if found.pods and not yes:
-            if not sys.stdin.isatty():
-                click.echo("Nothing was deleted. Add --yes to delete without being asked.", err=True)
-                return 2
-            if not click.confirm(f"Delete {_several(len(found.pods))}?", default=False):
-                return 0
+        if found.pods and not yes and not confirmed(f"Delete {several(len(found.pods))}?"):
+            return 2
         report = await yotta.pods.reap(only=[each.pod for each in found.pods])
     for each in report.pods:
         click.echo(f"{each.pod.id} deleted" if each.deleted else f"{each.pod.id} not deleted: {each.error}")
@@ -48,12 +44,8 @@ def _line(each: ReapedPod) -> str:
 
 def _summary(report: ReapReport) -> None:
     price = "" if report.hourly_price is None else f", ${report.hourly_price:.2f} an hour while they run"
-    click.echo(f"{_several(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
+    click.echo(f"{several(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
     if report.pending:
         click.echo(f"{report.pending} creates have shown no pod so far; they are kept in mind for an hour.")
     if report.other_accounts:
         click.echo(f"{report.other_accounts} creates were made with another key or another base URL.")
-
-
-def _several(pods: int) -> str:
-    return f"{pods} pod" if pods == 1 else f"{pods} pods"

@@ -51,7 +51,13 @@ def capacity_of(entries: Iterable[str]) -> dict[str, int | dict[str, int]]:
         name, _, number = entry.rpartition("=")
         gpu_type, at, region = name.partition("@")
         by_region = capacity.setdefault(gpu_type, {}) if at else None
-        if not gpu_type or not number.isascii() or not number.isdigit() or (at and not isinstance(by_region, dict)):
+        if (
+            not gpu_type
+            or not number.isascii()
+            or not number.isdigit()
+            or len(number) > 9
+            or (at and not isinstance(by_region, dict))
+        ):
             raise click.BadParameter(f"{entry!r} is not GPU=N or GPU@REGION=N", param_hint="--capacity")
         if isinstance(by_region, dict):
             by_region[region] = int(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -33,11 +34,13 @@ class Settings:
     @property
     def has_key(self) -> bool:
         """Whether there is a key, here or in the environment."""
-        return bool(self.api_key or os.environ.get("YOTTA_API_KEY"))
+        return bool(os.environ.get("YOTTA_API_KEY") if self.api_key is None else self.api_key)
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     settings = context.ensure_object(Settings)
+    if parameter.name == "timeout" and value is not None and not math.isfinite(value):
+        raise click.BadParameter("it must be a finite number of seconds", context, parameter)
     if parameter.name == "verbose":
         settings.verbose += value
     elif value is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,6 +73,9 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def specs_of(path: str | None, options: Mapping[str, Any], count: int | None) -> list[dict[str, Any]]:
     """Return a spec for each pod: of a file, each as often as its `count` says, or of options, which go before it."""
+    from yotta_async import PodSpec  # keeps --help quick
+
+    known = {field.name for field in attrs.fields(PodSpec)}
     fields = fields_of(options)
     specs: list[dict[str, Any]] = []
     for entry in _read(path) if path else [{}]:
@@ -79,7 +83,10 @@ def specs_of(path: str | None, options: Mapping[str, Any], count: int | None) ->
         times = given.pop("count", 1) if count is None else count
         given.pop("count", None)
         if type(times) is not int or times < 1:
-            raise click.UsageError(f"count must be a whole number of at least 1, not {times!r}")
+            raise click.BadParameter("count must be a whole number of at least 1", param_hint="--from")
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise click.BadParameter(f"{path} has fields that no pod has: {', '.join(unknown)}", param_hint="--from")
         specs += [{**given, **fields} for _ in range(times)]
     return _numbered(specs)
 
@@ -131,7 +138,7 @@ def _read(path: str) -> list[dict[str, Any]]:
 
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Where, and not what: the line may hold a secret.
         mark = getattr(error, "problem_mark", None)
         where = f" beyond line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -152,7 +159,10 @@ def _snake(name: object) -> str:
 def _lines(path: str | None) -> list[str]:
     if path is None:
         return []
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{path} is not UTF-8", param_hint="--env-file") from None
     return [line.removeprefix("export ") for line in lines if line and not line.startswith("#")]
 
 
@@ -170,6 +180,6 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _port(text: str) -> tuple[int, str | None]:
     number, _, protocol = text.partition(":")
-    if not number.isascii() or not number.isdigit():
+    if not number.isascii() or not number.isdigit() or len(number) > 5:
         raise click.BadParameter(f"{text!r} is not PORT or PORT:PROTOCOL", param_hint="--expose")
     return int(number), protocol or None

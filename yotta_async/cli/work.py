@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from yotta_async.cli.follow import Follower
 from yotta_async.cli.output import (
     COLUMNS,
     clean,
+    is_terminal,
     pod_json,
     print_json,
     print_line,
@@ -147,6 +149,10 @@ async def watch(settings: Settings, *, pod_ids: Sequence[str], timeline: str | N
     """Show what changes."""
     follower = _follower(settings, None, timeline, show_secrets=show_secrets)
     async with client(settings, waits=True) as yotta, follower.following(yotta, everything=True, only=pod_ids or None):
+        for pod_id in pod_ids:
+            await yotta.pods.get(pod_id)  # or the error that says why there is nothing to see
+        if not pod_ids:
+            await yotta.pods.list(statuses=[PodStatus.PAUSING])
         try:
             async with asyncio.timeout(settings.timeout):
                 await follower.ended()
@@ -237,13 +243,17 @@ def confirmed(question: str) -> bool:
     """Ask a person; without one, refuse."""
     if not question:
         return True
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         say("Nothing was deleted. Add --yes to delete without being asked.")
         return False
-    if click.confirm(question, default=False, err=True):
-        return True
-    say("Nothing was deleted.")
-    return False
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would wait for the answer
+    try:
+        is_confirmed = click.confirm(question, default=False, err=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if not is_confirmed:
+        say("Nothing was deleted.")
+    return is_confirmed
 
 
 def several(pods: int) -> str:
@@ -271,13 +281,18 @@ def _is_named(pod: Pod, match: str | None) -> bool:
 
 
 def _status(text: str) -> PodStatus | str | int:
-    return int(text) if text.isascii() and text.isdigit() else text.upper()
+    if text.isascii() and text.isdigit() and len(text) < 3:
+        return int(text)
+    if text.upper() not in PodStatus.__members__:
+        names = ", ".join(PodStatus.__members__)
+        raise click.BadParameter(f"it is none of {names}, nor a number", param_hint="--status")
+    return text.upper()
 
 
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    parts = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text.strip(), re.ASCII)
     if not parts:
         raise click.BadParameter(f"{text!r} is no span such as 90s, 30m, 2h or 3d", param_hint="--older-than")
     return float(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[parts[2]]
