@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -153,6 +154,8 @@ asyncio.run(main())"""
             assert left in done.stdout
             assert "1 pod left by processes that ended" in done.stdout
             assert api.alive == [left]
+        found = json.loads((await reap(api, tmp_path, "--dry-run", "-o", "json")).stdout)
+        assert (found["pods"][0]["pod_id"], found["pods"][0]["deleted"], found["pending"]) == (left, False, 0)
         done = await reap(api, tmp_path, "--yes")
         assert done.returncode == 0
         assert f"{left} deleted" in done.stdout

@@ -112,7 +112,7 @@ def code_of(error: BaseException, settings: Settings) -> int:
     return next((code for kind, code in codes if isinstance(error, kind)), API)
 
 
-def line_of(error: BaseException) -> str:
+def line_of(error: BaseException | None) -> str:
     """Return an error's message in one line; a server's text moves no cursor."""
     text = " ".join(str(error).split())
     return "".join(each if each.isprintable() else "?" for each in text)
