@@ -253,9 +253,9 @@ def test_hostile_names_and_narrow_encodings(run: Run, environment: dict[str, str
     (tmp_path / "names.json").write_text(
         json.dumps([{"image": "a", "gpu_type": "b", "pod_name": name} for name in names])
     )
-    forms: list[tuple[str, ...]] = [("--timeline", "run.svg"), ("-o", "json"), ("-o", "jsonl")]
+    forms: list[tuple[str, ...]] = [("--wait", "--timeline", "run.svg"), ("-o", "json"), ("-o", "jsonl")]
     for options in forms:
-        assert "\x1b" not in run("pods", "create", "--from", "names.json", "--wait", *options).stdout
+        assert "\x1b" not in run("pods", "create", "--from", "names.json", *options).stdout
     ElementTree.parse(tmp_path / "run.svg")  # our own
     narrow = environment | {"PYTHONIOENCODING": "ascii"}
     for options in [(), *forms[1:]]:

@@ -160,7 +160,7 @@ def _cases(operation: Any) -> list[Any]:
 
         @seed(7)
         @settings(
-            max_examples=40,
+            max_examples=25,
             database=None,
             deadline=None,
             phases=[Phase.generate],

@@ -13,8 +13,8 @@ from yotta_async.cli.follow import Follower
 from yotta_async.cli.output import say
 from yotta_async.cli.reap import default_journal
 from yotta_async.cli.settings import Settings, client
+from yotta_async.cli.show import several, show_pod, show_report
 from yotta_async.cli.specs import fallbacks_of, prices_of, specs_of
-from yotta_async.cli.work import several, show_pod, show_report
 from yotta_async.timeline import check_ending
 
 _WAIT = 900.0

@@ -33,7 +33,7 @@ async def demo(timeline: str) -> int:
     """Start forty pods, pause and resume some, delete all, and say what was survived."""
     check_ending(timeline)
     began = time.monotonic()
-    timings = Timings(initialize=(0.8, 4.0), pausing=(0.3, 0.9), terminating=(0.2, 0.8))
+    timings = Timings(initialize=(0.5, 2.5), pausing=(0.3, 0.9), terminating=(0.2, 0.8))
     async with Emulator(timings=timings, faults=_FAULTS) as emulator, emulator.client(poll_interval=0.4) as yotta:
         say(f"{PODS} pods on an emulator: created, some paused and resumed, all deleted.")
         follower = Follower(Settings(), PODS, timeline)

@@ -11,7 +11,7 @@ from yotta_async import ReapedPod, ReapReport
 from yotta_async.cli.exits import DONE, SOME, USAGE, line_of
 from yotta_async.cli.output import clean, pod_json, print_json, print_line
 from yotta_async.cli.settings import Settings, client
-from yotta_async.cli.work import confirmed, several
+from yotta_async.cli.show import confirmed, several
 
 
 def default_journal() -> str:
