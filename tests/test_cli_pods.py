@@ -179,7 +179,8 @@ def test_every_way_to_end(run: Run, emulator: Emulator) -> None:
     done = run("pods", "create", *WHAT, "--count", "2", "--wait", "-o", "json", code=5)
     assert [item["error"]["type"] for item in json.loads(done.stdout)["items"]] == ["PodFailedError"] * 2
     done = run("pods", "create", *WHAT, "--count", "2", "--wait", "--policy", "all_or_nothing", code=5)
-    assert "every pod that was started is deleted" in done.stderr
+    assert "The policy was not met." in done.stderr
+    assert "2 pods had been started; none is left." in done.stderr
 
 
 def test_ctrl_c_leaves_nothing_behind(

@@ -31,6 +31,9 @@ async def test_a_balance_runs_down_while_pods_run_and_ends_them_all_at_zero() ->
         assert emulator.balance == 0
         with pytest.raises(APIError, match="balance"):
             await yotta.pods.create(**SPEC)
+        for wrong in (-1, "5", float("nan")):
+            with pytest.raises(ValueError, match="amount"):
+                emulator.deposit(wrong)  # type: ignore[arg-type]  # wrong on purpose
         emulator.deposit(5)
         await yotta.pods.create(**SPEC)
     first, second = emulator.bills

@@ -52,7 +52,8 @@ async def create(settings: Settings, options: dict[str, Any]) -> int:
                 )
                 follower.finish(report)
         except FanOutError as error:
-            say("The policy was not met, and every pod that was started is deleted.")
+            say("The policy was not met.")
+            await _tell_left(yotta, follower)
             if error.report is None:
                 raise
             return show_report(settings, error.report, follower, is_one=is_one, show_secrets=show_secrets)

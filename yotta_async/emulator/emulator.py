@@ -156,7 +156,7 @@ class Emulator:
 
     def deposit(self, amount: float) -> None:
         """Add to the balance, in US dollars."""
-        if not 0 <= amount <= MOST_DOLLARS:
+        if type(amount) not in (int, float) or not 0 <= amount <= MOST_DOLLARS:
             raise ValueError(
                 f"amount must be a number of US dollars that is not negative, and at most {MOST_DOLLARS:g}"
             )

@@ -97,7 +97,6 @@ class Server:
         self.faults = Faults() if faults is None else faults
         self._api_key = api_key.encode()
         self._ids = ids
-        self._document: bytes | None = None
         self.requests: deque[RecordedRequest] = deque(maxlen=_RECORDED)
 
     def app(self) -> web.Application:

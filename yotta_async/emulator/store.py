@@ -71,7 +71,9 @@ class Store:
             _OPEN.add(identity)
         except sqlite3.OperationalError as error:
             problem = "another emulator has it open" if "locked" in str(error) else str(error)
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            problem = error.strerror or str(error)
+        except (sqlite3.Error, ValueError, TypeError) as error:
             problem = f"it is no file of the emulator's, or damaged ({error})"
         if problem:
             raise ValueError(f"cannot keep the emulator's state in {str(path)!r}: {problem}")
