@@ -208,7 +208,7 @@ class World:
         if status != 200:
             body = json.dumps({"message": fault, "code": 10001 if fault == "refused" else 10002, "data": None}).encode()
         body = {"html": b"<html>", "garbled": body[:-3], "429": b""}.get(fault, body)
-        return Answer(status, {}, body, process.secret)
+        return Answer(status, {}, [body], process.secret)
 
     async def trip(self, process: Process) -> None:
         await asyncio.sleep(self.random.choice([0.01, 0.05, 0.5]))

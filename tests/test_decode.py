@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from typing import Any
 
@@ -10,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_models import GUIDE
-from yotta_async import Pod, ProtocolError, _json
+from yotta_async import Pod, ProtocolError, _decode, _json, _pieces
 from yotta_async._codec import MalformedError, pod_from
-from yotta_async._decode import pod_from_json
+from yotta_async._decode import pod_from_json, pods_in
 from yotta_async._listing import read_listing
+from yotta_async._pieces import read_pods
 from yotta_async._secrets import Secret
 from yotta_async._wire import Answer, list_request
 
@@ -69,8 +72,10 @@ def test_what_has_two_readings_or_none_is_refused_both_ways(raw: bytes) -> None:
     assert outcome(lambda: pod_from(_json.loads(raw), "data")) is None
 
 
-def pods_of(body: bytes) -> list[str]:
-    return [pod.id for pod in read_listing(list_request((), ()), Answer(200, {}, body, Secret("key"))).pods()]
+def pods_of(body: bytes, size: int = 2**20) -> list[str]:
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    pods = asyncio.run(read_pods(list_request((), ()), Answer(200, {}, chunks, Secret("key"))))
+    return [pod.id for pod in pods]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +129,81 @@ def test_the_front_of_a_list_is_split_where_its_pods_end(
         named = {"podName": name, "expose": [{"protocol": name}, {"protocol": name}] if nested else []}
         data.append({"id": str(number), **named} if id_first else {**named, "id": str(number)})
     body = json.dumps({"code": 10000, "data": data}).encode()
-    listing = read_listing(list_request((), ()), Answer(200, {}, body, Secret("key")))
+    listing = read_listing(list_request((), ()), Answer(200, {}, [body], Secret("key")))
     for index in indexes:
         pod = listing.pod(index)
         assert pod is not None
         assert (pod.id, pod.pod_name) == (str(index), pods[index][0])
+
+
+@given(
+    st.lists(st.tuples(NASTY, st.booleans(), st.integers(0, 3), st.integers(0, 9)), max_size=40),
+    st.integers(1, 3000),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]),
+)
+def test_a_list_read_in_pieces_is_the_list(
+    pods: list[tuple[str, bool, int, int]], size: int, separators: tuple[str, str]
+) -> None:
+    data = []
+    for number, (name, id_first, volumes, luck) in enumerate(pods):
+        # Volumes begin as pods do: an end of a piece among them must not be taken for one between pods.
+        named: dict[str, Any] = {"podName": name, "persistentVolumes": [{"id": "7", "name": name}] * volumes}
+        named |= {"brandNew": {"a": [name]}} if luck == 0 else {"gpuCount": "many"} if luck == 1 else {}
+        data.append({"id": str(number), **named} if id_first else {**named, "id": str(number)})
+    body = json.dumps({"code": 10000, "data": data}, separators=separators).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pieces, "_PIECE", 500)
+        assert pods_of(body, size) == [str(number) for number, pod in enumerate(pods) if pod[3] != 1]
+        broken = body[: len(body) // 2] + b"\x00" + body[len(body) // 2 :]
+        if pods:
+            with pytest.raises(ProtocolError):
+                pods_of(broken, size)
+
+
+def test_the_loop_gets_its_turns_while_a_list_is_read() -> None:
+    body = json.dumps({"code": 10000, "data": [GUIDE] * 5000}).encode()
+
+    async def turns() -> int:
+        reading = asyncio.create_task(read_pods(list_request((), ()), Answer(200, {}, [body], Secret("key"))))
+        count = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            count += 1
+        assert len(await reading) == 5000
+        return count
+
+    assert asyncio.run(turns()) > 3
+    assert gc.isenabled()
+
+
+def test_a_field_that_the_api_adds_is_kept_and_does_not_slow_anything() -> None:
+    new = GUIDE | {
+        "id": "5", "newest-field": {"a": 10**30}, "expose": [{"port": 22, "tls": True}], "persistentVolumes": [{"iops": 5}]
+    }  # fmt: skip
+    raw = json.dumps(new).encode()
+    slowly = pod_from_json(raw, "data")
+    assert slowly.extra == {"newest-field": {"a": 10**30}}
+    assert (slowly.expose[0].extra, slowly.persistent_volumes[0].extra) == ({"tls": True}, {"iops": 5})
+    assert pods_in(b"[%b, %b]" % (raw, json.dumps(GUIDE).encode())) == [slowly, pod_from(GUIDE, "data")]
+    twice = raw.replace(b'{"a": 1', b'{"a": 2, "a": 1')
+    assert pods_in(b"[%b]" % twice) is None
+    with pytest.raises(MalformedError, match="a key twice"):
+        pod_from_json(twice, "data")
+
+
+def test_a_server_that_makes_fields_up_does_not_fill_the_memory() -> None:
+    for number in range(300):
+        made_up = {"id": "5", f"field{number}": number, "x" * 100: 1, "two\nlines": 2}
+        assert pod_from_json(json.dumps(made_up).encode(), "data").extra == {
+            f"field{number}": number, "x" * 100: 1, "two\nlines": 2
+        }  # fmt: skip
+    ways = _decode._current
+    assert ways is not None
+    assert sum(map(len, ways.learned)) <= 64
+    assert pods_in(json.dumps([GUIDE]).encode()) == [pod_from(GUIDE, "data")]
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins with the documented fields alone."""
+    monkeypatch.setattr(_decode, "_current", None)

@@ -165,7 +165,8 @@ class TakesAnyPod(Settling):
     """Adopts whatever bears a token."""
 
     def _see(self, listing: Any) -> None:
-        pods = [pod.id for pod in listing.pods() if pod.environment_vars[1:]]
+        read = (listing.pod(index) for index in range(len(listing.views)))
+        pods = [pod.id for pod in read if pod and pod.environment_vars[1:]]
         for shown in self._wanted.values():
             if pods and not shown.done():
                 shown.set_result(pods)

@@ -26,6 +26,9 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async._limits import Limit, Limits
+from yotta_async._sessions import Turns
+from yotta_async._wire import get_request
 
 ONCE = RetryPolicy(max_attempts=1)
 Make = Callable[..., YottaClient]
@@ -253,3 +256,74 @@ async def test_a_cancel_goes_through_without_the_frames_that_hold_the_request(
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+async def test_each_call_ends_at_its_own_limit(server: RawServer, client_of: Make) -> None:
+    server.answers(silence)
+    client = client_of(timeout=60)
+    ended = []
+
+    async def call(seconds: float) -> None:
+        with pytest.raises(RequestTimeoutError, match=f"within {seconds:g} s"):
+            await client._transport.send(get_request("5"), seconds=seconds)
+        ended.append(seconds)
+
+    async with asyncio.TaskGroup() as calls:
+        for seconds in (0.3, 0.1, 0.2):
+            calls.create_task(call(seconds))
+    assert ended == [0.1, 0.2, 0.3]
+
+
+async def test_a_cancel_is_not_taken_for_a_limit_that_passed_with_it() -> None:
+    limits = Limits()
+    to_blame = []
+
+    async def call() -> None:
+        limit = Limit(limits, 60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            to_blame.append(limit.end())
+
+    for cancels in (True, False):
+        task = asyncio.create_task(call())
+        await asyncio.sleep(0)
+        limits.close()
+        if cancels:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert to_blame == [False, True]
+    assert not limits.open
+
+
+async def test_who_waits_for_a_connection_goes_in_order_and_no_turn_is_lost() -> None:
+    turns = Turns(1)
+    went: list[int] = []
+
+    async def call(number: int) -> None:
+        if turns.free:
+            turns.free -= 1
+        else:
+            await turns.wait()
+        went.append(number)
+
+    tasks = [asyncio.create_task(call(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    assert went == [0]
+    tasks[1].cancel()
+    turns.give_back()
+    await asyncio.sleep(0)
+    assert went == [0, 2]
+    turns.give_back()
+    tasks[3].cancel()  # it was its turn already, and it does not go
+    await asyncio.gather(*tasks[:4], return_exceptions=True)
+    await asyncio.sleep(0)
+    assert went == [0, 2, 4]
+    dropped = turns.wait()
+    dropped.send(None)
+    dropped.close()
+    turns.give_back()
+    await tasks[5]
+    turns.give_back()
+    assert turns.free == 1

@@ -1,120 +1,139 @@
-"""One pod from its JSON: the quick way, and the thorough way for whatever the quick one cannot vouch for.
+"""Pods from JSON: the quick way, and the thorough way for whatever the quick one cannot vouch for.
 
-The quick way decodes with msgspec into structs that have exactly the documented fields, in their documented types. An
-unknown field, another type or a key that stands twice sends the pod down the thorough way, which keeps, explains or
-refuses it. What the fields are called and become stays the codec's to know.
+An unknown field, another type or a key that stands twice sends a pod down the thorough way, which keeps, explains or
+refuses it. Fields that were unknown are known to the quick way from then on: the day the API adds one, nothing slows.
 """
 
 from __future__ import annotations
 
-import functools
-import typing
-from collections.abc import Callable
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from yotta_async import _json
-from yotta_async._codec import HOOKS, IDS, MalformedError, pod_from, wire_name
+from yotta_async._codec import MalformedError, pod_from
+from yotta_async._quick import Quick
 from yotta_async.models import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-# What is the same in JSON and in a model; everything else goes through the codec's hooks.
-_SAME = (str | None, int | None, float | None, bool | None)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_UNFIT = (*UNREADABLE, TypeError, ValueError)
+# So many names of unknown fields are learned, and none that is longer: a server may invent them without end.
+_MOST_NAMES, _LONGEST_NAME = 64, 64
 
 
-class _Quick:
-    """The struct of one model, and the way from it to the model.
+class _Ways:
+    """The decoders of the documented fields, and of the unknown ones that were met so far."""
 
-    The way is a function written out for the model, a line for each field, as attrs and cattrs do for theirs: a loop
-    over forty fields takes twice as long, and a frozen class's own constructor three times.
-    """
-
-    def __init__(self, cls: type[Any], **parts: _Quick) -> None:
-        fields: list[tuple[str, Any, Any]] = []
-        names: dict[str, Any] = {"new": object.__new__, "cls": cls, "UNSET": msgspec.UNSET}
-        lines = ["def make(struct):", " made = new(cls)"]
-        for name, model_type in typing.get_type_hints(cls).items():
-            names[f"put_{name}"] = vars(cls)[name].__set__
-            if name == "extra":
-                lines.append(" put_extra(made, {})")
-                continue
-            convert: Callable[[Any], Any] | None = None
-            if name in parts:
-                json_type: Any = list[parts[name].struct] | None  # type: ignore[misc]  # made at run time
-                convert = parts[name].make
-            elif name in IDS:
-                json_type = str | int if model_type is str else str | int | None
-                convert = _id_text
-            elif model_type is str:
-                json_type, convert = model_type, _required
-            elif model_type in _SAME:
-                json_type = model_type
-            else:
-                json_type = str | int | float | None
-                convert = HOOKS[model_type]
-            fields.append((wire_name(name), json_type | msgspec.UnsetType, msgspec.UNSET))
-            lines += [f" value = struct.{wire_name(name)}", " if value is UNSET: value = None"]
-            names[f"convert_{name}"] = convert
-            value = f"convert_{name}(value)" if convert else "value"
-            if name in parts:
-                value = f"tuple([convert_{name}(each) for each in value]) if value else ()"
-            lines.append(f" put_{name}(made, {value})")
-        exec("\n".join([*lines, " return made"]), names)  # noqa: S102  # of our own fields' names alone
-        self.make: Callable[[Any], Any] = names["make"]
-        self.struct: Any = msgspec.defstruct(
-            cls.__name__, fields, forbid_unknown_fields=True, omit_defaults=True, gc=False
+    def __init__(self, pod: tuple[str, ...] = (), port: tuple[str, ...] = (), volume: tuple[str, ...] = ()) -> None:
+        self.learned = (pod, port, volume)
+        self._pod = Quick(
+            Pod,
+            {
+                "environment_vars": Quick(EnvironmentVariable, {}),
+                "expose": Quick(ExposedPort, {}, port),
+                "persistent_volumes": Quick(PersistentVolume, {}, volume),
+            },
+            pod,
         )
+        fields: list[Any] = [("message", str | None | msgspec.UnsetType, msgspec.UNSET), ("code", int)]
+        envelope = msgspec.defstruct(
+            "Envelope", [*fields, ("data", self._pod.struct)], forbid_unknown_fields=True, kw_only=True, gc=False
+        )
+        self.make = self._pod.make
+        self.pod: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._pod.struct)
+        self.pods: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[self._pod.struct])  # type: ignore[name-defined]  # made at run time
+        self.envelope: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope)
+
+    def with_fields_of(self, pod: Pod) -> _Ways:
+        """Return the ways that know the fields of this pod too, as far as there is room for them."""
+        parts: tuple[Sequence[Any], ...] = ([pod], pod.expose, pod.persistent_volumes)
+        learned = []
+        for known, group in zip(self.learned, parts, strict=True):
+            names = dict.fromkeys([*known, *(name for part in group for name in part.extra)])
+            learned.append(tuple(name for name in names if 0 < len(name) <= _LONGEST_NAME and name.isprintable()))
+        if tuple(learned) == self.learned or sum(map(len, learned)) > _MOST_NAMES:
+            return self
+        return _Ways(*learned)
 
 
-def _required(value: Any) -> Any:
-    if value is None:
-        raise TypeError("it is missing")
-    return value
+_lock = threading.Lock()
+_current: _Ways | None = None  # made on first use, as the codec is
 
 
-def _id_text(value: Any) -> str | None:
-    if type(value) is int and 0 <= value < 10**64:
-        return str(value)
-    if type(value) is int or value == "":
-        raise TypeError("no id")
-    return value  # type: ignore[no-any-return]  # text or None, by the struct
+def _learn(pod: Pod | None) -> _Ways:
+    global _current  # what the API sends is the same for all of a process
+    with _lock:
+        ways = _current or _Ways()
+        _current = ways if pod is None else ways.with_fields_of(pod)
+        return _current
 
 
-@functools.cache  # made on first use, as the codec is
-def _quick() -> tuple[_Quick, msgspec.json.Decoder[Any]]:
-    pod = _Quick(
-        Pod,
-        environment_vars=_Quick(EnvironmentVariable),
-        expose=_Quick(ExposedPort),
-        persistent_volumes=_Quick(PersistentVolume),
-    )
-    return pod, msgspec.json.Decoder(pod.struct)
+def pod_in(body: bytes, code: int, pod_id: str) -> Pod | None:
+    """Return this pod out of an answer with this code, or None when it takes the thorough way to say what it is."""
+    ways = _current or _learn(None)
+    try:
+        envelope = ways.envelope.decode(body)
+        struct = envelope.data
+        if envelope.code == code and struct.id == pod_id and _has_unique_keys(body, envelope):
+            return ways.make(struct)  # type: ignore[no-any-return]  # a Pod
+    except _UNFIT:
+        pass
+    return None
+
+
+def pods_in(text: bytes | bytearray) -> list[Pod] | None:
+    """Return the pods of a JSON list, or None when they take the thorough way, each by itself."""
+    ways = _current or _learn(None)
+    try:
+        structs = ways.pods.decode(text)
+        if _has_unique_keys(text, structs):
+            make = ways.make
+            return [make(struct) for struct in structs]
+    except _UNFIT:
+        pass
+    return None
 
 
 def pod_from_json(raw: bytes | msgspec.Raw, path: str) -> Pod:
     """Return the pod. Raises MalformedError with the path to each wrong field, below `path`, and no value."""
-    pod, decoder = _quick()
+    ways = _current or _learn(None)
+    text = bytes(raw)
     try:
-        struct = decoder.decode(raw)
-        if struct.id is not msgspec.UNSET and _has_unique_keys(bytes(raw), struct):
-            return pod.make(struct)  # type: ignore[no-any-return]  # a Pod
-    except (*_UNREADABLE, TypeError):
+        struct = ways.pod.decode(text)
+        if _has_unique_keys(text, struct):
+            return ways.make(struct)  # type: ignore[no-any-return]  # a Pod
+    except _UNFIT:
         pass
     try:
-        value = _json.loads(bytes(raw))
+        value = _json.loads(text)
     except ValueError as error:
         problem = f"{path}: {error}"
     else:
-        return pod_from(value, path)
+        return pod_from_data(value, path)
     raise MalformedError(problem)
 
 
-def _has_unique_keys(raw: bytes, struct: Any) -> bool:
+def pod_from_data(value: object, path: str) -> Pod:
+    """Return the pod in decoded JSON, and learn its fields. Raises MalformedError as `pod_from_json` does."""
+    pod = pod_from(value, path)
+    if pod.extra or any(port.extra for port in pod.expose) or any(each.extra for each in pod.persistent_volumes):
+        _learn(pod)
+    return pod
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def _has_unique_keys(text: bytes | bytearray, decoded: Any) -> bool:
     """Whether no key stands twice, of which msgspec would silently take the last.
 
-    Every key has one colon, and of a key that stands twice the struct has but one. So had one been dropped, writing the
-    struct again would give fewer colons; unless a text had them escaped, and then nothing is said.
+    Every key has one colon, and of a key that stands twice a struct has but one. So had one been dropped, writing the
+    structs again would give fewer colons; unless a text had them escaped, and then nothing is said.
     """
-    escaped = b"\\" in raw and b"\\u" in raw
-    return not escaped and raw.count(b":") == msgspec.json.encode(struct).count(b":")
+    if b"\\" in text and b"\\u" in text:
+        return False
+    again = bytearray(len(text))  # as much as it can need, or the encoder begins small and grows
+    _ENCODER.encode_into(decoded, again)
+    return text.count(b":") == again.count(b":")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import msgspec
 
 from yotta_async import _json
 from yotta_async._codec import MalformedError
-from yotta_async._decode import pod_from_json
+from yotta_async._decode import UNREADABLE, pod_from_json
 from yotta_async._secrets import raised_without_frames
 from yotta_async._wire import Answer, Request, no_envelope, read_data
 from yotta_async.errors import ProtocolError
@@ -46,15 +47,14 @@ class Marked(msgspec.Struct, gc=False):
     environmentVars: list[Variable] | None = None  # noqa: N815  # the wire's name
 
 
-_DATA = b'"data":'
+_DATA = re.compile(rb'"data"\s*:\s*\[')
 # What stands for the list while the rest is read: no server can guess it, so it is the envelope's own `data`.
-_PLACE = b'"' + os.urandom(16).hex().encode() + b'"'
+PLACE = b'"' + os.urandom(16).hex().encode() + b'"'
 _VIEWS = msgspec.json.Decoder(list[View])
 _VIEW = msgspec.json.Decoder(View)
 _MARKS = msgspec.json.Decoder(list[Marked])
 _MARK = msgspec.json.Decoder(Marked)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Listing:
@@ -67,14 +67,14 @@ class Listing:
         self.views: list[View | None] = []
         try:
             self.views += _VIEWS.decode(memoryview(body)[start:end])
-        except _UNREADABLE:
+        except UNREADABLE:
             # One of them cannot be read: it is left out, and whoever waits for it asks for it by itself and is told.
             self.views += [_decoded(_VIEW, raw) for raw in self.raws]
 
     @cached_property
     def raws(self) -> list[msgspec.Raw]:
         """The JSON of every pod."""
-        return _RAWS.decode(memoryview(self._body)[self._start : self._end])
+        return raws_in(memoryview(self._body)[self._start : self._end])
 
     def _raw(self, index: int) -> msgspec.Raw:
         if index >= len(self._front):
@@ -94,25 +94,20 @@ class Listing:
         place = self._body.find(b'"%s"' % following.id.encode(), self._start, self._end)
         cut = self._body.rfind(b"},", self._start, max(place, self._start)) + 1
         try:
-            return _RAWS.decode(self._body[self._start : cut] + b"]")
-        except _UNREADABLE:
+            return raws_in(self._body[self._start : cut] + b"]")
+        except UNREADABLE:
             return []
 
     def pod(self, index: int) -> Pod | None:
         """Return one pod whole, or None, with a warning, when it cannot be read."""
-        try:
-            return pod_from_json(self._raw(index), f"data[{index}]")
-        except MalformedError as error:
-            problem = str(error)
-        logger.warning("pod %s in the answer to GET %s is left out: %s", self._name(index), self._path, problem)
-        return None
+        return readable(self._raw(index), index, self._path)
 
     def bearers(self, key: str) -> list[tuple[str, int]]:
         """Return the value of this environment variable, with the pod's index, for every pod that has it."""
         marks: list[Marked | None] = []
         try:
             marks += _MARKS.decode(memoryview(self._body)[self._start : self._end])
-        except _UNREADABLE:
+        except UNREADABLE:
             marks += [_decoded(_MARK, raw) for raw in self.raws]
         return [
             (variable.value, index)
@@ -122,37 +117,44 @@ class Listing:
             if variable.key == key and isinstance(variable.value, str)
         ]
 
-    def pods(self) -> list[Pod]:
-        """Return every pod that can be read; of each that cannot, a warning says where."""
-        self._front = self.raws
-        found = (self.pod(index) for index in range(len(self._front)))
-        return [pod for pod in found if pod is not None]
 
-    def _name(self, index: int) -> str:
+def readable(raw: msgspec.Raw, index: int, path: str) -> Pod | None:
+    """Return the pod at this place of a list, or None, with a warning, when it cannot be read."""
+    try:
+        return pod_from_json(raw, f"data[{index}]")
+    except MalformedError as error:
+        problem = str(error)
+    try:
         # Only what is an id by its form: anything else may be any part of a pod.
-        try:
-            return repr(_VIEW.decode(self._raw(index)).id)[:80]
-        except _UNREADABLE:
-            return "without an id"
+        name = repr(_VIEW.decode(raw).id)[:80]
+    except UNREADABLE:
+        name = "without an id"
+    logger.warning("pod %s in the answer to GET %s is left out: %s", name, path, problem)
+    return None
+
+
+def raws_in(text: bytes | memoryview) -> list[msgspec.Raw]:
+    """Return the JSON of every item of a list."""
+    return _RAWS.decode(text)
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
     try:
         return decoder.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
 @raised_without_frames
 def read_listing(request: Request, answer: Answer) -> Listing:
     """Return the listing in an answer. Raises what `read_data` raises, and ProtocolError when it is not a list."""
-    guessed = _split(answer.body)
+    guessed = without_list(answer.body, answer.body)
     if guessed is not None:
-        place, envelope = guessed
+        start, end, envelope = guessed
         try:
-            if read_data(request, Answer(answer.status, answer.headers, envelope, answer.key)) == _json.loads(_PLACE):
-                return Listing(answer.body, *place, request.path)
-        except (ProtocolError, *_UNREADABLE):
+            if read_data(request, Answer(answer.status, answer.headers, [envelope], answer.key)) == _json.loads(PLACE):
+                return Listing(answer.body, start, end, request.path)
+        except (ProtocolError, *UNREADABLE):
             pass  # a wrong guess, or an answer that is refused below
     whole = read_data(request, answer)
     if not isinstance(whole, list | None):
@@ -161,13 +163,15 @@ def read_listing(request: Request, answer: Answer) -> Listing:
     return Listing(body, 0, len(body), request.path)
 
 
-def _split(body: bytes) -> tuple[tuple[int, int], bytes] | None:
-    """Return where the list in `data` stands, and the body with a mark in its place for the strict reader; or None.
+def without_list(head: bytes, tail: bytes) -> tuple[int, int, bytes] | None:
+    """Return where the list in `data` begins in the head of an answer and ends in its tail, and the answer without it.
 
-    Where the list stands is guessed, as reading all of it only to find its end takes as long as reading it. A wrong
-    guess leaves a list or a rest that is no JSON.
+    A mark stands in its place, for the strict reader. Where the list stands is guessed, as reading all of it only to
+    find its end takes as long as reading it. A wrong guess leaves a list or a rest that is no JSON. None for no guess.
     """
-    start, end = body.find(_DATA) + len(_DATA), body.rfind(b"]") + 1
-    if start < len(_DATA) or body[start : start + 1] != b"[" or end <= start:
+    match = _DATA.search(head)
+    end = tail.rfind(b"]") + 1
+    if match is None or not end or (head is tail and end < match.end()):
         return None
-    return (start, end), body[:start] + _PLACE + body[end:]
+    start = match.end() - 1
+    return start, end, head[:start] + PLACE + tail[end:]

@@ -99,19 +99,21 @@ class Pressure:
     def over(self, *, good: bool = False, too_many: bool = False, retry_after: float | None = None) -> None:
         """Note that a call has ended, and how."""
         self._in_flight -= 1
-        self._room.set()
+        if self._pump is not None:
+            self._room.set()
         if good:
-            self._went_well()
+            if self._limit < _LARGEST_LIMIT:
+                self._limit += 1 / self._limit
+            now = time.monotonic()
+            self._good.append(now)
+            if self._pace is not None:
+                self._speed_up(self._pace, now)
         elif too_many:
             self._slow_down(retry_after)
 
-    def _went_well(self) -> None:
-        if self._limit < _LARGEST_LIMIT:
-            self._limit += 1 / self._limit
-        now = time.monotonic()
-        self._good.append(now)
-        if self._pace is not None and now - self._changed >= _STEP and (not self._bad or now - self._bad[-1] > 1.0):
-            self._set_pace(self._pace * (_FASTER if self._pace < self._best else _PROBING), now)
+    def _speed_up(self, pace: float, now: float) -> None:
+        if now - self._changed >= _STEP and (not self._bad or now - self._bad[-1] > 1.0):
+            self._set_pace(pace * (_FASTER if pace < self._best else _PROBING), now)
 
     def _slow_down(self, retry_after: float | None) -> None:
         now = time.monotonic()

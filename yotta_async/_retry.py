@@ -132,7 +132,7 @@ class Retries:
 
     def left(self, deadline: float) -> float:
         """Return the seconds until a deadline, and a moment for a try that begins with none left."""
-        return max(0.001, deadline - self._clock.time())
+        return math.inf if deadline == math.inf else max(0.001, deadline - self._clock.time())
 
     async def run(
         self,
@@ -152,7 +152,8 @@ class Retries:
         except YottaError as error:
             first = error
         else:
-            self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
+            if self._budget < self.policy.budget:
+                self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
             return result
         if attempts == 1 or not on(first):
             raise first

@@ -14,10 +14,11 @@ import weakref
 import aiohttp
 from yarl import URL
 
-from yotta_async._clock import Clock
+from yotta_async._clock import Clock, RealClock
+from yotta_async._limits import Limit, Limits
 from yotta_async._pressure import Pressure
 from yotta_async._secrets import Secret
-from yotta_async._sessions import Bound, Mark, SessionPool, abandon
+from yotta_async._sessions import CALL, Bound, Mark, SessionPool, Turns, abandon
 from yotta_async._wire import Answer, Request, retry_after
 from yotta_async.errors import (
     ConfigurationError,
@@ -31,6 +32,7 @@ from yotta_async.errors import (
 logger = logging.getLogger("yotta_async")
 
 _TOO_MANY, _SERVER_ERROR = 429, 500
+_CONTENT_TYPE = ("Content-Type",)
 
 
 class Transport:
@@ -46,22 +48,23 @@ class Transport:
         clock: Clock,
         requests_per_second: float | None = None,
     ) -> None:
-        self._root = str(base_url)
+        self._root = base_url
+        self._prefix = base_url.raw_path.rstrip("/")
         self._key = key
         self._timeout = timeout
         self._pool = pool or SessionPool()
         self._owns_pool = pool is None
-        self._clock = clock
+        self._told = None if isinstance(clock, RealClock) else clock.call  # real time has no use for it
         self._pressure = Pressure(clock, requests_per_second)
         self._bound = Bound("YottaClient")
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._deadlines: set[asyncio.Timeout] = set()
+        self._limits = Limits()
         weakref.finalize(self, abandon, {}, self._sessions)
 
     def check(self) -> None:
         """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
         self._bound.check()
-        self._pool.check()
+        self._pool.bound.check()
 
     async def send(
         self, request: Request, *, mark: Mark | None = None, single_use: bool = False, seconds: float = float("inf")
@@ -79,37 +82,42 @@ class Transport:
             if self._bound.closed:
                 self._pressure.over()
                 self.check()
+        began = time.perf_counter()
         session = self._sessions.get(single_use)
         if session is None:
             session = self._sessions[single_use] = self._pool.session(self._key, single_use=single_use)
+        turns = self._pool.turns[single_use]
         mark = mark or Mark()
         mark.sent = mark.answering = False
         answer: Answer | None = None
-        began = time.perf_counter()
+        is_late = False
         seconds = min(seconds, self._timeout)
-        deadline = asyncio.timeout(seconds)
-        self._deadlines.add(deadline)
+        limit = Limit(self._limits, seconds)
         try:
-            with self._clock.call(deadline, seconds):
-                async with deadline:
-                    answer = await self._exchange(session, request, mark)
+            try:
+                if self._told is None:
+                    answer = await self._exchange(session, request, mark, turns)
+                else:
+                    with self._told(limit, seconds):
+                        answer = await self._exchange(session, request, mark, turns)
+            finally:
+                is_late = limit.end()
         except asyncio.CancelledError as error:
-            # Its frames hold headers and body: it goes on without them.
-            problem: BaseException = error.with_traceback(None)
+            if is_late:
+                problem: BaseException = self._failure(TimeoutError(), mark, request, seconds)
+            else:
+                problem = error.with_traceback(None)  # its frames hold headers and body: it goes on without them
         except Exception as error:  # noqa: BLE001  # every foreign exception becomes one of ours
             problem = self._failure(error, mark, request, seconds)
         else:
-            logger.debug(
-                "%s %s: HTTP %d, %d bytes, %.0f ms",
-                request.method,
-                request.path,
-                answer.status,
-                len(answer.body),
-                (time.perf_counter() - began) * 1000,
-            )
+            if logger.isEnabledFor(logging.DEBUG):
+                taken = (time.perf_counter() - began) * 1000
+                size = answer.size
+                logger.debug(
+                    "%s %s: HTTP %d, %d bytes, %.0f ms", request.method, request.path, answer.status, size, taken
+                )
             return answer
         finally:
-            self._deadlines.discard(deadline)
             if answer is None:
                 self._pressure.over()
             elif answer.status == _TOO_MANY or (answer.status >= _SERVER_ERROR and "Retry-After" in answer.headers):
@@ -121,34 +129,51 @@ class Transport:
         problem.__context__ = None
         raise problem
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, mark: Mark) -> Answer:
-        query = f"?{request.query}" if request.query else ""
-        call = session.request(
-            request.method,
-            # Encoded already: ids by their allow-list, the query by us. yarl would decode and encode again.
-            URL(f"{self._root}{request.path}{query}", encoded=True),
-            data=request.body.reveal() if request.body else None,
-            headers={"Content-Type": "application/json"} if request.body else None,
-            allow_redirects=False,
-            trace_request_ctx=mark,
-        )
-        async with call as response:
-            mark.answering = True
-            chunks = []
-            size = 0
-            # Counted after decompression, and before the next chunk is read.
-            async for chunk in response.content.iter_any():
-                size += len(chunk)
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, mark: Mark, turns: Turns) -> Answer:
+        CALL.set(mark)
+        # Encoded already: ids by their allow-list, the query by us. yarl would decode and encode again.
+        url = self._root.with_path(f"{self._prefix}{request.path}", encoded=True)
+        if request.query:
+            url = URL(f"{url}?{request.query}", encoded=True)
+        if turns.free:
+            turns.free -= 1
+        else:
+            await turns.wait()
+        try:
+            response = await session.request(
+                request.method,
+                url,
+                data=request.body.reveal() if request.body else None,
+                headers={"Content-Type": "application/json"} if request.body else None,
+                # aiohttp would call a pause without a body an octet-stream. Not on the session: every get would pay.
+                skip_auto_headers=_CONTENT_TYPE if request.method == "POST" else None,
+                allow_redirects=False,
+            )
+            try:
+                mark.answering = True
+                content = response.content
+                chunks = [await content.readany()]
+                size = len(chunks[0])
+                # Counted after decompression, and before the next chunk is read.
+                while size <= request.max_bytes and not content.at_eof():
+                    chunks.append(await content.readany())
+                    size += len(chunks[-1])
                 if size > request.max_bytes:
                     raise _TooLargeError
-                chunks.append(chunk)
-            return Answer(response.status, response.headers, b"".join(chunks), self._key)
+                return Answer(response.status, response.headers, chunks, self._key, size)
+            finally:
+                if not response.closed:
+                    response.release()
+                if request.body:
+                    await response.wait_for_close()  # what writes the body is a task of its own
+        finally:
+            turns.give_back()
 
     def _failure(self, error: Exception, mark: Mark, request: Request, seconds: float) -> YottaError:
         """Turn what aiohttp raised into what it means. Narrow classes first: several of aiohttp's are others' too."""
         what = f"{request.method} {request.path}"
         if not mark.sent:
-            if self._bound.closed or self._pool.closed:
+            if self._bound.closed or self._pool.bound.closed:
                 return ConfigurationError(f"{what} was not sent: the client or its SessionPool was closed meanwhile")
             untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
             if untrusted:
@@ -176,12 +201,10 @@ class Transport:
         """End the calls in flight and close the sessions, and the pool if no one else gave it. May be called again."""
         self._bound.closed = True
         self._pressure.close()
-        for deadline in self._deadlines:
-            if not deadline.expired():
-                deadline.reschedule(0)
+        self._limits.close()
         # Each call needs a few turns of the loop to let go of its connection, and none that waits for the network.
         for _ in range(100):
-            if not self._deadlines:
+            if not self._limits.open:
                 break
             await asyncio.sleep(0)
         sessions = list(self._sessions.values())

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from yotta_async import _json
-from yotta_async._codec import MalformedError, pod_from, to_wire
+from yotta_async._codec import MalformedError, to_wire
+from yotta_async._decode import pod_from_data, pod_in
 from yotta_async._secrets import Secret, raised_without_frames, scrub
 from yotta_async.errors import (
     APIError,
@@ -82,15 +83,28 @@ class Request:
 
 
 class Answer:
-    """One whole answer as it came in, with the key of the request, which it may repeat and no error may."""
+    """One whole answer as it came in, with the key of the request, which it may repeat and no error may.
 
-    __slots__ = ("body", "headers", "key", "status")
+    `chunks` are its body; whoever reads a long one takes them away as they are read. `size` is in bytes.
+    """
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, key: Secret[str]) -> None:
+    __slots__ = ("chunks", "headers", "key", "size", "status")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], chunks: list[bytes], key: Secret[str], size: int | None = None
+    ) -> None:
         self.status = status
         self.headers = headers
-        self.body = body
+        self.chunks = chunks
         self.key = key
+        self.size = sum(map(len, chunks)) if size is None else size
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        if len(self.chunks) != 1:
+            self.chunks = [b"".join(self.chunks)]
+        return self.chunks[0]
 
 
 @raised_without_frames
@@ -150,14 +164,19 @@ def read_created(request: Request, answer: Answer) -> str:
     raise no_envelope(request, answer, "data is not the id of the new pod")
 
 
-@raised_without_frames
 def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
     """Return the pod that was asked for; an answer about another pod is none."""
+    quickly = answer.status == 200 and pod_in(answer.body, SUCCESS, pod_id)
+    return quickly or _read_thoroughly(request, answer, pod_id)
+
+
+@raised_without_frames
+def _read_thoroughly(request: Request, answer: Answer, pod_id: str) -> Pod:
     data = read_data(request, answer)
     if type(data) is dict and data.get("id") is None:
         data["id"] = pod_id  # any field may be null or missing, and this one is known
     try:
-        pod = pod_from(data, "data")
+        pod = pod_from_data(data, "data")
     except MalformedError as error:
         problem = str(error)
     else:
@@ -221,7 +240,7 @@ def no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError
     kind = scrub(answer.headers.get("Content-Type", "no content type"), (answer.key, *request.secrets))[:80]
     return ProtocolError(
         f"{request.method} {request.path}: the answer is not what the API documents: {problem} "
-        f"(HTTP {answer.status}, {kind!r}, {len(answer.body)} bytes). Check base_url and any proxy before it.",
+        f"(HTTP {answer.status}, {kind!r}, {answer.size} bytes). Check base_url and any proxy before it.",
         method=request.method,
         path=request.path,
         retry_after=retry_after(answer.headers),

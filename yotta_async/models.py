@@ -70,7 +70,7 @@ def masked_repr(self: Any) -> str:
     return f"{type(self).__name__}({', '.join(shown)})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, weakref_slot=False)
 class EnvironmentVariable:
     """A variable in the pod's environment; its repr masks the value. Null in an answer is read as empty text."""
 
@@ -80,7 +80,7 @@ class EnvironmentVariable:
     __repr__ = masked_repr
 
 
-@attrs.frozen(repr=False, kw_only=True)
+@attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
 class ExposedPort:
     """A port of the pod as the outside reaches it: `host`:`proxy_port` leads to `port` in the container."""
 
@@ -96,7 +96,7 @@ class ExposedPort:
     __repr__ = masked_repr
 
 
-@attrs.frozen(repr=False, kw_only=True)
+@attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
 class PersistentVolume:
     """A volume that outlives the pod. `volume_size` is in GB."""
 
@@ -113,7 +113,7 @@ class PersistentVolume:
     __repr__ = masked_repr
 
 
-@attrs.frozen(repr=False, kw_only=True)
+@attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
 class Pod:
     """A pod as the API last described it. Prices are per hour, times are aware and in UTC.
 

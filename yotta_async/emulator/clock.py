@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from yotta_async.emulator.loops import do_in, finish
 
@@ -27,6 +27,14 @@ _CLOSED_PAUSE = 0.001
 _LAST = 221_845_392_000.0
 # How long a loop that was in use may take to turn before it is asked whether it still runs.
 _LOST_LOOP = 0.1
+
+
+class Limit(Protocol):
+    """When a client gives a call up."""
+
+    def expire(self) -> None:
+        """Give it up now, if it is still on its way."""
+        ...
 
 
 class EmulatorClock:
@@ -51,7 +59,7 @@ class EmulatorClock:
         await asyncio.sleep(seconds)
 
     @contextmanager
-    def call(self, limit: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
+    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
         """Mark a call as in flight, which is given up after so many seconds."""
         yield
 
@@ -75,7 +83,7 @@ class ManualClock(EmulatorClock):
         self._time = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
+        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, Limit]] = {}
         self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # of those who slept or called
         self._guard = threading.RLock()
         self._calls = 0
@@ -115,7 +123,7 @@ class ManualClock(EmulatorClock):
             self._asleep -= 1
 
     @contextmanager
-    def call(self, limit: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:
+    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> Iterator[None]:
         """Mark a call as in flight. Time stands still meanwhile, unless a fault delays the answer."""
         with self._guard:
             number = next(self._order)
@@ -215,7 +223,7 @@ class ManualClock(EmulatorClock):
             for number, (moment, loop, limit) in list(self._limits.items()):
                 if moment <= when and self._delayed:
                     del self._limits[number]
-                    do_in(loop, _expire, limit, loop)
+                    do_in(loop, limit.expire)
 
     async def _quiet(self) -> None:
         """Return when no call is in flight and nothing has begun for some turns of every loop."""
@@ -281,13 +289,6 @@ class AutoClock(ManualClock):
         for loop in loops:
             if loop is not asyncio.get_running_loop() and do_in(loop, self._begin):
                 break
-
-
-def _expire(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        limit.reschedule(loop.time())
-    except RuntimeError:
-        pass  # the call ended meanwhile
 
 
 def make_clock(kind: ClockKind) -> EmulatorClock:
