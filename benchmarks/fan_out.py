@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from benchmarks.measure import Row, show
 from benchmarks.server import served
 from yotta_async import PodSpec, YottaClient
 
@@ -70,17 +71,22 @@ async def memory(way: Way, pods: int) -> tuple[float, float]:
             return now / 1024 / pods, peak / 1024 / pods
 
 
-def main() -> None:
-    """Print the comparison."""
+def main() -> list[Row]:
+    """Compare."""
     ways = {"create_many": by_create_many, "workers": by_workers}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             taken[name].append(asyncio.run(cpu(way, PODS)))
-    print(f"{PODS:,} creates, {WORKERS} at a time")
+    case = f"{PODS:,} creates"
+    rows = []
     for name, way in ways.items():
+        ratios = [ours / theirs for ours, theirs in zip(taken[name], taken["workers"], strict=True)]
         kept, peak = asyncio.run(memory(way, PODS))
-        each = statistics.median(taken[name]) / PODS * 1e6
-        print(f"  {name:<12}{each:6.0f} us CPU a pod, {kept:.2f} KiB kept, {peak:.2f} KiB at the peak")
-    ratios = [ours / theirs for ours, theirs in zip(taken["create_many"], taken["workers"], strict=True)]
-    print(f"  CPU ratio {statistics.median(ratios):.2f}")
+        rows += [
+            Row("fan_out", case, name, statistics.median(ratios), "x the workers' CPU"),
+            Row("fan_out", case, name, statistics.median(taken[name]) / PODS * 1e6, "us of CPU a pod"),
+            Row("fan_out", case, name, kept, "KiB kept a pod"),
+            Row("fan_out", case, name, peak, "KiB a pod at the peak"),
+        ]
+    return show(rows)

@@ -1,25 +1,33 @@
 """Waiting: one hub for all against each waiter polling for itself, in one run, the server in a process of its own.
 
-Prints requests, the client's CPU, when waiters woke after their pod had turned RUNNING, and what a waiter costs in
-memory (in a run of its own, as tracing memory costs CPU). `python -m benchmarks hub`.
+Tells requests, the client's CPU, when waiters woke after their pod had turned RUNNING, and what a waiter costs in
+memory (in a run of its own, as tracing memory costs CPU). Each scenario is run once for each way of waiting, one after
+the other: seconds of pods' lives pass in each. `python -m benchmarks hub`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import math
 import statistics
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 
+from benchmarks.measure import Row, show
+from benchmarks.peers import Get, Peers
 from benchmarks.server import Served, served
-from yotta_async import PodStatus, YottaClient
+from yotta_async import YottaClient
 
-SCENARIOS = [(1, 1.0, 1, 3), (1_000, 0.5, 1, 5), (2_000, 0.5, 1, 5), (10_000, 1.0, 1, 10)]
+# Waiters, seconds between looks, and when pods turn RUNNING. The slow clients cannot keep up with more than a thousand.
+SCENARIOS = [(1_000, 0.5, 1, 5), (2_000, 0.5, 1, 5), (10_000, 1.0, 1, 10)]
+HUB, ITSELF, QUICK = "yotta_async, one hub", "yotta_async", ("yotta_async, one hub", "yotta_async", "raw")
+Wait = Callable[[str], Awaitable[None]]
 
 
 @attrs.frozen
@@ -37,72 +45,112 @@ class Result:
         return f"{self.requests:>7,} requests  {self.cpu:6.2f} s CPU  wake p50 {p50:.2f} s p99 {p99:.2f} s"
 
 
-async def hub(yotta: YottaClient, pod_id: str, tick: float) -> None:
+def _status(answer: Any) -> str | None:
+    if isinstance(answer, bytes | dict):
+        answer = json.loads(answer) if isinstance(answer, bytes) else answer
+        return str(answer["data"]["status"])
+    return str(answer.status)
+
+
+def by_hub(yotta: YottaClient, tick: float) -> Wait:
     """Wait by the hub."""
-    await yotta.pods.wait_until(pod_id, timeout=120, poll_interval=tick)
+
+    async def wait(pod_id: str) -> None:
+        await yotta.pods.wait_until(pod_id, timeout=120, poll_interval=tick)
+
+    return wait
 
 
-async def by_itself(yotta: YottaClient, pod_id: str, tick: float) -> None:
-    """Wait as a loop around `get` does."""
-    while (await yotta.pods.get(pod_id)).status != PodStatus.RUNNING:  # noqa: ASYNC110  # the peer that is measured
-        await asyncio.sleep(tick)
+def by_itself(get: Get, tick: float) -> Wait:
+    """Wait as a loop around a get does."""
+
+    async def wait(pod_id: str) -> None:
+        while _status(await get(pod_id)) != "RUNNING":  # noqa: ASYNC110  # the peer that is measured
+            await asyncio.sleep(tick)
+
+    return wait
 
 
-Way = Callable[[YottaClient, str, float], Awaitable[None]]
-
-
-async def run(way: Way, server: Served, tick: float, *, memory: bool = False) -> Result:
-    """Let all wait, and measure. With `memory`, stop when all wait, and put the KiB of each in the place of the CPU."""
+async def run(name: str, server: Served, tick: float) -> Result:
+    """Let all wait, and measure."""
     sent = 0
     wakes = []
-    async with YottaClient(server.api_key, base_url=server.url) as yotta:
-        transport = yotta._transport  # noqa: SLF001  # counted where requests leave
-        send = transport.send
+    async with Peers(server.url, server.api_key) as peers:
+        if name == HUB:
+            transport = peers.yotta._transport  # noqa: SLF001  # counted where requests leave
+            send = transport.send
 
-        async def counted(*args: object, **options: object) -> object:
-            nonlocal sent
-            sent += 1
-            return await send(*args, **options)  # type: ignore[arg-type]  # passed on
+            async def counted_send(*args: object, **options: object) -> object:
+                nonlocal sent
+                sent += 1
+                return await send(*args, **options)  # type: ignore[arg-type]  # passed on
 
-        transport.send = counted  # type: ignore[method-assign,assignment]  # likewise
+            transport.send = counted_send  # type: ignore[method-assign,assignment]  # likewise
+            way = by_hub(peers.yotta, tick)
+        else:
+            get = peers.get[name]
+
+            async def counted(pod_id: str) -> Any:
+                nonlocal sent
+                sent += 1
+                return await get(pod_id)
+
+            way = by_itself(counted, tick)
 
         async def wait(pod_id: str) -> None:
-            await way(yotta, pod_id, tick)
+            await way(pod_id)
             wakes.append(max(0.0, time.time() - server.running_at[pod_id]))
 
-        await yotta.pods.list(statuses=["PAUSED"])  # the first call imports, connects and compiles
+        # The first call imports, connects and compiles.
+        await (
+            peers.yotta.pods.list(statuses=["PAUSED"])
+            if name == HUB
+            else peers.get[name](next(iter(server.running_at)))
+        )
         sent = 0
         gc.collect()
-        if memory:
-            tracemalloc.start()
         began = time.process_time()
-        waits = [asyncio.ensure_future(wait(pod_id)) for pod_id in server.running_at]
-        if memory:
-            await asyncio.sleep(max(0.1, min(server.running_at.values()) - time.time()))
-            gc.collect()
-            kib = tracemalloc.get_traced_memory()[0] / 1024 / len(waits)
-            tracemalloc.stop()
-            for each in waits:
-                each.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            return Result(sent, kib, [0.0])
-        await asyncio.gather(*waits)
+        await asyncio.gather(*map(wait, server.running_at))
         return Result(sent, time.process_time() - began, wakes)
 
 
-def main() -> None:
-    """Print the table."""
+async def memory(server: Served, tick: float) -> float:
+    """Return the KiB that a waiter takes while all wait."""
+    async with YottaClient(server.api_key, base_url=server.url) as yotta:
+        await yotta.pods.list(statuses=["PAUSED"])
+        gc.collect()
+        tracemalloc.start()
+        waits = [asyncio.ensure_future(by_hub(yotta, tick)(pod_id)) for pod_id in server.running_at]
+        await asyncio.sleep(max(0.1, min(server.running_at.values()) - time.time()))
+        gc.collect()
+        kib = tracemalloc.get_traced_memory()[0] / 1024 / len(waits)
+        tracemalloc.stop()
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return kib
+
+
+def main() -> list[Row]:
+    """Print what each took, and return the ratios."""
+    rows = []
     for waiters, tick, least, most in SCENARIOS:
-        print(f"\n{waiters:,} waiters, a look every {tick:g} s, pods turn RUNNING after {least} to {most} s")
-        results = {}
-        for name, way in (("hub", hub), ("each for itself", by_itself)):
+        case = f"{waiters:,} waiters"
+        print(f"{case}, a look every {tick:g} s, pods turn RUNNING after {least} to {most} s")
+        results: dict[str, Result] = {}
+        for name in [HUB, *(Peers.NAMES if waiters <= 1_000 else QUICK[1:])]:
             with served(waiters, least, most) as server:
-                results[name] = asyncio.run(run(way, server, tick))
-            print(f"  {name:<16}{results[name]}")
-        print(f"  CPU ratio {results['hub'].cpu / results['each for itself'].cpu:.3f}", end="")
+                results[name] = asyncio.run(run(name, server, tick))
+            print(f"  {name:<24}{results[name]}", flush=True)
         with served(waiters, least + 3, most + 3) as server:
-            print(f", {asyncio.run(run(hub, server, tick, memory=True)).cpu:.1f} KiB a waiter")
+            kib = asyncio.run(memory(server, tick))
+        rows += [
+            Row("hub", case, name, result.cpu / results[HUB].cpu, "x the hub's CPU") for name, result in results.items()
+        ]
+        rows.append(Row("hub", f"{case}, memory", HUB, kib, "KiB a waiter"))
+    show(rows)
     _request_cost()
+    return rows
 
 
 def _request_cost() -> None:

@@ -21,8 +21,8 @@ from yotta.pod import PodApi  # type: ignore[import-untyped]  # the vendor's
 from yotta_async import YottaClient
 from yotta_async.models import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
 
-KEY = "sk-benchmark"
 ONE, ALL = "/openapi/v1/pods/{}", "/openapi/v1/pods/list"
+BASE = "aiohttp + pydantic"
 Get = Callable[[str], Awaitable[Any]]
 List = Callable[[], Awaitable[Any]]
 
@@ -61,29 +61,33 @@ def answers(base: type[pydantic.BaseModel]) -> tuple[Any, Any]:
 class Peers:
     """All of them, for one server: `async with Peers(url) as peers`."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    NAMES = ("raw", "yotta_async", BASE, "httpx + pydantic", "openai's base client", "vendor's in threads")
+
+    def __init__(self, url: str, key: str = "sk-benchmark") -> None:
+        self._url, self._key = url, key
         self._open = AsyncExitStack()
+        self.yotta: YottaClient
         self.get: dict[str, Get] = {}
         self.list: dict[str, List] = {}
 
     async def __aenter__(self) -> Peers:
-        url, (one, many) = self._url, answers(pydantic.BaseModel)
-        session = await self._open.enter_async_context(aiohttp.ClientSession(headers={"x-api-key": KEY}))
-        yotta = await self._open.enter_async_context(YottaClient(KEY, base_url=url))
+        url, key, (one, many) = self._url, self._key, answers(pydantic.BaseModel)
+        session = await self._open.enter_async_context(aiohttp.ClientSession(headers={"x-api-key": key}))
+        yotta = await self._open.enter_async_context(YottaClient(key, base_url=url))
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        web = await self._open.enter_async_context(httpx.AsyncClient(headers={"x-api-key": KEY}, limits=limits))
+        web = await self._open.enter_async_context(httpx.AsyncClient(headers={"x-api-key": key}, limits=limits))
         styled = await self._open.enter_async_context(
-            openai.AsyncOpenAI(api_key=KEY, base_url=url, default_headers={"x-api-key": KEY})
+            openai.AsyncOpenAI(api_key=key, base_url=url, default_headers={"x-api-key": key})
         )
         styled_one, styled_many = answers(openai.BaseModel)
-        vendor = PodApi(KEY, base_url=url)
+        vendor = PodApi(key, base_url=url)
         self._open.callback(vendor.session.close)
 
         async def read(path: str) -> bytes:
             async with session.get(url + path) as answer:
                 return await answer.read()
 
+        self.yotta = yotta
         self.get["raw"] = lambda pod_id: read(ONE.format(pod_id))
         self.get["yotta_async"] = yotta.pods.get
         self.list["yotta_async"] = yotta.pods.list

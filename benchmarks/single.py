@@ -1,7 +1,8 @@
 """One pod, asked for again and again: `pods.get` against other clients, with 1, 64 and 256 calls in flight.
 
-Throughput as a ratio to raw aiohttp, `get` and `read` with nothing decoded: interleaved in one run, medians of the
-ratios of nine rounds. The server is a process of its own that answers from memory. `python -m benchmarks single`.
+Throughput as a ratio to raw aiohttp, `get` and `read` with nothing decoded: each beside it, now before and now after,
+medians of the ratios of nine rounds. The server is a process of its own that answers from memory.
+`python -m benchmarks single`.
 
 Where a call's time goes, by a profile of 60,000 calls with 64 in flight: four fifths are aiohttp's and asyncio's, a
 third of that the kernel's. Of ours, half is the pod (decoding 4 us, making the model 5, finding keys that stand twice
@@ -17,11 +18,11 @@ import time
 
 from benchmarks.fixed import POD, fixed
 from benchmarks.measure import Row, show
-from benchmarks.peers import Get, Peers
+from benchmarks.peers import BASE, Get, Peers
 
 ROUNDS = 9
 CALLS = {1: 400, 64: 2_000, 256: 2_000}
-SLOW = 5  # the slow clients make so many times fewer calls
+QUICK, SLOW = ("raw", "yotta_async", BASE), 5  # the slow clients make so many times fewer calls
 
 
 async def rate(get: Get, calls: int, in_flight: int) -> float:
@@ -40,20 +41,19 @@ async def rate(get: Get, calls: int, in_flight: int) -> float:
 async def compare(url: str, in_flight: int) -> list[Row]:
     """Return each client's ratio to raw aiohttp."""
     async with Peers(url) as peers:
-        calls = {name: CALLS[in_flight] // (1 if "aiohttp" in name or "_" in name else SLOW) for name in peers.get}
-        calls["raw"] = CALLS[in_flight]
-        ratios: dict[str, list[float]] = {name: [] for name in peers.get}
+        ratios: dict[str, list[float]] = {name: [] for name in peers.get if name != "raw"}
         for number in range(ROUNDS + 1):
-            raw = 0.0
-            for name, get in peers.get.items():
-                reached = await rate(get, calls[name], in_flight)
-                raw = reached if name == "raw" else raw
+            for name, those in ratios.items():
+                # Each beside raw aiohttp, now before it and now after it.
+                reached = {}
+                for each in (name, "raw") if number % 2 else ("raw", name):
+                    calls = CALLS[in_flight] // (1 if each in QUICK else SLOW)
+                    reached[each] = await rate(peers.get[each], calls, in_flight)
                 if number:  # the first round connects, imports and compiles
-                    ratios[name].append(reached / raw)
+                    those.append(reached[name] / reached["raw"])
     return [
         Row("single", f"{in_flight} in flight", name, statistics.median(those), "x raw aiohttp's rate")
         for name, those in ratios.items()
-        if name != "raw"
     ]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from yotta_async import _json
 from yotta_async._codec import MalformedError, pod_from
-from yotta_async._quick import Quick
+from yotta_async._quick import KEY_END, Quick
 from yotta_async.models import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -76,8 +77,10 @@ def pod_in(body: bytes, code: int, pod_id: str) -> Pod | None:
     try:
         envelope = ways.envelope.decode(body)
         struct = envelope.data
-        if envelope.code == code and struct.id == pod_id and _has_unique_keys(body, envelope):
-            return ways.make(struct)  # type: ignore[no-any-return]  # a Pod
+        if envelope.code == code and struct.id == pod_id:
+            pod, keys = ways.make(struct)
+            if _has_unique_keys(body, keys + 2 + (envelope.message is not msgspec.UNSET), envelope):
+                return pod  # type: ignore[no-any-return]  # a Pod
     except _UNFIT:
         pass
     return None
@@ -88,9 +91,9 @@ def pods_in(text: bytes | bytearray) -> list[Pod] | None:
     ways = _current or _learn(None)
     try:
         structs = ways.pods.decode(text)
-        if _has_unique_keys(text, structs):
-            make = ways.make
-            return [make(struct) for struct in structs]
+        made = list(map(ways.make, structs))
+        if _has_unique_keys(text, sum(map(_COUNT, made)), structs):
+            return list(map(_POD, made))
     except _UNFIT:
         pass
     return None
@@ -102,8 +105,9 @@ def pod_from_json(raw: bytes | msgspec.Raw, path: str) -> Pod:
     text = bytes(raw)
     try:
         struct = ways.pod.decode(text)
-        if _has_unique_keys(text, struct):
-            return ways.make(struct)  # type: ignore[no-any-return]  # a Pod
+        pod, keys = ways.make(struct)
+        if _has_unique_keys(text, keys, struct):
+            return pod  # type: ignore[no-any-return]  # a Pod
     except _UNFIT:
         pass
     try:
@@ -124,14 +128,20 @@ def pod_from_data(value: object, path: str) -> Pod:
 
 
 _ENCODER = msgspec.json.Encoder()
+_POD, _COUNT = itemgetter(0), itemgetter(1)
+_UNPLAIN = (b"\\", b"\n", b"\t", b"\r", b" :")
 
 
-def _has_unique_keys(text: bytes | bytearray, decoded: Any) -> bool:
-    """Whether no key stands twice, of which msgspec would silently take the last.
+def _has_unique_keys(text: bytes | bytearray, keys: int, decoded: Any) -> bool:
+    """Whether no key stands twice, of which msgspec would silently take the last: `keys` are those that it took.
 
-    Every key has one colon, and of a key that stands twice a struct has but one. So had one been dropped, writing the
-    structs again would give fewer colons; unless a text had them escaped, and then nothing is said.
+    Where no text is escaped and no white space stands before a colon, every key ends with a quote and a colon, and a
+    text between quotes that begins with a colon can only make it more. Otherwise: every key has one colon, so had one
+    been dropped, writing the structs again would give fewer of them; unless a text had them escaped, and then nothing
+    is said.
     """
+    if not any(map(text.__contains__, _UNPLAIN)) and text.count(KEY_END) == keys:
+        return True
     if b"\\" in text and b"\\u" in text:
         return False
     again = bytearray(len(text))  # as much as it can need, or the encoder begins small and grows

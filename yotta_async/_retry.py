@@ -152,9 +152,26 @@ class Retries:
         except YottaError as error:
             first = error
         else:
-            if self._budget < self.policy.budget:
-                self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
+            self.went_well()
             return result
+        return await self.again(first, attempt, attempts=attempts, on=on, deadline=deadline, budgeted=budgeted)
+
+    def went_well(self) -> None:
+        """Give a success's part of the budget back."""
+        if self._budget < self.policy.budget:
+            self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
+
+    async def again(
+        self,
+        first: YottaError,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        attempts: int,
+        on: Callable[[BaseException], bool] = may_pass,
+        deadline: float = math.inf,
+        budgeted: bool = True,
+    ) -> T:
+        """Do what `run` does after a first try that failed with `first`."""
         if attempts == 1 or not on(first):
             raise first
         failures = iter([first])
@@ -187,8 +204,8 @@ class Retries:
             stop=lambda state: tenacity.stop_after_attempt(attempts)(state) or out_of_time_or_budget(state),
             reraise=True,
         )
-        result = await retrying(replayed)
-        self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
+        result: T = await retrying(replayed)
+        self.went_well()
         return result
 
     def _pause(self, state: tenacity.RetryCallState) -> float:

@@ -79,6 +79,10 @@ class Bound:
                 f"this {self._what} belongs to another event loop: make one inside each loop (each asyncio.run)"
             )
 
+    def close(self) -> None:
+        self.closed = True
+        self.loop = None
+
 
 class Turns:
     """Who finds no free connection waits here, first come, first served.
@@ -157,7 +161,7 @@ class SessionPool:
 
     async def aclose(self) -> None:
         """Close every connection. May be called again."""
-        self.bound.closed = True
+        self.bound.close()
         connectors = list(self._connectors.values())
         self._connectors.clear()
         for connector in connectors:

@@ -76,7 +76,9 @@ class Transport:
         Raises ConnectError, RequestTimeoutError, ConnectionLostError or ProtocolError, and ConfigurationError when the
         client is closed.
         """
-        self.check()
+        loop = asyncio.get_running_loop()
+        if self._bound.loop is not loop or self._pool.bound.loop is not loop:
+            self.check()
         if not self._pressure.is_free():
             await self._pressure.turn()
             if self._bound.closed:
@@ -199,7 +201,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """End the calls in flight and close the sessions, and the pool if no one else gave it. May be called again."""
-        self._bound.closed = True
+        self._bound.close()
         self._pressure.close()
         self._limits.close()
         # Each call needs a few turns of the loop to let go of its connection, and none that waits for the network.

@@ -1,0 +1,121 @@
+"""What things cost, in what can be counted exactly: requests, calls, timers, bytes. Never in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks.fixed import POD
+from tests.raw_server import RawServer, envelope
+from yotta_async import YottaClient, _codec, _decode, _listing
+from yotta_async.emulator import Emulator, Timings
+
+PODS = 2_000
+
+
+@pytest.fixture
+def listed(server: RawServer) -> RawServer:
+    server.answers(envelope([POD | {"id": str(number)} for number in range(PODS)]))
+    return server
+
+
+@pytest.fixture
+def thoroughly(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a pod was read the thorough way."""
+    count: Counter[str] = Counter()
+
+    def counted(value: object, path: str) -> Any:
+        count["pods"] += 1
+        return _codec.pod_from(value, path)
+
+    monkeypatch.setattr(_decode, "pod_from", counted)
+    return count
+
+
+async def test_a_call_takes_one_request_no_timer_and_few_calls(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch, thoroughly: Counter[str]
+) -> None:
+    server.answers(envelope(POD | {"id": "7"}))
+    async with YottaClient("sk-cost", base_url=server.url) as client:
+        await _ten_calls(server, client, monkeypatch)
+    assert not thoroughly, "a documented pod is read the quick way"
+
+
+async def _ten_calls(server: RawServer, client: YottaClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    await client.pods.get("7")
+    loop = asyncio.get_running_loop()
+    timers: list[float] = []
+    call_at = loop.call_at
+
+    def counted(when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    calls: Counter[str] = Counter()
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "yotta_async" in frame.f_code.co_filename and "/tests/" not in frame.f_code.co_filename:
+            calls[frame.f_code.co_qualname] += 1
+
+    before = len(server.heard)
+    sys.setprofile(watch)
+    try:
+        for _ in range(10):
+            await client.pods.get("7")
+    finally:
+        sys.setprofile(None)
+    assert len(server.heard) - before == 10
+    assert len(timers) <= 1
+    assert calls.total() <= 10 * 32, calls
+
+
+async def test_a_list_takes_one_request_and_little_memory(
+    listed: RawServer, client_of: Callable[..., YottaClient], thoroughly: Counter[str]
+) -> None:
+    client = client_of()
+    await client.pods.list()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        pods = await client.pods.list()
+        peak = tracemalloc.get_traced_memory()[1]
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(pods) == PODS
+    assert len(listed.heard) == 2
+    assert kept / PODS <= 2_200
+    # A server in this process holds the answer as well.
+    assert (peak - len(json.dumps(POD)) * PODS * 2.5) <= 1.3 * kept
+    assert not thoroughly
+
+
+async def test_a_tick_decodes_only_the_pods_that_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: list[str] = []
+    read = _decode.pod_from_json
+
+    def counted(raw: Any, path: str) -> Any:
+        pod = read(raw, path)
+        whole.append(pod.id)
+        return pod
+
+    monkeypatch.setattr(_listing, "pod_from_json", counted)
+    timings = Timings(initialize=(5.0, 60.0))
+    async with Emulator(clock="auto", timings=timings) as emulator, emulator.client() as yotta:
+        report = await yotta.pods.create_many([{"image": "a", "gpu_type": "NVIDIA_L4_24G"}] * 300)
+        ids = [item.pod.id for item in report.items if item.pod is not None]
+        before = len(emulator.requests)
+        await asyncio.gather(*(yotta.pods.wait_until(pod_id, poll_interval=1.0) for pod_id in ids))
+    assert sorted(whole) == sorted(set(whole)), "each pod is decoded once, when it has moved"
+    assert len(emulator.requests) - before <= 90
