@@ -65,7 +65,7 @@ def test_help_and_version() -> None:
     told = run("--help").stdout
     found = list(commands(cli))
     assert {"pods", "reap", "emulator", "demo", "doctor"} == {names[0] for names, _ in found}
-    assert len(found) == 14
+    assert len(found) == 15
     for names, command in found:
         assert names[0] in told
         assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"

@@ -104,7 +104,11 @@ class Creating:
             )
 
     async def question(self, gpu_type: str, gpu_count: int | None, count: int) -> str | None:
-        """Return what to ask a person before such pods are created, or None when they are cheap enough."""
+        """Return what to ask a person before such pods are created, or None when they are cheap enough.
+
+        Raises ToolFailedError when nothing may be created, and what the list of pods raises.
+        """
+        self._refuse_if_read_only()
         spec = PodSpec(image="-", gpu_type=gpu_type, gpu_count=gpu_count)
         price = (await self._pods.plan([spec] * count, prices=self._limit.prices)).hourly_price
         if price is not None and price <= self._confirm_above:
@@ -115,7 +119,9 @@ class Creating:
 
     async def _agree(self, gpu_type: str, gpu_count: int | None, count: int, *, confirm: bool) -> None:
         self._refuse_if_read_only()
-        question = None if confirm else await self.question(gpu_type, gpu_count, count)
+        if confirm:
+            return
+        question = await self.question(gpu_type, gpu_count, count)
         if question is not None:
             raise ToolFailedError(
                 f"Not confirmed, and nothing was created: {question} Whatever costs more than "

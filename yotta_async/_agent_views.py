@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -153,6 +153,31 @@ def pod_view(pod: Pod) -> PodView:
         ssh_cmd=pod.ssh_cmd or None,
         environment_vars=[variable.key for variable in pod.environment_vars],
     )
+
+
+def in_short(answer: Mapping[str, Any]) -> str:
+    """Say an answer in a few lines of text."""
+    shown = dict(answer)
+    pods = shown.pop("pods", None)
+    if not isinstance(pods, list):
+        shown |= {} if pods is None else {"pods": pods}
+        pods = [shown.pop("pod")] if isinstance(shown.get("pod"), dict) else []
+    hint = shown.pop("hint", "")
+    lines = [_line(pod) for pod in pods]
+    lines += [f"{name}: {value}" for name, value in shown.items() if value not in (None, [], {})]
+    return "\n".join([*lines, hint]).strip()
+
+
+def _line(pod: Mapping[str, Any]) -> str:
+    parts = [
+        f"{pod['pod_id']} {pod['status']}",
+        pod["pod_name"],
+        f"{pod['gpu_count']} x {pod['gpu_type']}",
+        pod["region"],
+    ]
+    parts.append(None if pod["hourly_price"] is None else f"{pod['hourly_price']:g} USD an hour")
+    parts += [f"port {port['port']} at {port['host']}:{port['proxy_port']}" for port in pod["ports"] if port["host"]]
+    return ", ".join(part for part in [*parts, pod["ssh_cmd"]] if part)
 
 
 def total_price(pods: Iterable[Pod]) -> float | None:

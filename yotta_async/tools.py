@@ -127,10 +127,9 @@ class Toolbox(Creating):
         """
         self._refuse_if_read_only()
         if not confirm:
-            pod = await self._pods.get(pod_id)
             raise ToolFailedError(
-                f"Not confirmed, and nothing was deleted. Pod {pod.id} ({pod.pod_name or 'no name'}, {pod.status}) "
-                "would be gone for good: ask the user, and then call again with confirm=true."
+                f"Not confirmed, and nothing was deleted: {await self.delete_question(pod_id)} It would be gone for "
+                "good: ask the user, and then call again with confirm=true."
             )
         await self._pods.delete(pod_id)
         self.created.pop(pod_id, None)
@@ -155,6 +154,12 @@ class Toolbox(Creating):
             limits=limits,
         )
 
+    async def delete_question(self, pod_id: str) -> str:
+        """Return what to ask a person before a pod is deleted. Raises ToolFailedError when nothing may be deleted."""
+        self._refuse_if_read_only()
+        pod = (await self.pod_get(pod_id))["pod"]
+        return f"Delete pod {pod['pod_id']} ({pod['pod_name'] or 'it has no name'})?"
+
     async def delete_created(self) -> list[str]:
         """Delete what this session created and is still there; return the ids of those that could not be deleted."""
         left = []
@@ -169,13 +174,10 @@ class Toolbox(Creating):
             del self.created[pod_id]
         return left
 
-    @property
-    def tools(self) -> list[Callable[..., Awaitable[Any]]]:
-        """The tools, for whoever calls them."""
-        return [
-            self.pod_create, self.pod_create_many, self.pod_get, self.pod_list, self.pod_wait, self.pod_pause,
-            self.pod_resume, self.pod_delete, self.pod_resolve, self.spend_summary,
-        ]  # fmt: skip
+    NAMES = (
+        "pod_create", "pod_create_many", "pod_get", "pod_list", "pod_wait", "pod_pause", "pod_resume", "pod_delete",
+        "pod_resolve", "spend_summary",
+    )  # fmt: skip
 
 
 def _next(pod: Pod) -> str:
@@ -212,4 +214,4 @@ def tools_for(
         max_hourly=max_hourly,
         read_only=read_only,
     )
-    return toolbox.tools
+    return [getattr(toolbox, name) for name in Toolbox.NAMES]

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from yotta_async._version import __version__
+from yotta_async.cli.addresses import address, price_table
 from yotta_async.cli.exits import CODES, run
 from yotta_async.cli.pods import pods
 from yotta_async.cli.settings import Settings, common
@@ -112,3 +113,29 @@ def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool
     from yotta_async.cli.reap import default_journal, reap_all  # keeps --help and --version quick
 
     run(reap_all(settings, journal or default_journal(), dry_run=dry_run, yes=yes), settings)
+
+
+@cli.command("mcp", epilog=CODES)
+@common
+@click.option("--http", metavar="HOST:PORT", callback=address, help="Serve streamable HTTP here. [default: stdio]")
+@click.option(
+    "--confirm-above",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="A create wants a confirmation that costs more US dollars an hour, or whose price is unknown.",
+)
+@click.option("--prices", metavar="FILE", callback=price_table, help="JSON: US dollars an hour for a GPU, by type.")
+@click.option("--max-pods", type=click.IntRange(min=0), help="Refuse creates beyond so many pods in the account.")
+@click.option("--max-hourly", type=click.FloatRange(min=0), help="Refuse creates beyond so many US dollars an hour.")
+@click.option("--read-only", is_flag=True, help="Refuse every change.")
+@click.option("--delete-on-exit", is_flag=True, help="Delete at the end what the session created.")
+@click.pass_obj
+def serve_mcp(settings: Settings, /, http: tuple[str, int] | None, **options: Any) -> None:
+    """Serve the tools for agents by the Model Context Protocol (extra mcp), until the client goes.
+
+    Example: yotta-async mcp --max-pods 4 --max-hourly 10
+    """
+    from yotta_async.cli.agents import serve as serve_agents  # keeps --help and --version quick
+
+    run(serve_agents(settings, http, options), settings)
