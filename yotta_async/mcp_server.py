@@ -173,7 +173,7 @@ def server_for(
 
     @server.resource("yotta://gpus", name="gpus", mime_type="application/json")
     def gpu_catalogue() -> dict[str, Any]:
-        """List GPU types by the name that pod_create takes, and regions: those that are known, as the API tells none."""
+        """List GPU types by the name that pod_create takes, and regions; the API itself tells none."""
         gpus = {
             name: {"display_name": gpu.display_name, "vram_in_gb": gpu.vram, "ram_in_gb": gpu.ram, "vcpu": gpu.vcpu}
             for name, gpu in CATALOGUE.gpu_types.items()

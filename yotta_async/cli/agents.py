@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import Any
 
 import click
 
-from yotta_async.cli.exits import DONE
+from yotta_async.cli.exits import DONE, INTERRUPTED
 from yotta_async.cli.settings import Settings, client
 
 
@@ -41,6 +42,8 @@ async def serve(settings: Settings, http: tuple[str, int] | None, options: dict[
     try:
         await serving
     except asyncio.CancelledError:
-        if not terminated:
-            raise
+        # The session has ended as it should. A thread of the mcp package still reads stdin, and nothing can wake it:
+        # an ordinary exit would wait for it.
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGTERM if terminated else INTERRUPTED)
     return DONE
