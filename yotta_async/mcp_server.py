@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, get_type_hints
 
+from anyio import CancelScope
 from mcp.server import MCPServer
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
@@ -99,22 +100,27 @@ def server_for(
     make_client: Callable[[], YottaClient],
     *,
     delete_on_exit: bool = False,
+    on_end: Callable[[], object] = lambda: None,
     **limits: Any,
 ) -> Server:
     """Return the server. Its client is made on its own event loop; `limits` are those of `Toolbox`.
 
-    Pods created in a session are told of on stderr at its end, or deleted then.
+    Pods created in a session are told of on stderr at its end, or deleted then; after that `on_end` is called.
     """
     toolbox: list[Toolbox] = []  # one while the server runs
 
     @asynccontextmanager
     async def session(_: Any) -> AsyncIterator[None]:
-        async with make_client() as yotta:
-            toolbox[:] = [Toolbox(yotta, **limits)]
-            try:
-                yield None
-            finally:
-                await _end(toolbox[0], delete=delete_on_exit)
+        try:
+            async with make_client() as yotta:
+                toolbox[:] = [Toolbox(yotta, **limits)]
+                try:
+                    yield None
+                finally:
+                    with CancelScope(shield=True):  # a server that is told to end does not leave what it should delete
+                        await _end(toolbox[0], delete=delete_on_exit)
+        finally:
+            on_end()
 
     server = Server(
         "yotta",

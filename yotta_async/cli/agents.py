@@ -13,6 +13,8 @@ import click
 from yotta_async.cli.exits import DONE, INTERRUPTED
 from yotta_async.cli.settings import Settings, client
 
+_LONGEST_END = 120.0  # seconds for creates in flight to settle, and for deletes
+
 
 async def serve(settings: Settings, http: tuple[str, int] | None, options: dict[str, Any]) -> int:
     """Serve until the client goes, or until Ctrl-C."""
@@ -25,25 +27,28 @@ async def serve(settings: Settings, http: tuple[str, int] | None, options: dict[
             f"this command needs the package {error.name}: pip install 'yotta-async[mcp]'"
         ) from None
     client(settings)  # a wrong key or host is told now, and not to a model
-    server = server_for(lambda: client(settings), **options)
+    over = asyncio.Event()
+    server = server_for(lambda: client(settings), on_end=over.set, **options)
     if http is not None:
         await server.run_streamable_http_async(host=http[0].strip("[]"), port=http[1])
         return DONE
     serving = asyncio.ensure_future(server.run_stdio_async())
-    terminated: list[bool] = []
-
-    def terminate() -> None:
-        terminated.append(True)
-        serving.cancel()
-
+    ending = asyncio.Event()
     if sys.platform != "win32":
         # Whoever starts MCP servers ends them so when they do not go by themselves: the session ends as it should.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    asked = asyncio.ensure_future(ending.wait())
+    code = 128 + signal.SIGTERM
     try:
-        await serving
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        # The session has ended as it should. A thread of the mcp package still reads stdin, and nothing can wake it:
-        # an ordinary exit would wait for it.
-        sys.stderr.flush()
-        os._exit(128 + signal.SIGTERM if terminated else INTERRUPTED)
-    return DONE
+        code = INTERRUPTED
+    if serving.done():
+        asked.cancel()
+        await serving
+        return DONE
+    serving.cancel()
+    await asyncio.wait_for(over.wait(), _LONGEST_END)
+    # A thread of the mcp package still reads stdin, and nothing can wake it: an ordinary exit would wait for it.
+    sys.stderr.flush()
+    os._exit(code)
