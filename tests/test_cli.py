@@ -64,7 +64,7 @@ def test_help_and_version() -> None:
     assert "124  what was waited for did not come in time" in run("pods", "wait", "--help").stdout
     told = run("--help").stdout
     found = list(commands(cli))
-    assert {"pods", "reap", "emulator", "demo", "doctor"} == {names[0] for names, _ in found}
+    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp"} == {names[0] for names, _ in found}
     assert len(found) == 15
     for names, command in found:
         assert names[0] in told
@@ -72,7 +72,7 @@ def test_help_and_version() -> None:
 
 
 def test_help_imports_nothing_that_it_does_not_need() -> None:
-    script = "import sys; from yotta_async.cli.commands import cli; print([n for n in ('aiohttp', 'cattrs', 'rich', 'yaml') if n in sys.modules])"
+    script = "import sys; from yotta_async.cli.commands import cli; print([n for n in ('aiohttp', 'cattrs', 'rich', 'yaml', 'mcp', 'pydantic') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
 
