@@ -128,6 +128,7 @@ async def test_a_person_is_asked_where_one_can_be(emulator: Emulator, answer: El
         # The model's own word is not enough where a person can be asked.
         result = await client.call_tool("pod_create", {**AGREED, "gpu_count": 2})
         assert result.is_error is not is_done
+        assert "confirm=true" not in text_of(result)
         assert questions == ["Create a pod with 2 x NVIDIA_L4_24G, at a price that nobody knows before?"]
         async with emulator.client() as yotta:
             assert len(await yotta.pods.list()) == is_done
@@ -179,6 +180,9 @@ async def test_wrong_arguments_are_named_and_no_value_is_shown(emulator: Emulato
             ({**AGREED, "gpu_cout": 8}, "did you mean gpu_count"),
             ({**AGREED, "gpu_count": 3}, "gpu_count"),
             ({**AGREED, "environment_vars": {"A": [SECRET]}}, "environment_vars"),
+            ({**AGREED, "expose": [{"port": 22, "protokol": "SSH"}]}, "protokol"),
+            ({**AGREED, "gpu_count": "2"}, "gpu_count"),
+            ({**SPEC, "confirm": "yes"}, "confirm"),
             ({**AGREED, "environment_vars": {"A": SECRET}, "shm_in_gb": 0}, "shm_in_gb"),
             ({**AGREED, "image_registry_token": SECRET, "image_public_type": "PRIVATE"}, "image_registry_username"),
         ]:
@@ -188,8 +192,53 @@ async def test_wrong_arguments_are_named_and_no_value_is_shown(emulator: Emulato
         assert "pod_id" in await refused(client, "pod_get", pod_id=331864222267218690)
         assert "pod_id" in await refused(client, "pod_get", pod_id="../x")
         assert "pod not found" in await refused(client, "pod_get", pod_id="12")
-        assert "12" in await refused(client, "pod_wait", pod_id="12")
+        assert "no such pod" in await refused(client, "pod_wait", pod_id="12")
+        assert "status" in await refused(client, "pod_list", status="NOPE")
         assert not [request for request in emulator.requests if request.method == "POST"]
+
+
+async def test_what_volumes_cost_is_known_to_nobody(emulator: Emulator) -> None:
+    async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 0.6})) as client:
+        await done(client, "pod_create", **SPEC)
+        assert "nobody knows before" in await refused(client, "pod_create", **SPEC, persistent_volume_in_gb=1_000_000)
+    async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 0.6}, max_hourly=50)) as client:
+        assert "max_hourly" in await refused(client, "pod_create", **AGREED, container_volume_in_gb=1_000_000)
+
+
+async def test_a_wait_for_what_somebody_must_ask_for_first_says_so(emulator: Emulator) -> None:
+    async with Client(server_for(emulator.client)) as client:
+        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
+        await done(client, "pod_wait", pod_id=pod_id)
+        assert (
+            "pod_pause first" in (await done(client, "pod_wait", pod_id=pod_id, status="PAUSED", timeout_s=5))["hint"]
+        )
+        await done(client, "pod_delete", pod_id=pod_id, confirm=True)
+        await done(client, "pod_delete", pod_id=pod_id, confirm=True)
+
+
+async def test_a_wait_ends_in_time_when_the_api_fails(emulator: Emulator) -> None:
+    async with Client(server_for(emulator.client)) as client:
+        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
+        emulator.faults.add(kind="status")
+        answer = await done(client, "pod_wait", pod_id=pod_id, timeout_s=20)
+        assert (answer["reached"], answer["pod"]) == (False, None)
+        assert "HTTP 500" in answer["hint"]
+        emulator.faults.clear()
+        emulator.faults.add(kind="status", on="create", http_status=400, code=10001, message="image unknown")
+        assert "None of 2" in await refused(client, "pod_create_many", **AGREED, count=2)
+
+
+async def test_an_unknown_outcome_is_told_at_the_end_or_its_pod_deleted(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for delete in (False, True):
+        async with Client(server_for(lambda: emulator.client(settle_timeout=5.0), delete_on_exit=delete)) as client:
+            emulator.faults.add(kind="answer_lost_after_commit", on="create")
+            emulator.faults.add(kind="list_lag", on="list", seconds=3600.0)
+            assert "pod_resolve" in await refused(client, "pod_create", **AGREED)
+            emulator.faults.clear()
+        said = capsys.readouterr().err
+        assert ("Deleted pods" if delete else "may still cost money") in said
 
 
 async def test_an_unknown_outcome_comes_with_its_token_and_a_way_to_resolve_it(emulator: Emulator) -> None:
@@ -278,4 +327,4 @@ async def test_over_stdio_until_the_client_goes(way: str, deletes: bool) -> None
         async with emulator.client() as yotta:
             gone = (await yotta.pods.get(pod_id)).status in ("TERMINATING", "TERMINATED")
         assert gone is deletes
-        assert ("Deleted 1" if deletes else pod_id) in said
+        assert ("Deleted pods" if deletes else pod_id) in said

@@ -279,7 +279,7 @@ async def test_a_cancel_is_not_taken_for_a_limit_that_passed_with_it() -> None:
     to_blame = []
 
     async def call() -> None:
-        limit = Limit(limits, 60)
+        limit = Limit(limits, asyncio.get_running_loop(), 60)
         try:
             await asyncio.sleep(60)
         finally:

@@ -49,6 +49,10 @@ class PortArgument(TypedDict):
     protocol: NotRequired[str]
 
 
+# For pydantic, where a framework uses it: a name that is not known is a mistake, and nothing to drop.
+for _argument in (VariableArgument, PortArgument):
+    setattr(_argument, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010  # no attribute that a type checker knows
+
 Variables: TypeAlias = dict[str, str] | list[VariableArgument]
 
 
@@ -94,6 +98,11 @@ class Creating:
         self._confirm_above = confirm_above
         self._read_only = read_only
         self.created: dict[str, None] = {}
+        self.unknown: dict[str, None] = {}  # tokens of creates of which nobody knows whether they made a pod
+
+    def _note_unknown(self, error: CreateOutcomeUnknownError) -> None:
+        if error.client_token is not None:
+            self.unknown[error.client_token] = None
 
     def _refuse_if_read_only(self) -> None:
         """Raise ToolFailedError when nothing may be changed."""
@@ -103,26 +112,37 @@ class Creating:
                 "without that."
             )
 
-    async def question(self, gpu_type: str, gpu_count: int | None, count: int) -> str | None:
+    async def question(self, gpu_type: str, gpu_count: int | None, count: int, *, volumes: bool) -> str | None:
         """Return what to ask a person before such pods are created, or None when they are cheap enough.
 
+        `volumes` is whether volumes of a size are asked for: nobody knows before what they cost.
         Raises ToolFailedError when nothing may be created, and what the list of pods raises.
         """
         self._refuse_if_read_only()
         spec = PodSpec(image="-", gpu_type=gpu_type, gpu_count=gpu_count)
-        price = (await self._pods.plan([spec] * count, prices=self._limit.prices)).hourly_price
+        plan = await self._pods.plan([spec] * count, prices=self._limit.prices)
+        if self._limit.max_pods is not None and plan.pods_now + count > self._limit.max_pods:
+            raise ToolFailedError(
+                f"Refused, and nothing was created: there are {plan.pods_now} pods, and max_pods, which is "
+                f"{self._limit.max_pods}, would be passed. Delete a pod, ask for fewer, or ask for a higher limit."
+            )
+        if volumes and self._limit.max_hourly is not None:
+            raise ToolFailedError(
+                f"Refused, and nothing was created: max_hourly, which is {self._limit.max_hourly:g}, cannot be checked "
+                "for volumes, whose price nobody knows before. Leave their sizes out."
+            )
+        price = None if volumes else plan.hourly_price
         if price is not None and price <= self._confirm_above:
             return None
         cost = "at a price that nobody knows before" if price is None else f"for {price:g} USD an hour"
         pods = "a pod" if count == 1 else f"{count} pods"
         return f"Create {pods} with {gpu_count or 1} x {gpu_type}{' each' if count > 1 else ''}, {cost}?"
 
-    async def _agree(self, gpu_type: str, gpu_count: int | None, count: int, *, confirm: bool) -> None:
-        self._refuse_if_read_only()
-        if confirm:
-            return
-        question = await self.question(gpu_type, gpu_count, count)
-        if question is not None:
+    async def _agree(
+        self, gpu_type: str, gpu_count: int | None, count: int, *, volumes: bool = False, confirm: bool
+    ) -> None:
+        question = await self.question(gpu_type, gpu_count, count, volumes=volumes)
+        if question is not None and not confirm:
             raise ToolFailedError(
                 f"Not confirmed, and nothing was created: {question} Whatever costs more than "
                 f"{self._confirm_above:g} USD an hour (confirm_above), or has no known price, wants confirm=true: ask "
@@ -210,8 +230,13 @@ class Creating:
                 "min_single_card_vcpu": min_single_card_vcpu,
             },
         )
-        await self._agree(gpu_type, gpu_count, 1, confirm=confirm)
-        handle = await self._pods.create(spec, spend_limit=self._limit if self._bounded else None)
+        volumes = bool(container_volume_in_gb or persistent_volume_in_gb)
+        await self._agree(gpu_type, gpu_count, 1, volumes=volumes, confirm=confirm)
+        try:
+            handle = await self._pods.create(spec, spend_limit=self._limit if self._bounded else None)
+        except CreateOutcomeUnknownError as error:
+            self._note_unknown(error)
+            raise
         self.created[handle.id] = None
         return CreatedAnswer(pod_id=handle.id, hint="It is starting: call pod_wait with this pod_id.")
 
@@ -263,15 +288,20 @@ class Creating:
         report = await self._pods.create_many(specs, spend_limit=self._limit if self._bounded else None)
         pod_ids = [item.pod_id for item in report.succeeded if item.pod_id is not None]
         self.created |= dict.fromkeys(pod_ids)
-        failed, unknown = [], []
+        failed: list[FailureView] = []
+        unknown: list[FailureView] = []
         for index, item in enumerate(report.items):
             token = item.error.client_token if isinstance(item.error, CreateOutcomeUnknownError) else None
-            view = FailureView(index=index, error=str(item.error), client_token=token)
+            said = failure(item.error) if isinstance(item.error, YottaError) else item.error
+            view = FailureView(index=index, error=str(said), client_token=token)
             if isinstance(item.error, CreateOutcomeUnknownError):
+                self._note_unknown(item.error)
                 unknown.append(view)
             elif item.error is not None:
                 failed.append(view)
-        hint = "They are starting: call pod_wait with each pod_id."
+        if not pod_ids and not unknown:
+            raise ToolFailedError(f"None of {count} pods was created. The first said: {failed[0]['error']}")
+        hint = f"{len(pod_ids)} of {count} are starting: call pod_wait with each pod_id."
         if unknown:
             hint += " Call pod_resolve with each client_token in `unknown` before you create those again."
         return CreatedManyAnswer(pod_ids=pod_ids, failed=failed, unknown=unknown, hint=hint)
@@ -290,6 +320,7 @@ class Creating:
                 (variable.key, variable.value) for variable in pod.environment_vars
             ):
                 self.created[pod.id] = None
+                self.unknown.pop(client_token, None)
                 return ResolvedAnswer(pod_id=pod.id, hint="The create made this pod: go on with it.")
         return ResolvedAnswer(
             pod_id=None, hint="No pod bears it. Look again in a minute; if there is still none, create it again."

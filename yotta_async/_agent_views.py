@@ -9,8 +9,8 @@ from typing import Any
 from typing_extensions import TypedDict  # cattrs brings it; schemas of the standard library's need Python 3.12
 
 from yotta_async.errors import (
-    APIError,
     AuthenticationError,
+    BadRequestError,
     ConfigurationError,
     CreateOutcomeUnknownError,
     InvalidRequestError,
@@ -20,6 +20,7 @@ from yotta_async.errors import (
     PodFailedError,
     PodGoneError,
     RateLimitError,
+    ServerError,
     SpendLimitError,
     TransportError,
     YottaError,
@@ -95,10 +96,10 @@ class CreatedManyAnswer(TypedDict):
 
 
 class WaitAnswer(TypedDict):
-    """Whether the status was reached, the pod as it is, and how to go on."""
+    """Whether the status was reached, the pod as it was last seen (None: it was not), and how to go on."""
 
     reached: bool
-    pod: PodView
+    pod: PodView | None
     waited_s: float
     hint: str
 
@@ -119,12 +120,16 @@ class ResolvedAnswer(TypedDict):
 
 
 class SpendAnswer(TypedDict):
-    """What the account's pods cost in US dollars an hour, and what this session may do."""
+    """What the account's pods cost in US dollars an hour, those included that are starting; and this session's part.
+
+    `unknown_here` are client tokens of creates that may have made a pod: pod_resolve takes them.
+    """
 
     pods: int
     running: int
     hourly_price: float | None
     created_here: list[str]
+    unknown_here: list[str]
     limits: dict[str, Any]
 
 
@@ -169,13 +174,11 @@ def in_short(answer: Mapping[str, Any]) -> str:
 
 
 def _line(pod: Mapping[str, Any]) -> str:
-    parts = [
-        f"{pod['pod_id']} {pod['status']}",
-        pod["pod_name"],
-        f"{pod['gpu_count']} x {pod['gpu_type']}",
-        pod["region"],
-    ]
-    parts.append(None if pod["hourly_price"] is None else f"{pod['hourly_price']:g} USD an hour")
+    parts = [f"{pod['pod_id']} {pod['status'] or 'of unknown status'}", pod["pod_name"]]
+    parts += [f"{pod['gpu_count'] or 1} x {pod['gpu_type']}" if pod["gpu_type"] else None, pod["region"]]
+    if pod["hourly_price"] is not None:
+        runs = "" if pod["status"] == "RUNNING" else " when it runs"
+        parts.append(f"{pod['hourly_price']:g} USD an hour{runs}")
     parts += [f"port {port['port']} at {port['host']}:{port['proxy_port']}" for port in pod["ports"] if port["host"]]
     return ", ".join(part for part in [*parts, pod["ssh_cmd"]] if part)
 
@@ -197,15 +200,19 @@ def _text(status: object) -> str | None:
 # What to try, the narrowest kind first.
 _ADVICE: list[tuple[type[YottaError], str]] = [
     (NotFoundError, "Call pod_list to see which pods there are."),
-    (InvalidStateError, "Call pod_get to see the pod's status: only a RUNNING pod pauses, only a PAUSED one resumes."),
+    (InvalidStateError, "Call pod_get to see its status: a RUNNING pod pauses, a PAUSED one resumes, and both delete."),
     (AuthenticationError, "The API key is not accepted: tell the user; no argument can mend it."),
     (PermissionDeniedError, "This key may not do that: tell the user; no argument can mend it."),
     (RateLimitError, "Wait a minute before the next call."),
     (InvalidRequestError, "Mend that argument and call again: nothing was sent."),
-    (APIError, "Look at the state with pod_get or pod_list before you repeat a change."),
-    (SpendLimitError, "Nothing was created. Delete a pod, ask for less, or ask the user to raise the limit."),
+    (BadRequestError, "Mend that argument and call again."),
+    (ServerError, "It may pass: look with pod_list whether a change took effect before you repeat it."),
+    (
+        SpendLimitError,
+        "Nothing was created. Delete a pod or ask for less; or ask the user for a higher limit, or a table of prices.",
+    ),
     (PodFailedError, "Delete it with pod_delete, and create another one, with another gpu_type or region perhaps."),
-    (PodGoneError, "Somebody deleted it: call pod_list, or create another one."),
+    (PodGoneError, "There is no such pod, or not any more: call pod_list to see which there are."),
     (ConfigurationError, "Tell the user: this is about the setup, and no argument can mend it."),
     (TransportError, "It may pass: look with pod_list whether a change took effect before you repeat it."),
 ]
@@ -226,4 +233,6 @@ def failure(error: YottaError) -> ToolFailedError:
             "minutes have passed."
         )
     advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
-    return ToolFailedError(f"{error} {advice}".strip())
+    text = str(error).strip()
+    stop = "" if text.endswith((".", "!", "?")) or not advice else "."
+    return ToolFailedError(f"{text}{stop} {advice}".strip())

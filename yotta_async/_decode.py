@@ -129,7 +129,6 @@ def pod_from_data(value: object, path: str) -> Pod:
 
 _ENCODER = msgspec.json.Encoder()
 _POD, _COUNT = itemgetter(0), itemgetter(1)
-_UNPLAIN = (b"\\", b"\n", b"\t", b"\r", b" :")
 
 
 def _has_unique_keys(text: bytes | bytearray, keys: int, decoded: Any) -> bool:
@@ -140,7 +139,8 @@ def _has_unique_keys(text: bytes | bytearray, keys: int, decoded: Any) -> bool:
     been dropped, writing the structs again would give fewer of them; unless a text had them escaped, and then nothing
     is said.
     """
-    if not any(map(text.__contains__, _UNPLAIN)) and text.count(KEY_END) == keys:
+    plain = not (b"\\" in text or b"\n" in text or b"\t" in text or b"\r" in text or b" :" in text)
+    if plain and text.count(KEY_END) == keys:
         return True
     if b"\\" in text and b"\\u" in text:
         return False

@@ -51,15 +51,15 @@ class Limit:
 
     __slots__ = ("_cancelling", "_limits", "_task", "expired", "when")
 
-    def __init__(self, limits: Limits, seconds: float) -> None:
-        task = asyncio.current_task()
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a call must be awaited in a task")
         self._limits = limits
         self._task = task
         self._cancelling = task.cancelling()
         self.expired = False
-        self.when = when = asyncio.get_running_loop().time() + seconds
+        self.when = when = loop.time() + seconds
         limits.open.add(self)
         if when < limits.next:
             limits.fire_at(when)

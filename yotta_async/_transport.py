@@ -94,7 +94,7 @@ class Transport:
         answer: Answer | None = None
         is_late = False
         seconds = min(seconds, self._timeout)
-        limit = Limit(self._limits, seconds)
+        limit = Limit(self._limits, loop, seconds)
         try:
             try:
                 if self._told is None:

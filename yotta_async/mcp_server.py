@@ -6,20 +6,21 @@ answer asks for `confirm=true`. What a tool raises reaches the model as its text
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, get_type_hints
 
 from anyio import CancelScope
 from mcp.server import MCPServer
-from mcp.server.elicitation import AcceptedElicitation
+from mcp.server.elicitation import AcceptedElicitation, CancelledElicitation
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError, UnexpectedToolError
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from yotta_async._agent_creating import MOST_AT_ONCE
 from yotta_async._agent_views import PodAnswer, ToolFailedError, in_short
@@ -29,20 +30,22 @@ from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.errors import YottaError
 from yotta_async.tools import LONGEST_WAIT, MOST_SHOWN, TELL, Toolbox
 
+_LAST_LOOK = 15.0  # seconds that the end of a session waits for each pod whose create is in doubt
 INSTRUCTIONS = (
     "Rent GPU pods from Yotta Labs. A pod costs money from its creation until it is paused or deleted: delete what is "
     "not needed any more, and look at spend_summary when in doubt. Ids are text. Create, then pod_wait until RUNNING."
 )
 # The limits of arguments, as the API's document and the tools have them.
 _BOUNDS: dict[str, dict[str, Any]] = {
-    "count": {"ge": 1, "le": MOST_AT_ONCE},
-    "limit": {"ge": 1, "le": MOST_SHOWN},
+    "count": {"ge": 1, "le": MOST_AT_ONCE, "strict": True},
+    "limit": {"ge": 1, "le": MOST_SHOWN, "strict": True},
     "timeout_s": {"gt": 0, "le": LONGEST_WAIT},
     "pod_id": {"min_length": 1, "max_length": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"},
     "client_token": {"min_length": 1, "max_length": 200},
     "image": {"min_length": 1, "max_length": 255},
     "gpu_type": {"min_length": 1},
-    "gpu_count": {"ge": 1},
+    "gpu_count": {"ge": 1, "strict": True},
+    "confirm": {"strict": True},
     "shm_in_gb": {"ge": 1},
     "min_single_card_ram_in_gb": {"ge": 0, "le": 1536},
     "min_single_card_vram_in_gb": {"ge": 0, "le": 1536},
@@ -67,6 +70,19 @@ class Consent(BaseModel):
     """What a person answers."""
 
     confirm: bool = Field(default=True, description="Yes, do it.")
+    _asked: bool = PrivateAttr(default=True)
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person gave this answer."""
+        return self._asked
+
+    @classmethod
+    def of_the_model(cls, *, confirm: bool) -> Consent:
+        """Return what the model says, where nobody can be asked."""
+        consent = cls(confirm=confirm)
+        consent._asked = False
+        return consent
 
 
 class Server(MCPServer[None]):
@@ -88,9 +104,14 @@ class Server(MCPServer[None]):
                 # The same in few words: a model reads either.
                 result.content = [TextContent(type="text", text=in_short(result.structured_content))]
             return result
+        except UnexpectedToolError:
+            raise
         except ToolError as error:
             if not isinstance(error.__cause__, ValidationError):
-                raise
+                text = str(error).removeprefix(f"Error executing tool {name}: ")
+                if text.startswith("Resolver"):
+                    text = "The answer to the question for a confirmation could not be read: nothing was done."
+                raise ToolError(text) from None
             found = error.__cause__.errors(include_url=False, include_context=False, include_input=False)
         problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
         raise ToolError(f"{name}: {problems}. Mend that and call again: nothing was done.")
@@ -107,6 +128,7 @@ def server_for(
 
     Pods created in a session are told of on stderr at its end, or deleted then; after that `on_end` is called.
     """
+    Toolbox(make_client(), **limits)  # what is wrong with key, host or limits is told now, and not to a model
     toolbox: list[Toolbox] = []  # one while the server runs
 
     @asynccontextmanager
@@ -135,9 +157,12 @@ def server_for(
         ctx: Context,
         gpu_type: str,
         gpu_count: int,
+        container_volume_in_gb: int | None,
+        persistent_volume_in_gb: int | None,
         confirm: bool,  # noqa: FBT001  # the tool's own argument
     ) -> Consent | Elicit[Consent]:
-        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, 1), confirm=confirm)
+        volumes = bool(container_volume_in_gb or persistent_volume_in_gb)
+        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, 1, volumes=volumes), confirm=confirm)
 
     async def ask_to_create_many(
         ctx: Context,
@@ -146,7 +171,7 @@ def server_for(
         count: int,
         confirm: bool,  # noqa: FBT001  # likewise
     ) -> Consent | Elicit[Consent]:
-        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, count), confirm=confirm)
+        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, count, volumes=False), confirm=confirm)
 
     async def ask_to_delete(ctx: Context, pod_id: str, confirm: bool) -> Consent | Elicit[Consent]:  # noqa: FBT001  # likewise
         return await ask(ctx, lambda: toolbox[0].delete_question(pod_id), confirm=confirm)
@@ -157,7 +182,7 @@ def server_for(
         capabilities = ctx.client_capabilities
         can = capabilities.elicitation if capabilities is not None else None
         if can is None or (can.form is None and can.url is not None):
-            return Consent(confirm=confirm)  # nobody can be asked: the tool itself asks for `confirm`
+            return Consent.of_the_model(confirm=confirm)  # nobody can be asked: the tool itself asks for `confirm`
         try:
             text = await question()
         except YottaError as error:
@@ -192,7 +217,7 @@ def server_for(
         try:
             return await toolbox[0].pod_get(pod_id)
         except ToolFailedError as error:
-            raise ResourceError(str(error)) from None
+            raise ResourceNotFoundError(str(error)) from None
 
     @server.prompt(name="launch_and_wait")
     def launch_and_wait(image: str, gpu_type: str = "NVIDIA_L4_24G") -> str:
@@ -225,8 +250,10 @@ def _exposed(
 
     async def call(ctx: Context, agreed: ElicitationResult[Consent] | None = None, **given: Any) -> Any:
         if agreed is not None:
-            if not isinstance(agreed, AcceptedElicitation):
-                raise ToolError("The user declined: nothing was done. Do not ask for it again without a reason.")
+            if isinstance(agreed, CancelledElicitation):
+                raise ToolError("The user put the question aside: nothing was done. Ask what they want.")
+            if not isinstance(agreed, AcceptedElicitation) or (agreed.data.asked and not agreed.data.confirm):
+                raise ToolError("The user said no: nothing was done. Do not ask for it again without a reason.")
             given["confirm"] = agreed.data.confirm
         TELL.set(ctx.report_progress)
         try:
@@ -247,13 +274,21 @@ def _exposed(
 
 
 async def _end(toolbox: Toolbox, *, delete: bool) -> None:
-    """Tell of what was created and is still there, or delete it."""
+    """Tell of what was created and is still there, or delete it; and of creates whose outcome is unknown."""
+    for token in list(toolbox.unknown):
+        with suppress(YottaError, TimeoutError):
+            await asyncio.wait_for(toolbox.pod_resolve(token), _LAST_LOOK)
     ids = list(toolbox.created)
-    if not ids:
-        return
-    if delete:
+    if ids and delete:
         left = await toolbox.delete_created()
-        print(f"Deleted {len(ids) - len(left)} pods that this session created.", file=sys.stderr)  # noqa: T201
+        _say(f"Deleted pods that this session created: {len(ids) - len(left)}.")
         ids = left
     if ids:
-        print(f"Pods that this session created and that may still cost money: {', '.join(ids)}", file=sys.stderr)  # noqa: T201
+        _say(f"Pods that this session created and that may still cost money: {', '.join(ids)}")
+    if toolbox.unknown:
+        tokens = ", ".join(toolbox.unknown)
+        _say(f"Creates whose outcome is unknown: look for pods with a YOTTA_CLIENT_TOKEN of {tokens}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # stdout is the protocol's

@@ -24,11 +24,14 @@ from yotta_async._agent_views import (
     total_price,
 )
 from yotta_async.client import YottaClient
-from yotta_async.errors import NotFoundError, WaitTimeoutError, YottaError
+from yotta_async.errors import InvalidStateError, NotFoundError, WaitTimeoutError, YottaError
 from yotta_async.models import Pod
 from yotta_async.status import GOING, PodStatus
 
 Status = Literal["RUNNING", "PAUSED", "TERMINATED"]
+AnyStatus = Literal[
+    "INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "TERMINATING", "TERMINATED", "FAILED"
+]
 Tell = Callable[[float, float, str], Awaitable[None]]
 
 LONGEST_WAIT, MOST_SHOWN = 600.0, 200
@@ -51,7 +54,7 @@ class Toolbox(Creating):
         return PodAnswer(pod=pod_view(pod), hint=_next(pod))
 
     @for_agents
-    async def pod_list(self, status: str | None = None, limit: int = 50) -> PodListAnswer:
+    async def pod_list(self, status: AnyStatus | None = None, limit: int = 50) -> PodListAnswer:
         """List the account's pods, the newest change first, with what they cost together.
 
         Args:
@@ -82,18 +85,23 @@ class Toolbox(Creating):
         if isinstance(timeout_s, bool) or not 0 < timeout_s <= LONGEST_WAIT:
             raise ToolFailedError(f"timeout_s must be a number of seconds above 0 and at most {LONGEST_WAIT:g}.")
         began = time.monotonic()
+        pod: Pod | None
+        failed: YottaError | None
         waiting = asyncio.ensure_future(self._pods.wait_until(pod_id, status=PodStatus(status), timeout=timeout_s))
         try:
             while not (await asyncio.wait({waiting}, timeout=_SIGN_OF_LIFE))[0]:
                 if (tell := TELL.get()) is not None:
                     await tell(min(time.monotonic() - began, timeout_s), timeout_s, f"pod {pod_id}: not {status} yet")
-            pod, reached = await waiting, True
+            pod, reached, failed = await waiting, True, None
         except WaitTimeoutError as error:
-            pod, reached = error.last_pod or await self._pods.get(pod_id), False
+            pod, reached, failed = error.last_pod, False, error.last_error
         finally:
             waiting.cancel()
-        hint = _next(pod) if reached else f"Not {status} yet: call pod_wait again, or pod_delete to give it up."
-        return WaitAnswer(reached=reached, pod=pod_view(pod), waited_s=round(time.monotonic() - began, 3), hint=hint)
+        hint = _next(pod) if reached and pod is not None else _how_to_go_on(pod, status)
+        if failed is not None:
+            hint += f" The last look failed: {failed}"
+        view = None if pod is None else pod_view(pod)
+        return WaitAnswer(reached=reached, pod=view, waited_s=round(time.monotonic() - began, 3), hint=hint)
 
     @for_agents
     async def pod_pause(self, pod_id: str) -> DoneAnswer:
@@ -131,15 +139,20 @@ class Toolbox(Creating):
                 f"Not confirmed, and nothing was deleted: {await self.delete_question(pod_id)} It would be gone for "
                 "good: ask the user, and then call again with confirm=true."
             )
-        await self._pods.delete(pod_id)
+        try:
+            await self._pods.delete(pod_id)
+        except InvalidStateError:
+            if (await self._pods.get(pod_id)).status not in GOING:
+                raise
         self.created.pop(pod_id, None)
         return DoneAnswer(pod_id=pod_id, done="deleting", hint="Nothing is left to do.")
 
     @for_agents
     async def spend_summary(self) -> SpendAnswer:
-        """Tell how many pods there are, what the running ones cost in US dollars an hour, and what the limits are."""
+        """Tell how many pods there are, what they cost in US dollars an hour once they run, and what the limits are."""
         pods = [pod for pod in await self._pods.list() if pod.status not in GOING]
         running = [pod for pod in pods if pod.status == PodStatus.RUNNING]
+        costly = [pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)]
         limits = {
             "confirm_above": self._confirm_above,
             "max_pods": self._limit.max_pods,
@@ -149,8 +162,9 @@ class Toolbox(Creating):
         return SpendAnswer(
             pods=len(pods),
             running=len(running),
-            hourly_price=total_price(running),
+            hourly_price=total_price(costly),
             created_here=list(self.created),
+            unknown_here=list(self.unknown),
             limits=limits,
         )
 
@@ -178,6 +192,16 @@ class Toolbox(Creating):
         "pod_create", "pod_create_many", "pod_get", "pod_list", "pod_wait", "pod_pause", "pod_resume", "pod_delete",
         "pod_resolve", "spend_summary",
     )  # fmt: skip
+
+
+def _how_to_go_on(pod: Pod | None, target: str) -> str:
+    if pod is not None and pod.status == PodStatus.PAUSED and target == "RUNNING":
+        return "It is PAUSED, and stays so: call pod_resume first."
+    if pod is not None and pod.status == PodStatus.RUNNING and target == "PAUSED":
+        return "It is RUNNING, and stays so: call pod_pause first."
+    if pod is not None and pod.status == PodStatus.RUNNING and target == "TERMINATED":
+        return "It is RUNNING, and stays so: call pod_delete first."
+    return f"Not {target} yet: call pod_wait again, or pod_delete to give it up."
 
 
 def _next(pod: Pod) -> str:

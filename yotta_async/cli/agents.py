@@ -13,6 +13,8 @@ import click
 from yotta_async.cli.exits import DONE, INTERRUPTED
 from yotta_async.cli.settings import Settings, client
 
+# Seconds that a create in doubt is looked for; hosts give a tool a minute, and pod_resolve looks again.
+_SETTLE = 15.0
 _LONGEST_END = 120.0  # seconds for creates in flight to settle, and for deletes
 
 
@@ -26,9 +28,8 @@ async def serve(settings: Settings, http: tuple[str, int] | None, options: dict[
         raise click.ClickException(
             f"this command needs the package {error.name}: pip install 'yotta-async[mcp]'"
         ) from None
-    client(settings)  # a wrong key or host is told now, and not to a model
     over = asyncio.Event()
-    server = server_for(lambda: client(settings), on_end=over.set, **options)
+    server = server_for(lambda: client(settings, settle_timeout=_SETTLE), on_end=over.set, **options)
     if http is not None:
         await server.run_streamable_http_async(host=http[0].strip("[]"), port=http[1])
         return DONE

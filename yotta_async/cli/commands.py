@@ -120,14 +120,16 @@ def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool
 @click.option("--http", metavar="HOST:PORT", callback=address, help="Serve streamable HTTP here. [default: stdio]")
 @click.option(
     "--confirm-above",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=1e6),
     default=5.0,
     show_default=True,
     help="A create wants a confirmation that costs more US dollars an hour, or whose price is unknown.",
 )
 @click.option("--prices", metavar="FILE", callback=price_table, help="JSON: US dollars an hour for a GPU, by type.")
 @click.option("--max-pods", type=click.IntRange(min=0), help="Refuse creates beyond so many pods in the account.")
-@click.option("--max-hourly", type=click.FloatRange(min=0), help="Refuse creates beyond so many US dollars an hour.")
+@click.option(
+    "--max-hourly", type=click.FloatRange(min=0, max=1e6), help="Refuse creates beyond so many US dollars an hour."
+)
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @click.option("--delete-on-exit", is_flag=True, help="Delete at the end what the session created.")
 @click.pass_obj
