@@ -1,8 +1,8 @@
 """One pod, asked for again and again: `pods.get` against other clients, with 1, 64 and 256 calls in flight.
 
 Throughput as a ratio to raw aiohttp, `get` and `read` with nothing decoded: each beside it, now before and now after,
-medians of the ratios of nine rounds. The server is a process of its own that answers from memory.
-`python -m benchmarks single`.
+medians of the ratios of nine rounds; and "alone", in a process that imports none of the others (`alone.py` says why
+that matters). The server is a process of its own that answers from memory. `python -m benchmarks single`.
 
 Where a call's time goes, by a profile of 60,000 calls with 64 in flight: four fifths are aiohttp's and asyncio's, a
 third of that the kernel's. Of ours, half is the pod (decoding 4 us, making the model 5, finding keys that stand twice
@@ -13,7 +13,10 @@ budget. It is won back from aiohttp's defaults: no cookie jar, no timer for each
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
+import subprocess
+import sys
 import time
 
 from benchmarks.fixed import POD, fixed
@@ -61,6 +64,11 @@ def main() -> list[Row]:
     """Compare."""
     rows = []
     with fixed() as url:
+        command = [sys.executable, "-m", "benchmarks.alone", url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        for in_flight, ratio in json.loads(done.stdout).items():
+            case = f"{in_flight} in flight, alone"
+            rows += show([Row("single", case, "yotta_async", ratio, "x raw aiohttp's rate")])
         for in_flight in CALLS:
             rows += show(asyncio.run(compare(url, in_flight)))
     return rows
