@@ -81,6 +81,7 @@ ORDER = [
         "pods",
         "client",
         "_agent_views",
+        "_agent_limits",
         "_agent_creating",
         "tools",
         "mcp_server",

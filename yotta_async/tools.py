@@ -227,7 +227,7 @@ def tools_for(
 ) -> Sequence[Callable[..., Awaitable[Any]]]:
     """Return the tools as async functions bound to an open client, for a framework that takes functions.
 
-    What the limits mean, `Creating` says in `_agent_creating`; they are the MCP server's too. Every tool raises
+    What the limits mean, `Bounded` says in `_agent_limits`; they are the MCP server's too. Every tool raises
     ToolFailedError, whose text is for the model to read. Raises ConfigurationError for a limit that makes no sense.
     """
     toolbox = Toolbox(
