@@ -203,6 +203,22 @@ def test_a_server_that_makes_fields_up_does_not_fill_the_memory() -> None:
     assert pods_in(json.dumps([GUIDE]).encode()) == [pod_from(GUIDE, "data")]
 
 
+def test_a_pod_without_end_is_copied_a_few_times_and_not_for_every_chunk() -> None:
+    chunks = [b'{"podName":"', *([b"x" * 1000] * 2000), b'","id":"1"}']
+    joins: list[int] = []
+    read = _pieces._Pieces(chunks[::-1], "/list")
+    cut = read._cut
+
+    def counted(text: bytes, at: int, start: bytes) -> Any:
+        joins.append(len(text))
+        return cut(text, at, start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "_cut", counted)
+        assert [pod.id for some in read._read for pod in some] == ["1"]
+    assert len(joins) <= 12, "it is looked through again only when it has doubled"
+
+
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test begins with the documented fields alone."""

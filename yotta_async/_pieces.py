@@ -106,7 +106,12 @@ class _Pieces:
         text, at = b"", 0
         beginning: bytes | None = None
         while self._chunks:
-            text, at = text[at:] + self._chunks.pop(), 0
+            # At least as much again as is left over: a pod without end would else be copied once for each chunk.
+            parts, size = [text[at:]], 0
+            while self._chunks and size <= len(parts[0]):
+                parts.append(self._chunks.pop())
+                size += len(parts[-1])
+            text, at = b"".join(parts), 0
             if beginning is None and (match := _BEGINNING.match(text)):
                 beginning = match[1]
             while beginning is not None and len(text) - at > _PIECE:

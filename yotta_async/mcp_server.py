@@ -90,11 +90,10 @@ class Server(MCPServer[None]):
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         """Call a tool, after a look at the names of its arguments: one that is ignored may be one that costs."""
-        known = {tool.name: list(tool.input_schema.get("properties") or ()) for tool in await self.list_tools()}.get(
-            name
-        )
-        for argument in arguments if known is not None else ():
-            if known is not None and argument not in known:
+        tools = [tool for tool in await self.list_tools() if tool.name == name]
+        known = [key for tool in tools for key in tool.input_schema.get("properties") or ()]
+        for argument in arguments if tools else ():
+            if argument not in known:
                 near = difflib.get_close_matches(argument, known, 1)
                 meant = f": did you mean {near[0]}?" if near else f"; it takes {', '.join(known) or 'none'}."
                 raise ToolError(f"{name} has no argument {argument[:64]!r}{meant} Nothing was done.")
