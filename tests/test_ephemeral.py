@@ -75,6 +75,27 @@ async def test_a_pod_that_does_not_come_up_is_deleted(api: PodServer) -> None:
     assert api.alive == []
 
 
+async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer) -> None:
+    seen: list[str] = []
+    fallbacks = [{"gpu_type": "B"}, {"gpu_type": "C"}]
+    api.birth = lambda body: {"A": "REFUSED", "C": "RUNNING"}.get(body["gpuType"], "FAILED")
+    async with client_of(api) as yotta:
+        ephemeral = yotta.pods.ephemeral(
+            image="i", gpu_type="A", fallbacks=fallbacks, on_change=lambda pod: seen.append(f"{pod.status}")
+        )
+        async with ephemeral as handle:
+            assert handle.pod is not None
+            assert handle.pod.gpu_type == "C"
+        assert seen == ["FAILED", "RUNNING"]
+        with pytest.raises(PodFailedError) as caught:
+            async with yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks=[{"gpu_type": "D"}]):
+                pytest.fail("neither ran")
+        assert "insufficient capacity" in caught.value.__notes__[0]
+        with pytest.raises(InvalidRequestError):
+            yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks={"gpu_type": "B"})  # type: ignore[dict-item]  # wrong on purpose
+    assert api.alive == []
+
+
 async def test_a_pod_that_the_caller_deleted_is_no_error(api: PodServer) -> None:
     async with client_of(api) as yotta:
         async with yotta.pods.ephemeral(**SPEC) as handle:

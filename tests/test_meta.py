@@ -69,11 +69,11 @@ ORDER = [
     ],
     *["readiness", "driving", "watching", "fan_out", "_journal_file", "journal", "_settling", "_removal", "_creation"],
     *[
+        "spending",
         "ephemeral",
         "reaping",
         "signals",
         "handle",
-        "spending",
         "launching",
         "sweeping",
         "_many",

@@ -162,3 +162,41 @@ async def test_sweeping_is_dry_by_default(emulator: Emulator, yotta: YottaClient
 async def test_a_sweep_that_makes_no_sense_is_refused(yotta: YottaClient, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         await yotta.pods.sweep(**wrong)
+
+
+async def test_one_list_is_enough_for_all_creates_that_ask_at_the_same_time(api: PodServer) -> None:
+    async with client_of(api, spend_limit=SpendLimit(max_pods=8)) as yotta:
+        outcomes = await asyncio.gather(*(yotta.pods.create(L4) for _ in range(10)), return_exceptions=True)
+        assert [type(each) for each in outcomes].count(SpendLimitError) == 2
+        assert api.requests.count("list") <= 2, "one for the first, one for those who came while it was sent"
+
+
+async def test_a_limit_is_for_ephemeral_pods_too(api: PodServer) -> None:
+    async with client_of(api, spend_limit=SpendLimit(max_pods=2)) as yotta:
+        async with yotta.pods.ephemeral(L4):
+            with pytest.raises(SpendLimitError):
+                async with yotta.pods.ephemeral(L4, spend_limit=SpendLimit(max_pods=1)):
+                    pytest.fail("one pod was the limit")
+            async with yotta.pods.ephemeral(L4):
+                with pytest.raises(SpendLimitError):
+                    await yotta.pods.create(L4)
+        assert api.requests.count("create") == 2
+        assert api.alive == []
+
+
+async def test_a_plan_says_what_would_be_refused_and_how_much_fits(emulator: Emulator) -> None:
+    async with emulator.client(spend_limit=SpendLimit(max_pods=5)) as yotta:
+        await yotta.pods.create(L4)
+        plans = [await yotta.pods.plan([L4] * count) for count in (0, 4, 5, 9)]
+        assert [plan.fits for plan in plans] == [0, 4, 4, 4]
+        assert [plan.refusal is None for plan in plans] == [True, True, False, False]
+        assert "9 more on top" in str(plans[-1].refusal)
+        [there] = await yotta.pods.list()
+        room = (there.hourly_price or 0) + 3.5
+        narrow = await yotta.pods.plan([L4] * 9, spend_limit=SpendLimit(max_hourly=room, prices=PRICES))
+        assert narrow.fits == 3, "a pod of two costs $1 an hour"
+        dear = [{"gpu_type": "NVIDIA_H100_80GB_HBM3_80G"}]
+        limit = SpendLimit(max_hourly=room, prices={**PRICES, "NVIDIA_H100_80GB_HBM3_80G": 2})
+        assert (await yotta.pods.plan([L4], spend_limit=limit)).refusal is None
+        assert (await yotta.pods.plan([L4], spend_limit=limit, fallbacks=dear)).fits == 0
+        assert len(await yotta.pods.list()) == 1

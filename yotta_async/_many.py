@@ -14,9 +14,9 @@ from yotta_async._hub import Hub
 from yotta_async.errors import InvalidRequestError
 from yotta_async.fan_out import FanOutReport, OnEvent, call_many, wait_many
 from yotta_async.handle import PodHandle
-from yotta_async.launching import Candidates, Launch
+from yotta_async.launching import Launch
 from yotta_async.models import Pod, PodId, pod_id_of
-from yotta_async.spec import PodFields, PodSpec, spec_from
+from yotta_async.spec import Candidates, PodFields, PodSpec, spec_from
 from yotta_async.spending import PodPlan, Spending, SpendLimit
 from yotta_async.status import GOING, PodStatus, Statuses, statuses_of
 from yotta_async.sweeping import Match, SweepReport, chosen
@@ -65,8 +65,7 @@ class ManyPods:
         Raises InvalidRequestError before anything is sent, and SpendLimitError before anything is created when all of
         it would pass `spend_limit` or the client's own.
         """
-        changes = [dict(each) for each in _mappings(fallbacks)]
-        candidates = [_candidates(spec, changes) for spec in _listed(specs)]
+        candidates = all_candidates(specs, fallbacks)
         targets = None if until is None else statuses_of(until)
         needed, most = _needed(policy, len(candidates)), _count("concurrency", concurrency)
         limit = seconds("timeout", timeout)
@@ -89,14 +88,20 @@ class ManyPods:
             return await launch.run()
 
     async def plan(
-        self, specs: Iterable[PodSpec | Mapping[str, Any]], *, prices: Mapping[str, float] | None = None
+        self,
+        specs: Iterable[PodSpec | Mapping[str, Any]],
+        *,
+        prices: Mapping[str, float] | None = None,
+        fallbacks: Iterable[Mapping[str, Any]] = (),
+        spend_limit: SpendLimit | None = None,
     ) -> PodPlan:
         """Return what `create_many` would create and what it would cost per hour; sends one list, and changes nothing.
 
         A price is that of the account's pods with the same GPU, or of `prices` (USD an hour for one GPU, by gpu_type),
-        which come first. What neither has is None.
+        which come first. What neither has is None. What `spend_limit` or the client's own would refuse is not raised:
+        it is in the plan. For that, as for `create_many`, the dearest of a spec and its `fallbacks` counts.
         """
-        return await self._spending.plan([_candidates(spec, [])[0] for spec in _listed(specs)], prices)
+        return await self._spending.plan(all_candidates(specs, fallbacks), prices, spend_limit)
 
     async def sweep(
         self,
@@ -202,6 +207,14 @@ def ids_of(pods: Iterable[PodId]) -> list[str]:
     if isinstance(pods, str | int | Pod | PodHandle) or not isinstance(pods, Iterable):
         raise InvalidRequestError("several pods are wanted here: give a list of ids, Pods or PodHandles")
     return [pod_id_of(pod) for pod in pods]
+
+
+def all_candidates(
+    specs: Iterable[PodSpec | Mapping[str, Any]], fallbacks: Iterable[Mapping[str, Any]]
+) -> list[Candidates]:
+    """Return for each spec what is tried in turn: itself, and itself with each of the changes."""
+    changes = [dict(each) for each in _mappings(fallbacks)]
+    return [_candidates(spec, changes) for spec in _listed(specs)]
 
 
 def _listed(specs: Iterable[PodSpec | Mapping[str, Any]]) -> list[PodSpec | Mapping[str, Any]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._removal import hold
-from yotta_async.errors import ConfigurationError, YottaError
-from yotta_async.spec import PodSpec
-from yotta_async.waiters import Targets
+from yotta_async._retry import is_for_lack_of_capacity
+from yotta_async.errors import ConfigurationError, PodFailedError, YottaError
+from yotta_async.spec import Candidates, PodSpec
+from yotta_async.spending import Room
+from yotta_async.waiters import OnChange, Targets
 
 if TYPE_CHECKING:
     from yotta_async.handle import PodHandle
@@ -29,28 +32,53 @@ class Ephemeral:
         handle: Callable[[str], PodHandle],
         creation: Creation,
         clock: Clock,
-        spec: PodSpec,
+        room: AbstractAsyncContextManager[Room],
+        candidates: Candidates,
+        *,
         until: Targets,
         timeout: float,
+        on_change: OnChange | None,
     ) -> None:
         self._handle = handle
         self._creation = creation
         self._clock = clock
-        self._spec: PodSpec | None = spec
+        self._room = room
+        self._candidates = candidates
         self._until = until
         self._timeout = timeout
+        self._on_change = on_change
         self._pod_id = ""
 
     async def __aenter__(self) -> PodHandle:
-        spec, self._spec = self._spec, None
-        if spec is None:
+        candidates, self._candidates = self._candidates, ()
+        if not candidates:
             raise ConfigurationError("an ephemeral pod is entered once: call `pods.ephemeral` for each block")
         deadline = self._clock.time() + self._timeout
+        failed: list[YottaError] = []
+        async with self._room as room:
+            for spec in candidates:
+                try:
+                    return await self._start(spec, room, deadline)
+                except YottaError as error:
+                    for earlier in failed:
+                        error.add_note(f"before it, another candidate: {type(earlier).__name__}: {earlier}")
+                    if spec is candidates[-1] or not (
+                        isinstance(error, PodFailedError) or (not self._pod_id and is_for_lack_of_capacity(error))
+                    ):
+                        raise
+                    failed.append(error)
+        raise AssertionError  # the last candidate returns or raises
+
+    async def _start(self, spec: PodSpec, room: Room, deadline: float) -> PodHandle:
+        """Create one pod and wait for it, or leave none."""
+        self._pod_id = ""
         # Cancelled here, the create deletes its pod itself.
         self._pod_id = await self._creation.create(spec, self._creation.order(owned=True))
+        room.made(self._pod_id, spec)
         handle = self._handle(self._pod_id)
         try:
-            await handle.wait_until(status=self._until, timeout=max(0.001, deadline - self._clock.time()))
+            left = max(0.001, deadline - self._clock.time())
+            await handle.wait_until(status=self._until, timeout=left, on_change=self._on_change)
         except BaseException as error:
             await self._end(error)
             raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 from yotta_async._creation import Creation, Order
 from yotta_async._hub import Hub
@@ -27,10 +26,8 @@ from yotta_async.errors import (
 )
 from yotta_async.fan_out import FanOutItem, FanOutReport, OnEvent, tell
 from yotta_async.models import Pod
-from yotta_async.spec import PodSpec
+from yotta_async.spec import Candidates, PodSpec
 from yotta_async.waiters import Eye, Targets
-
-Candidates: TypeAlias = tuple[PodSpec, ...]
 
 # So many pods are deleted at a time: each has 30 s, and a client's pace is for all of them.
 _REMOVALS = 16

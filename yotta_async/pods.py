@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from typing import Unpack
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, Unpack
 
 from yotta_async._checks import port_number, seconds
 from yotta_async._clock import Clock
 from yotta_async._creation import Creation
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
-from yotta_async._many import ManyPods, ids_of
+from yotta_async._many import ManyPods, all_candidates, ids_of
 from yotta_async._settling import Settling
 from yotta_async.driving import drive
 from yotta_async.ephemeral import Ephemeral
@@ -88,22 +88,34 @@ class Pods(ManyPods):
         *,
         until: Statuses = PodStatus.RUNNING,
         timeout: float = 600.0,
+        fallbacks: Iterable[Mapping[str, Any]] = (),
+        on_change: OnChange | None = None,
+        spend_limit: SpendLimit | None = None,
         **fields: Unpack[PodFields],
     ) -> Ephemeral:
         """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
 
         On entry the pod is created and waited for until its status is `until`, or one of several, both within
-        `timeout` seconds; raises what `create` and `wait_until` raise, and leaves no pod then either. At the end of the
-        block, by whatever exception or cancel, and when the client is closed before, the pod is deleted, as often as it
-        takes, and looked at until it is on its way out. A cancel is kept back meanwhile, for 30 s at most.
+        `timeout` seconds; raises what `create` and `wait_until` raise, and leaves no pod then either. `fallbacks` are
+        changes to the spec, tried in their order as by `create_many`; `on_change` is as for `wait_until`. At the end of
+        the block, by whatever exception or cancel, and when the client is closed before, the pod is deleted, as often
+        as it takes, and looked at until it is on its way out. A cancel is kept back meanwhile, for 30 s at most.
 
         Raises WaitTimeoutError, which names the pod, when it could not be deleted within 30 s; where the block was
         cancelled the cancel goes through with a note instead, and the log has the error. What no code of this process
         can do, after SIGKILL or a second Ctrl-C, is for the journal and `reap`.
         """
-        spec = spec_from(spec, fields)
-        targets, limit = statuses_of(until), seconds("timeout", timeout)
-        return Ephemeral(self.handle, self._creation, self._clock, spec, targets, limit)
+        [candidates] = all_candidates([spec_from(spec, fields)], fallbacks)
+        return Ephemeral(
+            self.handle,
+            self._creation,
+            self._clock,
+            self._spending.room_for([candidates], spend_limit),
+            candidates,
+            until=statuses_of(until),
+            timeout=seconds("timeout", timeout),
+            on_change=on_change,
+        )
 
     async def reap(self, *, dry_run: bool = False, only: Iterable[PodId] | None = None) -> ReapReport:
         """Delete the pods that dead processes left: those of creates in the journal that nobody got and nobody deleted.

@@ -244,6 +244,10 @@ class PodSpec:
         )
 
 
+Candidates: TypeAlias = tuple[PodSpec, ...]
+"""What is tried in turn for one pod."""
+
+
 def spec_from(spec: PodSpec | None, fields: PodFields) -> PodSpec:
     """Return the spec that a caller means by a PodSpec, by fields, or by a PodSpec with some fields changed.
 

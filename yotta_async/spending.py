@@ -7,6 +7,7 @@ caller's, or from pods of the account with the same GPU; what neither has is unk
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -66,11 +67,17 @@ class PlannedPod:
 
 @attrs.frozen
 class PodPlan:
-    """What would be created, beside what there is: `pods_now` and `hourly_now` (None: unknown) are the account's."""
+    """What would be created, beside what there is: `pods_now` and `hourly_now` (None: unknown) are the account's.
+
+    `refusal` is the SpendLimitError that creating all of it would raise, or None; `fits` is how many of `items`, from
+    the first on, the limits leave room for.
+    """
 
     items: tuple[PlannedPod, ...]
     pods_now: int
     hourly_now: float | None
+    fits: int
+    refusal: SpendLimitError | None = None
 
     @property
     def hourly_price(self) -> float | None:
@@ -109,15 +116,54 @@ class Spending:
         self.made: dict[str, float | None] = {}  # this client's pods, and what they cost by our reckoning
         self._rooms: set[Room] = set()
         self._asking = asyncio.Lock()
+        self._asked = 0
+        self._answered = 0  # the list shows what was there when so many had asked for one
+        self._pods: list[Pod] = []
 
-    async def plan(self, specs: Sequence[PodSpec], prices: Mapping[str, float] | None) -> PodPlan:
+    async def plan(
+        self,
+        candidates: Sequence[Sequence[PodSpec]],
+        prices: Mapping[str, float] | None,
+        limit: SpendLimit | None,
+    ) -> PodPlan:
         """Return what would be created, and what there is; sends one list."""
-        table = _prices(prices)
+        table, limits = _prices(prices), self._limits(limit)
         pods = await self._endpoints.list()
         there = [pod for pod in pods if pod.status not in _FREE]
         rates = {**_rates(pods), **table}
-        items = tuple(PlannedPod(spec, _price(spec, rates)) for spec in specs)
-        return PodPlan(items, len(there), _sum(pod.hourly_price for pod in there))
+        items = tuple(PlannedPod(some[0], _price(some[0], rates)) for some in candidates)
+
+        def refusal(count: int) -> SpendLimitError | None:
+            try:
+                for each in limits:
+                    known = {**_rates(pods), **each.prices}
+                    self._check(each, [_dearest(some, known) for some in candidates[:count]], pods)
+            except SpendLimitError as error:
+                return error
+            return None
+
+        refused = refusal(len(items))
+        fits = len(items) if refused is None else bisect_right(range(1, len(items)), 0, key=lambda n: bool(refusal(n)))
+        return PodPlan(items, len(there), _sum(pod.hourly_price for pod in there), fits, refused)
+
+    def _limits(self, limit: SpendLimit | None) -> list[SpendLimit]:
+        if limit is not None and not isinstance(limit, SpendLimit):
+            raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
+        return [each for each in (limit, self.limit) if each is not None]
+
+    async def _listed(self) -> list[Pod]:
+        """Return what is there now. One list is for all who asked before it was sent."""
+        self._asked += 1
+        turn = self._asked
+        async with self._asking:
+            if self._answered < turn:
+                answered = self._asked
+                self._pods = await self._endpoints.list()
+                self._answered = answered
+            pods = self._pods
+            if turn == self._asked:
+                self._pods = []  # nobody else waits for it
+            return pods
 
     @asynccontextmanager
     async def room_for(self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None) -> AsyncIterator[Room]:
@@ -125,20 +171,18 @@ class Spending:
 
         Sends a list when there is a limit, and nothing otherwise. Of several candidates for one pod the dearest counts.
         """
-        if limit is not None and not isinstance(limit, SpendLimit):
-            raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
-        limits = [each for each in (limit, self.limit) if each is not None]
+        limits = self._limits(limit)
         room = Room(self)
         coming: list[float | None] = []
         if limits:
-            async with self._asking:
-                pods = await self._endpoints.list()
-                for each in limits:
-                    room.rates = {**_rates(pods), **each.prices}
-                    coming = [_dearest(some, room.rates) for some in candidates]
-                    self._check(each, coming, pods)
-                room.coming = coming
-                self._rooms.add(room)
+            pods = await self._listed()
+            # Nobody else looks between these checks and the room that they leave.
+            for each in limits:
+                room.rates = {**_rates(pods), **each.prices}
+                coming = [_dearest(some, room.rates) for some in candidates]
+                self._check(each, coming, pods)
+            room.coming = coming
+            self._rooms.add(room)
         try:
             yield room
         finally:
