@@ -115,6 +115,10 @@ class PodCluster(MendingCluster):
             )
         if not isinstance(yotta, YottaClient) and not callable(yotta):
             raise ConfigurationError(f"yotta must be a YottaClient, or a function that makes one, not {_kind(yotta)}")
+        if asynchronous and not _is_in_a_loop():
+            raise ConfigurationError(
+                "outside a running event loop give asynchronous=False, and a function that makes the client"
+            )
         if max_replacements is not None:
             _check_count("max_replacements", max_replacements)
         security = security_of(security)
@@ -291,6 +295,13 @@ def _check_count(name: str, value: int) -> int:
     if type(value) is not int or value < 0:
         raise ConfigurationError(f"{name} must be a whole number of at least 0")
     return value
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        return bool(asyncio.get_running_loop())
+    except RuntimeError:
+        return False
 
 
 def _kind(value: object) -> str:

@@ -56,6 +56,8 @@ class Orders:
             raise ConfigurationError(
                 f"the worker's environment variable {taken[0]} is the cluster's: name it otherwise"
             )
+        if not isinstance(self.spend_limit, SpendLimit | None):
+            raise ConfigurationError(f"spend_limit must be a SpendLimit, not {type(self.spend_limit).__name__}")
         if not all(isinstance(change, Mapping) for change in self.fallbacks):
             raise ConfigurationError('fallbacks must be a list of changes, such as [{"gpu_type": "NVIDIA_L4_24G"}]')
         if changed := _OURS & {field for each in self.fallbacks for field in each}:
