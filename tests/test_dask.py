@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -178,7 +179,7 @@ async def test_what_never_works_is_given_up(real: Emulator, how: str, caplog: py
     options: dict[str, Any] = {"max_replacements": 1}
     if how == "it is not reached":
         options |= {"start_timeout": 0.5, "worker_port": 8786}
-        real.faults.add(kind="unhealthy_port", times=None)
+        real.faults.add(kind="unhealthy_port")
     commands = {
         "it exits": "exit 3",
         "it has no Dask": "mkdir distributed; echo 'raise ImportError' > distributed/__init__.py; export PYTHONPATH=$PWD",
@@ -237,7 +238,7 @@ async def test_a_worker_whose_process_ended_is_replaced_though_its_pod_runs(
         Client(cluster, asynchronous=True) as client,
     ):
         assert await client.submit(square, 3) == 9
-        await client.run(os._exit, 0, wait=False)
+        await client.run(lambda: threading.Timer(0.05, os._exit, (0,)).start())
         await until(lambda: cluster.observed == {"x-1"})
         assert await client.submit(square, 4) == 16
         await until(lambda: len(cluster.pods) == 1)
@@ -315,14 +316,14 @@ async def test_a_create_that_would_fail_again_is_raised_and_not_repeated(
     emulator: Emulator, fault: dict[str, Any]
 ) -> None:
     async with emulator.client() as yotta:
-        emulator.faults.add(kind="status", on="create", **{"http_status": 200, **fault}, times=None)
+        emulator.faults.add(kind="status", on="create", **{"http_status": 200, **fault})
         with pytest.raises(YottaError) as caught:
             await PodCluster(yotta, n_workers=2)
         assert creates(emulator) == 2
         assert isinstance(caught.value, AuthenticationError) == (fault["code"] == 401)
         emulator.faults.clear()
-        emulator.faults.add(kind="answer_lost_after_commit", on="create", times=None)
-        emulator.faults.add(kind="missing_from_list", pod_name="*", times=None)
+        emulator.faults.add(kind="answer_lost_after_commit", on="create")
+        emulator.faults.add(kind="missing_from_list", pod_name="*")
     async with emulator.client(settle_timeout=0.1) as yotta:
         with pytest.raises(CreateOutcomeUnknownError):
             await PodCluster(yotta, n_workers=1)
@@ -391,33 +392,37 @@ async def test_a_scheduler_that_pods_cannot_reach_is_refused(caplog: pytest.LogC
 # The end
 
 
-async def test_closing_leaves_nothing_whatever_cuts_it_off(emulator: Emulator) -> None:
-    async def entered(cluster: PodCluster) -> None:
-        async with cluster:
-            await asyncio.Event().wait()
-
+@pytest.mark.parametrize("sent", [0, 1, 2, 3, 99])
+async def test_a_cancel_at_any_moment_leaves_nothing(emulator: Emulator, sent: int) -> None:
     async with emulator.client(poll_interval=0.05) as yotta:
-        for moment in (0, 1, 2):
-            cluster = PodCluster(yotta, n_workers=2)
-            task = asyncio.create_task(entered(cluster))
-            await until(
-                lambda moment=moment, cluster=cluster: (
-                    len(emulator.requests) > 5 if moment == 1 else len(cluster.pods) == 2 or not moment
-                )
-            )
+        cluster = PodCluster(yotta, n_workers=2)
+
+        async def entered() -> None:
+            async with cluster:
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(entered())
+        await asyncio.sleep(0)
+        while len(emulator.requests) < sent and len(cluster.pods) < 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        if sent == 99:
+            await asyncio.sleep(0)
             task.cancel()
-            if moment == 2:
-                await asyncio.sleep(0)
-                task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await cluster.close()
-            await cluster.close()
-            assert await alive(yotta) == []
-            assert cluster.status.name == "closed"
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await cluster.close()
+        await cluster.close()
+        assert await alive(yotta) == []
+        assert (cluster.status.name, cluster.pods) == ("closed", {})
+
+
+async def test_an_error_in_the_block_leaves_nothing(emulator: Emulator) -> None:
+    async with emulator.client(poll_interval=0.05) as yotta:
         with pytest.raises(KeyError):
-            async with PodCluster(yotta, n_workers=2) as cluster:
+            async with PodCluster(yotta, n_workers=2):
                 raise KeyError
+        assert creates(emulator) == 2
         assert await alive(yotta) == []
 
 

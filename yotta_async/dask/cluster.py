@@ -264,6 +264,13 @@ class PodCluster(MendingCluster):
             raise
         return self
 
+    def close(self, timeout: float | None = None) -> Any:
+        """Delete every pod and end the scheduler; without a running loop in `timeout` seconds, else awaited.
+
+        May be called again. Raises YottaError when a pod may be left, and names it.
+        """
+        return super().close(timeout)
+
     async def _close(self) -> None:
         """Close, once for all who ask; a cancel is kept back for 30 s at most, for the sake of pods."""
         if self._closing is None:
@@ -276,10 +283,10 @@ class PodCluster(MendingCluster):
             raise
 
     async def _end(self) -> None:
-        workers = list(self._created)
         try:
             await super()._close()
         finally:
+            workers = list(self._created)
             # Whatever went wrong before, no pod is left.
             await asyncio.gather(*(worker.close() for worker in workers))
             for chore in self._chores:

@@ -92,6 +92,10 @@ class MendingCluster(RentedCluster):
                 await scheduler.unregister(address=address, stimulus_id=f"pod-lost-{name}", expected=is_expected)
         await self._correct_state()
 
+    def _correct_state(self) -> asyncio.Future[None]:
+        # Shielded: who awaits it may be cancelled, and pods that were asked for by then would be nobody's.
+        return asyncio.shield(super()._correct_state())
+
     async def _retire(self, name: str) -> None:
         """Have the scheduler move a worker's results to others; SpecCluster asks for it by what are no addresses."""
         if self.status != Status.running:
