@@ -144,6 +144,27 @@ def test_the_command_line_stands_on_public_names() -> None:
         assert outside <= public, path.name
 
 
+def test_the_dask_cluster_stands_on_public_names() -> None:
+    order = [
+        "bootstrap",
+        "rendezvous",
+        "places",
+        "losses",
+        "orders",
+        "worker",
+        "rented",
+        "mending",
+        "scaling",
+        "cluster",
+        "__init__",
+    ]
+    assert {path.stem for path in (PACKAGE / "dask").glob("*.py")} == set(order)
+    for place, name in enumerate(order):
+        above = {f"yotta_async.dask.{each}" for each in order[:place]}
+        assert imported(PACKAGE / "dask" / f"{name}.py") <= above | {"yotta_async"}, name
+    assert imported(PACKAGE / "dask/bootstrap.py") == set(), "it runs where there is nothing of ours"
+
+
 def test_what_is_public_is_exported_and_the_other_way_round() -> None:
     homes = {name for names in yotta_async._HOMES.values() for name in names.split()}
     emulated = {name for name, value in vars(yotta_async.emulator).items() if not inspect.ismodule(value)}
@@ -332,6 +353,7 @@ LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # which pytest-async
 def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     # Served by the command line's emulator, as a reader would who has no account.
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
+    command += ["--runtime", "process"] if "PodCluster" in block else []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
     ) as served:

@@ -11,42 +11,24 @@ import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Literal, Self, TypeAlias
 
-from dask.utils import parse_bytes
 from distributed.core import Status
-from distributed.deploy.adaptive import Adaptive
 from distributed.security import Security
 
 from yotta_async import ConfigurationError, PodSpec, SpendLimit, YottaClient, YottaError
 from yotta_async.dask.losses import Losses
-from yotta_async.dask.mending import MendingCluster
 from yotta_async.dask.orders import Orders, default_worker
 from yotta_async.dask.places import check_reachable, scheduler_spec, security_of
+from yotta_async.dask.scaling import ScalingCluster, check_count
 from yotta_async.dask.worker import PodWorker
 
 Maker: TypeAlias = Callable[[], YottaClient | Awaitable[YottaClient]]
 
-_FULL_SECONDS = 10.0  # before an adaptive cluster that met its limit asks again what there is room for
 _HOLD_SECONDS = 30.0
 
 logger = logging.getLogger("yotta_async.dask")
 
 
-class PodAdaptive(Adaptive):
-    """Dask's adaptive scaling, which takes as many workers as the limits on spending leave room for."""
-
-    cluster: PodCluster
-
-    async def scale_up(self, n: int) -> None:  # type: ignore[override]  # as the class below does it
-        """Have so many workers, or as many as may be."""
-        await self.cluster._grow(n, partly=True)  # noqa: SLF001  # of the same file
-
-    async def scale_down(self, workers: Iterable[str]) -> None:  # type: ignore[override]  # likewise
-        """Let these go, which are not lost then."""
-        self.cluster._leaving.update(workers)  # noqa: SLF001  # likewise
-        await super().scale_down(workers)
-
-
-class PodCluster(MendingCluster):
+class PodCluster(ScalingCluster):
     """A Dask cluster whose workers are pods: `async with PodCluster(yotta, n_workers=4, worker=PodSpec(…)) as cluster`.
 
     `scale(n)`, `adapt(minimum=…, maximum=…)` and `distributed.Client(cluster)` are as for other clusters. A pod that
@@ -120,10 +102,10 @@ class PodCluster(MendingCluster):
                 "outside a running event loop give asynchronous=False, and a function that makes the client"
             )
         if max_replacements is not None:
-            _check_count("max_replacements", max_replacements)
+            check_count("max_replacements", max_replacements)
         security = security_of(security)
         self._given = yotta
-        self._n_workers = _check_count("n_workers", n_workers)
+        self._n_workers = check_count("n_workers", n_workers)
         self._orders = Orders(
             spec=default_worker() if worker is None else worker,
             fallbacks=tuple(fallbacks),
@@ -138,9 +120,9 @@ class PodCluster(MendingCluster):
         self._leaving = set()
         self._refusals = {}
         self._chores = set()
-        self._turn = 0  # of the latest `scale`
+        self._turn = 0
         self._full_until = -math.inf
-        self._growing: asyncio.Task[None] | None = None
+        self._growing = None
         self._closing: asyncio.Task[None] | None = None
         told = {"orders": self._orders, "over": self._worker_over, "retire": self._retire}
         try:
@@ -158,73 +140,6 @@ class PodCluster(MendingCluster):
                 self._loop_runner.stop()
             raise
         self._name = type(self).__name__  # else its repr would have the name twice, and not say what it is
-
-    # How many there are
-
-    def scale(self, n: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
-        """Have `n` workers, or as many as make up so much memory or so many cores.
-
-        Without a running loop it returns when it is done: when every create has been answered, if within ten seconds,
-        and every pod that is too many is on its way out, its results moved to others. With one it returns something to
-        await, which need not be awaited. Raises SpendLimitError, and creates nothing, when all of it would pass a
-        limit; otherwise what a create raised that would fail again.
-        """
-        n = _check_count("n", n)
-        if memory is not None:
-            n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
-        if cores is not None:
-            n = max(n, math.ceil(cores / self._threads_per_worker()))
-        if not self.asynchronous:
-            return self.sync(self._grow, n)
-        if n <= len(self.worker_spec):
-            self._turn += 1
-            super().scale(n)
-        growing = self._growing = asyncio.ensure_future(self._grow(n))
-        growing.add_done_callback(self._grown)
-        return growing
-
-    def _grown(self, growing: asyncio.Task[None]) -> None:
-        """Let go of it: asyncio then says what it raised, if nobody was told."""
-        if self._growing is growing:
-            self._growing = None
-
-    def adapt(self, *args: Any, **kwargs: Any) -> Adaptive:
-        """Have as many workers as there is work for, from `minimum` to `maximum`; see `SpecCluster.adapt`."""
-        if not args:
-            kwargs.setdefault("Adaptive", PodAdaptive)
-        return super().adapt(*args, **kwargs)
-
-    async def _grow(self, n: int, *, partly: bool = False) -> None:
-        """Have so many workers; if not `partly`, all of them or no more than before."""
-        self._turn += 1
-        turn, there, now = self._turn, len(self.worker_spec), asyncio.get_running_loop().time()
-        if n > there:
-            if partly and (now < self._full_until or self._losses.are_too_many(there)):
-                return
-            orders = self._orders
-            plan = await orders.yotta.pods.plan(
-                [orders.spec] * (n - there), fallbacks=orders.fallbacks, spend_limit=orders.spend_limit
-            )
-            if turn != self._turn:
-                return  # somebody has asked for another number meanwhile
-            if plan.refusal is not None:
-                if not partly:
-                    raise plan.refusal
-                logger.warning("%s: %d of %d more workers fit: %s", self.name, plan.fits, n - there, plan.refusal)
-                self._full_until = now + _FULL_SECONDS
-                n = there + plan.fits
-            if not partly:
-                self._losses.forget()
-        before = set(self.worker_spec)
-        super().scale(n)
-        added = set(self.worker_spec) - before
-        await self._correct_state()
-        refusals = [error for name in added if (error := self._refusals.pop(name, None)) is not None]
-        if refusals:
-            raise refusals[0]
-
-    def _new_worker_name(self, _: int) -> str:
-        return f"{self.name}-{next(self._numbers)}"
 
     # Beginning and end
 
@@ -296,12 +211,6 @@ class PodCluster(MendingCluster):
         left = [worker.left for worker in workers if worker.left]
         if left:
             raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(left)}")
-
-
-def _check_count(name: str, value: int) -> int:
-    if type(value) is not int or value < 0:
-        raise ConfigurationError(f"{name} must be a whole number of at least 0")
-    return value
 
 
 def _is_in_a_loop() -> bool:

@@ -13,8 +13,8 @@ class RentedCluster(SpecCluster):
     @property
     def pods(self) -> dict[str, Pod]:
         """The workers' pods as they were last seen, by the name of the worker."""
-        workers = {str(name): worker for name, worker in list(self.workers.items())}
-        return {name: worker.pod for name, worker in workers.items() if worker.pod is not None}
+        workers = sorted(self.workers.items(), key=lambda item: int(item[0].rpartition("-")[2]))
+        return {name: worker.pod for name, worker in workers if worker.pod is not None}
 
     @property
     def hourly_price(self) -> float | None:
