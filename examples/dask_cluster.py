@@ -46,7 +46,7 @@ async def main() -> None:
                 worker_port=8786,  # the one port at which a pod is reached from outside
                 scheduler_host=os.environ.get("SCHEDULER_HOST"),
                 spend_limit=SpendLimit(max_pods=2 * WORKERS),
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,  # that results are lost and computed again is the point here
             )
         )
         client = await stack.enter_async_context(Client(cluster, asynchronous=True))
