@@ -359,7 +359,8 @@ def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     ) as served:
         assert served.stdout is not None
         served.stdout.readline()
-        exported = dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
+        exported = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+        exported |= dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
         tests = [] if "def test_" not in block else ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE]
         (tmp_path / "test_block.py").write_text(block)
         done = subprocess.run(

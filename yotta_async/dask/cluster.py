@@ -9,10 +9,12 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Literal, Self, TypeAlias
 
 from distributed.core import Status
 from distributed.security import Security
+from distributed.utils import silence_logging_cmgr
 
 from yotta_async import ConfigurationError, PodSpec, SpendLimit, YottaClient, YottaError
 from yotta_async.dask.losses import Losses
@@ -24,6 +26,7 @@ from yotta_async.dask.worker import PodWorker
 Maker: TypeAlias = Callable[[], YottaClient | Awaitable[YottaClient]]
 
 _HOLD_SECONDS = 30.0
+_LAST_WORDS_SECONDS = 0.1  # in which Dask complains of connections that have ended, as the pods have
 
 logger = logging.getLogger("yotta_async.dask")
 
@@ -124,6 +127,9 @@ class PodCluster(ScalingCluster):
         self._full_until = -math.inf
         self._growing = None
         self._closing: asyncio.Task[None] | None = None
+        self._silence = ExitStack()  # SpecCluster's own ends before the last of what Dask says about the end
+        if silence_logs:
+            self._silence.enter_context(silence_logging_cmgr(level=silence_logs))
         told = {"orders": self._orders, "over": self._worker_over, "retire": self._retire}
         try:
             super().__init__(
@@ -133,9 +139,9 @@ class PodCluster(ScalingCluster):
                 asynchronous=asynchronous,
                 security=security,
                 name=name or f"dask-{secrets.token_hex(3)}",
-                silence_logs=silence_logs,
             )
         except BaseException:
+            self._silence.close()
             if not asynchronous and hasattr(self, "_loop_runner"):
                 self._loop_runner.stop()
             raise
@@ -208,6 +214,8 @@ class PodCluster(ScalingCluster):
                 chore.cancel()
             if not isinstance(self._given, YottaClient) and hasattr(self._orders, "yotta"):
                 await self._orders.yotta.aclose()
+            await asyncio.sleep(_LAST_WORDS_SECONDS)
+            self._silence.close()
         left = [worker.left for worker in workers if worker.left]
         if left:
             raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(left)}")
