@@ -203,7 +203,7 @@ async def test_what_never_works_is_given_up(real: Emulator, how: str, caplog: py
         await until(lambda: not cluster.workers)
         logged = (await cluster.get_logs(scheduler=False, workers=False))["Cluster"]
         assert "x-0 is replaced by x-1: " in logged
-        assert "x-1 is not replaced, as too many were lost in a short time: " in logged
+        assert "x-1 is not replaced, as too many were lost; scale again for more: " in logged
         assert {
             "it exits": "it has been RUNNING, and is FAILED",
             "it has no Dask": "it has been RUNNING, and is FAILED",
@@ -245,17 +245,80 @@ async def test_a_worker_whose_process_ended_is_replaced_though_its_pod_runs(
         assert [pod.pod_name for pod in await alive(yotta)] == ["x-1"]
 
 
+async def test_a_worker_that_the_scheduler_lost_is_not_made_twice(
+    real: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dask.config.config["distributed"]["deploy"], "lost-worker-timeout", "10ms")
+    async with (
+        real.client(poll_interval=0.05, spend_limit=SpendLimit(max_pods=1)) as yotta,
+        PodCluster(
+            yotta,
+            n_workers=1,
+            worker=attrs.evolve(WORKER, initialization_command="(sleep 600 &)"),
+            worker_options=ONE,
+            name="x",
+        ) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        await client.wait_for_workers(1)
+        real.faults.add(kind="delay", on="delete", nth=1, seconds=0.5)
+        await client.run(lambda: threading.Timer(0.05, os._exit, (0,)).start())
+        await until(lambda: cluster.plan == {"x-1"})
+        await cluster
+        await cluster._correct_state()
+        await until(lambda: cluster.observed == {"x-1"})
+        assert creates(real) == 2, "one after the other, as one is the limit"
+
+
+async def test_a_refused_look_gives_no_pod_up(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with emulator.client(poll_interval=0.02) as yotta, PodCluster(yotta, n_workers=2) as cluster:
+        await until(lambda: all(pod.status == "RUNNING" for pod in cluster.pods.values()))
+        fault = emulator.faults.add(kind="status", http_status=403, code=403, on="list", times=1)
+        other = emulator.faults.add(kind="status", http_status=403, code=403, on="get", times=1)
+        await until(lambda: fault.fired or other.fired)
+        await asyncio.sleep(0.1)
+        assert cluster.plan == set(cluster.pods)
+        assert len(cluster.pods) == len(await alive(yotta)) == 2
+        victim = cluster.pods["never"] if "never" in cluster.pods else next(iter(cluster.pods.values()))
+        await yotta.pods.delete(victim)
+        await until(lambda: victim.id not in {pod.id for pod in cluster.pods.values()} and len(cluster.pods) == 2)
+
+
+async def test_without_a_scheduler_nothing_is_replaced(emulator: Emulator) -> None:
+    async with (
+        emulator.client(poll_interval=0.05) as yotta,
+        PodCluster(yotta, n_workers=1, start_timeout=0.2) as cluster,
+    ):
+        scheduler: Any = cluster.scheduler
+        await scheduler.close()  # such as by its idle-timeout
+        await until(lambda: not cluster.plan)
+        assert creates(emulator) == 1
+        await until_none(yotta)
+
+
+async def test_news_that_is_old_ends_nothing(emulator: Emulator) -> None:
+    async with emulator.client(poll_interval=0.05) as yotta, PodCluster(yotta) as cluster:
+        cluster._update_worker_status("remove", "tcp://127.0.0.1:1")  # `wait_for_workers` knew it before
+        watching: Any = cluster._watch_worker_status_task
+        assert not watching.done()
+
+
 def test_losses_are_bounded_and_slow_down() -> None:
     async def check() -> None:
         losses = Losses(None)
         assert [losses.pause(2) for _ in range(5)] == [0, 0, 1, 1, None]
         assert losses.are_too_many(2)
         assert not losses.are_too_many(3), "a larger cluster may lose more"
+        losses._times.clear()
+        assert losses.are_too_many(2), "however slowly they fail: none has come since"
         losses.forget()
         assert losses.pause(1) == 0
         losses.joined()
         assert losses.pause(1) == 0
-        assert Losses(0).pause(9) is None
+        none = Losses(0)
+        assert not none.are_too_many(1)
+        assert none.pause(9) is None
+        assert none.are_too_many(1)
 
     asyncio.run(check())
 
@@ -330,6 +393,7 @@ async def test_a_create_that_would_fail_again_is_raised_and_not_repeated(
         assert creates(emulator) == 3
 
 
+PEMS = [f"tls_{role}_{what}" for role in ("client", "scheduler", "worker") for what in ("cert", "key")]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"yotta": "key"}, "yotta must be a YottaClient, or a function that makes one, not str"),
     ({"asynchronous": False}, "give a function"),
@@ -339,14 +403,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"n_workers": True}, "n_workers must be a whole number"),
     ({"max_replacements": 1.5}, "max_replacements must be a whole number"),
     ({"security": True}, "security must be"),
-    ({"security": Security(require_encryption=True)}, "lacks tls_ca_file, tls_worker_cert, tls_worker_key"),
     (
-        {"security": Security(tls_ca_file="no/such", tls_worker_cert="a", tls_worker_key="b")},
+        {"security": Security(require_encryption=True)},
+        "lacks tls_ca_file, tls_client_cert, tls_client_key, tls_scheduler_cert",
+    ),
+    (
+        {"security": Security(tls_ca_file="no/such", **dict.fromkeys(PEMS, "a"))},
         "tls_ca_file of `security` cannot be read",
     ),
     ({"scheduler": {"host": "a"}}, "scheduler must be"),
     ({"scheduler_host": "tcp://a:1"}, "scheduler_host must be"),
     ({"scheduler_port": 70000}, "scheduler_port must be"),
+    ({"scheduler_host": "a.example.com", "scheduler_port": 0}, "scheduler_port must be"),
     ({"worker_port": 0}, "worker_port must be"),
     ({"start_timeout": 0}, "start_timeout must be"),
     ({"start_timeout": float("nan")}, "start_timeout must be"),
@@ -382,6 +450,8 @@ async def test_a_scheduler_that_pods_cannot_reach_is_refused(caplog: pytest.LogC
             "tcp://gpu.example.com:8786",
         )
         assert "takes work from everybody who reaches it" in caplog.text
+        moved = scheduler_spec({"options": {"port": 9}}, host="a.example.com", port=None, security=security_of(None))
+        assert moved["options"]["contact_address"] == "tcp://a.example.com:9"
         given = {"options": {"contact_address": "tls://tunnel.example.com:5", "port": 9}}
         options = scheduler_spec(given, host="2001:db8::1", port=7, security=Security(require_encryption=True))[
             "options"
@@ -415,6 +485,110 @@ async def test_a_cancel_at_any_moment_leaves_nothing(emulator: Emulator, sent: i
         await cluster.close()
         assert await alive(yotta) == []
         assert (cluster.status.name, cluster.pods) == ("closed", {})
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_closing_during_the_start_leaves_nothing(emulator: Emulator, turns: int) -> None:
+    async with emulator.client(poll_interval=0.05) as yotta:
+        cluster = PodCluster(yotta, n_workers=2)
+
+        async def entered() -> None:
+            async with cluster:
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(entered())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cluster.close()
+        assert cluster.status.name == "closed"
+        assert cluster.scheduler is None or cluster.scheduler.status.name == "closed"
+        if not task.done() and len(emulator.requests) < 3:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert isinstance(outcome, asyncio.CancelledError | ConfigurationError)
+        assert await alive(yotta) == []
+        with pytest.raises(ConfigurationError, match="is closed: make a new one"):
+            async with cluster:
+                pytest.fail("it is closed")
+        for call in (lambda: cluster.scale(1), lambda: cluster.adapt(maximum=1)):
+            with pytest.raises(ConfigurationError, match="is closed: make a new one"):
+                call()
+        await cluster.scale(0)
+
+
+async def test_a_cancel_that_leaves_a_pod_goes_through_with_a_note(
+    api: PodServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with YottaClient(KEY, base_url=api.url, clock=make_clock("auto")) as yotta:
+        entering = asyncio.Event()
+
+        async def entered() -> None:
+            async with PodCluster(yotta, n_workers=1) as cluster:
+                await until(lambda: cluster.pods)
+                api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+                entering.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(entered())
+        await entering.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert api.alive[0] in caught.value.__notes__[0]
+        assert "may have left pods" in caplog.text
+        api.fault = lambda _: "none"
+    assert api.alive == []
+
+
+async def test_when_everything_ends_nothing_is_begun(emulator: Emulator) -> None:
+    async def forgetful() -> None:
+        yotta = emulator.client(poll_interval=0.05)
+        cluster = await PodCluster(yotta, n_workers=2)
+        await until(lambda: len(cluster.pods) == 2)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with contextlib.suppress(BaseException):
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            await cluster.close()
+
+    def run() -> None:
+        asyncio.run(forgetful())
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.to_thread(run)
+    assert creates(emulator) == 2
+
+
+async def test_it_is_scaled_before_it_is_entered(emulator: Emulator) -> None:
+    async with emulator.client(poll_interval=0.05) as yotta:
+        cluster = PodCluster(yotta)
+        await cluster.scale(2)
+        async with cluster:
+            assert len(cluster.plan) == 2
+            for wrong in ({"cores": 4}, {"memory": "1 GiB"}):
+                with pytest.raises(ConfigurationError, match="say with worker_options="):
+                    cluster.scale(**wrong)
+        async with PodCluster(yotta, worker_options=ONE) as cluster:
+            await cluster.scale(cores=2)
+            assert len(cluster.plan) == 2
+            await cluster.scale(memory="2.5 GiB")
+            assert len(cluster.plan) == 3
+
+
+async def test_an_adaptive_cluster_sees_room_again_when_it_has_shrunk(real: Emulator) -> None:
+    async with (
+        real.client(poll_interval=0.1, spend_limit=SpendLimit(max_pods=1)) as yotta,
+        PodCluster(yotta, worker_options=ONE) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        cluster.adapt(minimum=0, maximum=2, interval="50ms", wait_count=2)
+        for _ in range(2):
+            assert await client.gather(client.map(square, range(30))) == [number * number for number in range(30)]
+            before = asyncio.get_running_loop().time()
+            await until(lambda: not cluster.plan)
+            assert cluster._full_until < before, "it looks again at once"
 
 
 async def test_an_error_in_the_block_leaves_nothing(emulator: Emulator) -> None:
@@ -510,6 +684,31 @@ def test_it_works_without_a_loop() -> None:
         with pytest.raises(SpendLimitError):
             PodCluster(make, asynchronous=False, n_workers=3)
         assert len(made) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.4])
+def test_an_interrupt_of_the_constructor_leaves_nothing(seconds: float) -> None:
+    with Emulator(timings=TIMINGS) as emulator:
+        emulator.faults.add(kind="delay", on="create", seconds=0.3)
+
+        def interrupt() -> None:
+            while not len(emulator.requests):
+                time.sleep(0.001)
+            time.sleep(seconds)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        try:
+            PodCluster(lambda: emulator.client(poll_interval=0.05), asynchronous=False, n_workers=2).close()
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            pass
+        assert asyncio.run(left(emulator)) == []
+
+
+async def left(emulator: Emulator) -> list[Pod]:
+    async with emulator.client() as yotta:
+        return await alive(yotta)
 
 
 def test_outside_a_loop_an_asynchronous_cluster_says_what_to_do() -> None:

@@ -1,7 +1,7 @@
 """What runs in a worker's pod: learn the address to announce, if need be, and be a Dask worker. A program by itself.
 
 Its text goes into the pod in an environment variable, so that the image needs Dask and nothing else; all that it is to
-know is in variables too, which are gone before a task can look at them.
+know is in variables too, which are taken out of its environment before a task or a child of one sees it.
 
 A pod behind port mapping cannot know the address that it is reached at. So it listens on its port, and the cluster, who
 finds `host` and `proxyPort` in the API's answer, connects there and tells. Everybody can connect to that port; so

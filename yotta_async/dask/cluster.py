@@ -9,7 +9,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Literal, Self, TypeAlias
 
 from distributed.core import Status
@@ -64,8 +64,9 @@ class PodCluster(ScalingCluster):
         spend_limit: how many pods there may be, and for how much an hour, beside the client's own limit. `scale` to
             more raises SpendLimitError and creates nothing; `adapt` takes as many as there is room for.
         start_timeout: seconds that a pod may take to run, and then a worker to come from it.
-        max_replacements: how many lost workers are replaced in any ten minutes, so that what never works does not go on
-            for ever (None: twice as many as there are to be, at least 4).
+        max_replacements: how many lost workers are replaced in any ten minutes, and in a row while none comes, so that
+            what never works does not go on for ever (None: twice as many as there are to be, at least 4). Then only
+            `scale` and `adapt` ask for more.
         silence_logs: the level below which Dask's own logs are not shown, as for LocalCluster.
 
     Raises ConfigurationError for what cannot work, before anything is sent. Entering it, awaiting it, and awaiting
@@ -121,16 +122,19 @@ class PodCluster(ScalingCluster):
         self._losses = Losses(max_replacements)
         self._numbers = itertools.count()
         self._leaving = set()
-        self._refusals = {}
+        self._names = {}
+        self._awaited = {}
         self._chores = set()
         self._turn = 0
         self._full_until = -math.inf
         self._growing = None
-        self._closing: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing = None
+        self._is_fresh = True
         self._silence = ExitStack()  # SpecCluster's own ends before the last of what Dask says about the end
         if silence_logs:
             self._silence.enter_context(silence_logging_cmgr(level=silence_logs))
-        told = {"orders": self._orders, "over": self._worker_over, "retire": self._retire}
+        told = {"orders": self._orders, "over": self._lose, "retire": self._retire}
         try:
             super().__init__(
                 workers={},
@@ -141,27 +145,34 @@ class PodCluster(ScalingCluster):
                 name=name or f"dask-{secrets.token_hex(3)}",
             )
         except BaseException:
-            self._silence.close()
-            if not asynchronous and hasattr(self, "_loop_runner"):
+            if not asynchronous and hasattr(self, "_loop_runner") and self._loop_runner.is_started():
+                with suppress(Exception):  # that of the constructor says more
+                    self.sync(self._close)
                 self._loop_runner.stop()
+            self._silence.close()
             raise
         self._name = type(self).__name__  # else its repr would have the name twice, and not say what it is
 
     # Beginning and end
 
     async def _start(self) -> None:
+        """Start, once for all who ask; whatever cuts it off closes the cluster."""
+        self._check_open()
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._begin())
         try:
-            if self.status == Status.created:
-                await self._open()
-            await super()._start()
-            n_workers, self._n_workers = self._n_workers, 0
-            if n_workers:
-                await self._grow(n_workers)
-        except BaseException:
-            if self.status == Status.starting:
-                self.status = Status.failed
-            await self._close()
-            raise
+            await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            if self._closing is None:
+                raise
+            raise ConfigurationError(f"PodCluster {self.name} was closed while it started") from None
+
+    async def _begin(self) -> None:
+        await self._open()
+        await super()._start()
+        n_workers, self._n_workers = self._n_workers, 0
+        if n_workers:
+            await self._grow(n_workers)
 
     async def _open(self) -> None:
         yotta = self._given if isinstance(self._given, YottaClient) else self._given()
@@ -170,55 +181,104 @@ class PodCluster(ScalingCluster):
         if not isinstance(yotta, YottaClient):
             raise ConfigurationError(f"the function `yotta` must return a YottaClient, not {_kind(yotta)}")
         self._orders.yotta = yotta
-        check_reachable(yotta.base_url, self.scheduler_spec)
+        check_reachable(yotta.base_url, self.scheduler_spec, self._orders.worker_port)
 
     def __await__(self) -> Generator[Any, Any, Self]:
-        if self._growing is not None:
-            yield from asyncio.shield(self._growing).__await__()
-        return (yield from super().__await__())
+        is_fresh, self._is_fresh = self._is_fresh, False
+        try:
+            if self._growing is not None:
+                yield from asyncio.shield(self._growing).__await__()
+            return (yield from super().__await__())
+        except (Exception, asyncio.CancelledError) as error:
+            if is_fresh:  # nobody has it yet who could close it
+                yield from self._give_up(error).__await__()
+            raise
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         try:
             await super().__aenter__()
-        except BaseException:  # a cancel, too
-            await self._close()
+        except (Exception, asyncio.CancelledError) as error:
+            await self._give_up(error)
             raise
         return self
 
-    def close(self, timeout: float | None = None) -> Any:
-        """Delete every pod and end the scheduler; without a running loop in `timeout` seconds, else awaited.
+    async def _give_up(self, error: BaseException) -> None:
+        """Close, as it could not be started. Raises ConfigurationError if that is because it was closed meanwhile."""
+        was_closed = self._closing is not None
+        await self._leave(error)
+        if was_closed and not isinstance(error, YottaError | asyncio.CancelledError):
+            raise ConfigurationError(f"PodCluster {self.name} was closed while it started") from error
 
-        May be called again. Raises YottaError when a pod may be left, and names it.
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncio.CancelledError):  # whoever cancelled waits for it to come through
+            await self._leave(error)
+        else:
+            await self._close()
+
+    async def _leave(self, error: BaseException) -> None:
+        """Close, and let what there is to say about pods go with the error by which it is left."""
+        try:
+            await self._close()
+        except YottaError as left:
+            logger.error("%s", left)  # noqa: TRY400  # its traceback says nothing
+            error.add_note(str(left))
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Delete every pod and end the scheduler: when it is awaited, or without a running loop at once.
+
+        May be called again. With `timeout` it is given up after so many seconds, and 30 more for the sake of pods.
+        Raises YottaError when a pod may be left, and names it.
         """
-        return super().close(timeout)
+        try:
+            return super().close(timeout)
+        except BaseException:
+            if not self.asynchronous:
+                self._loop_runner.stop()
+            raise
 
     async def _close(self) -> None:
-        """Close, once for all who ask; a cancel is kept back for 30 s at most, for the sake of pods."""
+        """Close, once for all who ask; a cancel is kept back for 30 s at most."""
         if self._closing is None:
             self._turn += 1
-            self._closing = asyncio.ensure_future(self._end())
+            # When the start itself gives up, there is nobody to wait for.
+            starting = None if self._starting is asyncio.current_task() else self._starting
+            self._closing = asyncio.ensure_future(self._end(starting))
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
-            await asyncio.wait({self._closing}, timeout=_HOLD_SECONDS)
+            loop = asyncio.get_running_loop()
+            until = loop.time() + _HOLD_SECONDS
+            while not self._closing.done() and (left := until - loop.time()) > 0:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({self._closing}, timeout=left)
             raise
 
-    async def _end(self) -> None:
+    async def _end(self, starting: asyncio.Task[None] | None) -> None:
+        if starting is not None:
+            starting.cancel()
+            await asyncio.wait({starting})
+        if self.status == Status.starting:
+            self.status = Status.failed  # else SpecCluster would leave what there is already
+        if self.scheduler is not None and self.scheduler.status in (Status.closing, Status.closed):
+            self.shutdown_scheduler = False  # it has ended by itself; to ask it would take half a minute
         try:
             await super()._close()
         finally:
-            workers = list(self._created)
             # Whatever went wrong before, no pod is left.
-            await asyncio.gather(*(worker.close() for worker in workers))
+            await asyncio.gather(*(worker.close(timeout=None) for worker in list(self._created)))
             for chore in self._chores:
                 chore.cancel()
+            if self.status != Status.closed:
+                if self.scheduler is not None:
+                    await self.scheduler.close()
+                self.status = Status.closed
             if not isinstance(self._given, YottaClient) and hasattr(self._orders, "yotta"):
                 await self._orders.yotta.aclose()
             await asyncio.sleep(_LAST_WORDS_SECONDS)
             self._silence.close()
-        left = [worker.left for worker in workers if worker.left]
-        if left:
-            raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(left)}")
+        if self._orders.doubts:
+            raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(self._orders.doubts)}")
 
 
 def _is_in_a_loop() -> bool:

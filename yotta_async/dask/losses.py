@@ -11,32 +11,32 @@ _LONGEST_PAUSE = 30.0
 
 
 class Losses:
-    """The workers that were lost. Of one cluster so many are replaced in any ten minutes, and no more."""
+    """The workers that were lost. So many are replaced in any ten minutes, and in a row while none comes."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
         self._times: deque[float] = deque()
         self._in_a_row = 0
 
-    def are_too_many(self, wanted: int) -> bool:
-        """Whether no more are to be replaced for now, of a cluster of so many."""
-        now = asyncio.get_running_loop().time()
-        while self._times and self._times[0] < now - _WINDOW_SECONDS:
-            self._times.popleft()
-        return len(self._times) >= (max(_LEAST, 2 * wanted) if self._most is None else self._most)
-
     def pause(self, wanted: int) -> float | None:
-        """Return after how many seconds a worker that was just lost is replaced; None: not at all.
+        """Note one more, of a cluster of so many; return after how many seconds to replace it, None: not at all.
 
         At once at first; as long as none joins, each round twice as late as the one before.
         """
-        if self.are_too_many(wanted):
-            return None
         self._times.append(asyncio.get_running_loop().time())
         self._in_a_row += 1
+        if self.are_too_many(wanted):
+            return None
         # What is lost together is replaced together.
         rounds = (self._in_a_row - 1) // max(1, wanted)
         return min(_LONGEST_PAUSE, float(2 ** (rounds - 1))) if rounds else 0.0
+
+    def are_too_many(self, wanted: int) -> bool:
+        """Whether more were lost than are replaced."""
+        now = asyncio.get_running_loop().time()
+        while self._times and self._times[0] < now - _WINDOW_SECONDS:
+            self._times.popleft()
+        return max(len(self._times), self._in_a_row) > (max(_LEAST, 2 * wanted) if self._most is None else self._most)
 
     def joined(self) -> None:
         """Note that a worker has come."""

@@ -23,6 +23,7 @@ _GPU_TYPE = "NVIDIA_L4_24G"
 _RUN = "import base64, os, zlib; exec(zlib.decompress(base64.b64decode(os.environ['YOTTA_DASK_BOOTSTRAP'])))"
 _COMMAND = f'exec "$(command -v python || command -v python3)" -c "{_RUN}"'
 
+_ROLES = ("client", "scheduler", "worker")
 _OURS = {"pod_name", "initialization_command", "environment_vars", "expose"}
 _OURS_OF_THE_WORKER = {"name", "security", "protocol", "host", "port", "contact_address"}
 
@@ -47,6 +48,7 @@ class Orders:
     security: Security
     worker_port: int | None
     start_timeout: float
+    doubts: list[str] = attrs.field(factory=list)  # what may be left of workers that are gone
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.spec, PodSpec):
@@ -118,6 +120,10 @@ def _material(security: Security) -> str:
     """Return what a worker is to have of certificates and keys, as JSON; of files their contents."""
     if not security.require_encryption:
         return ""
+    needed = {"tls_ca_file", *(f"tls_{role}_{what}" for role in _ROLES for what in ("cert", "key"))}
+    if missing := sorted(name for name in needed if getattr(security, name) is None):
+        raise ConfigurationError(f"`security` requires encryption, and lacks {', '.join(missing)}")
+    # Tasks may be clients, too.
     names = ("tls_ca_file", "tls_worker_cert", "tls_worker_key", "tls_client_cert", "tls_client_key", "tls_ciphers")
     found = {name: value for name in names if (value := getattr(security, name)) is not None}
     for name, value in found.items():
@@ -126,6 +132,4 @@ def _material(security: Security) -> str:
                 found[name] = Path(value).read_text()
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"{name} of `security` cannot be read: {type(error).__name__}") from None
-    if missing := {"tls_ca_file", "tls_worker_cert", "tls_worker_key"} - found.keys():
-        raise ConfigurationError(f"`security` requires encryption, and lacks {', '.join(sorted(missing))}")
     return json.dumps(found)

@@ -39,26 +39,32 @@ def scheduler_spec(
         raise ConfigurationError('scheduler must be {"cls": …, "options": {…}}, either of them optional')
     if host is not None and (not isinstance(host, str) or not host or "/" in host):
         raise ConfigurationError("scheduler_host must be a host name or an address, such as 203.0.113.7")
-    if port is not None and (type(port) is not int or not 0 <= port < 2**16):
-        raise ConfigurationError("scheduler_port must be a port")
-    protocol = "tls" if security.require_encryption else "tcp"
-    options: dict[str, Any] = {"protocol": protocol, "security": security, "dashboard_address": f"{_HERE}:0"}
-    if is_here(host or _HERE):
-        options |= {"host": host or _HERE, "port": port or 0}
-    else:
+    is_outside = host is not None and not is_here(host)
+    if port is not None and (type(port) is not int or not is_outside <= port < 2**16):
+        raise ConfigurationError("scheduler_port must be a port; 0, any that is free, is for pods on this machine")
+    given = given or {}
+    options: dict[str, Any] = {
+        "protocol": "tls" if security.require_encryption else "tcp",
+        "security": security,
+        "dashboard_address": f"{_HERE}:0",
+        "host": host or _HERE,
+        "port": port or 0,
+    }
+    if is_outside:
+        options["host"] = "::" if ":" in str(host) else "0.0.0.0"  # noqa: S104  # pods come from outside
+        options["port"] = port or _PORT
+    options |= given.get("options", {})
+    if is_outside:
         name = f"[{host}]" if ":" in str(host) else host
-        port = port or _PORT
-        everywhere = "::" if ":" in str(host) else "0.0.0.0"  # noqa: S104  # pods come from outside
-        options |= {"host": everywhere, "port": port, "contact_address": f"{protocol}://{name}:{port}"}
+        options.setdefault("contact_address", f"{options['protocol'].removesuffix('://')}://{name}:{options['port']}")
         if not security.require_encryption:
             logger.warning(
                 "the scheduler at %s takes work from everybody who reaches it: use security='temporary'", name
             )
-    made = dict(given or {})
-    return {"cls": made.get("cls", Scheduler), "options": {**options, **made.get("options", {})}}
+    return {"cls": given.get("cls", Scheduler), "options": options}
 
 
-def check_reachable(base_url: str, spec: Mapping[str, Any]) -> None:
+def check_reachable(base_url: str, spec: Mapping[str, Any], worker_port: int | None) -> None:
     """Raise ConfigurationError when pods of that API cannot reach the scheduler: they are not on this machine."""
     api = urlsplit(base_url).hostname or ""
     options = spec["options"]
@@ -72,6 +78,8 @@ def check_reachable(base_url: str, spec: Mapping[str, Any]) -> None:
             f"pods of {api} cannot reach a scheduler that listens on this machine only: give scheduler_host, the name "
             "or address (and scheduler_port, if not 8786) at which this machine is reached from outside"
         )
+    if worker_port is not None and options.get("protocol") == "tcp" and not is_here(api):
+        logger.warning("workers take work from everybody who reaches their port: use security='temporary'")
 
 
 def is_here(host: str) -> bool:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dask.utils import parse_bytes
+from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
+from distributed.utils import NoOpAwaitable
 
 from yotta_async import ConfigurationError
 from yotta_async.dask.mending import MendingCluster
@@ -31,8 +33,14 @@ class PodAdaptive(Adaptive):
 
     async def scale_down(self, workers: Iterable[str]) -> None:  # type: ignore[override]  # likewise
         """Let these go, which are not lost then."""
-        self.cluster._leaving.update(workers)  # noqa: SLF001  # likewise
-        await super().scale_down(workers)
+        leaving = self.cluster._leaving  # noqa: SLF001  # likewise
+        leaving.update(workers)
+        self.cluster._full_until = -math.inf  # noqa: SLF001  # there is room again
+        try:
+            await super().scale_down(workers)
+        finally:
+            leaving.difference_update(workers)
+            self.cluster._lose_those_that_left(workers)  # noqa: SLF001  # should it have failed half-way
 
 
 class ScalingCluster(MendingCluster):
@@ -41,22 +49,31 @@ class ScalingCluster(MendingCluster):
     _orders: Orders
     _numbers: Iterator[int]  # of workers
     _turn: int  # of the latest `scale`
+    _n_workers: int  # that are to be there when it has started
     _full_until: float
+    _closing: asyncio.Task[None] | None
     _growing: asyncio.Task[None] | None
 
     def scale(self, n: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
         """Have `n` workers, or as many as make up so much memory or so many cores.
 
-        Without a running loop it returns when it is done: when every create has been answered, if within ten seconds,
+        Without a running loop it returns when it is done: when every create has been answered, if within five seconds,
         and every pod that is too many is on its way out, its results moved to others. With one it returns something to
         await, which need not be awaited. Raises SpendLimitError, and creates nothing, when all of it would pass a
         limit; otherwise what a create raised that would fail again.
         """
         n = check_count("n", n)
+        if n or memory or cores:
+            self._check_open()
         if memory is not None:
             n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
         if cores is not None:
             n = max(n, math.ceil(cores / self._threads_per_worker()))
+        if self.status in (Status.created, Status.starting):
+            self._n_workers = n
+            return NoOpAwaitable()
+        if self.status == Status.closed:
+            return NoOpAwaitable() if self.asynchronous else None
         if not self.asynchronous:
             return self.sync(self._grow, n)
         if n <= len(self.worker_spec):
@@ -66,6 +83,24 @@ class ScalingCluster(MendingCluster):
         growing.add_done_callback(self._grown)
         return growing
 
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ConfigurationError(f"PodCluster {self.name} is closed: make a new one")
+
+    def _threads_per_worker(self) -> int:
+        return int(self._per_worker("nthreads", "cores") or 0)
+
+    def _memory_per_worker(self) -> int:
+        return int(parse_bytes(self._per_worker("memory_limit", "memory")))
+
+    def _per_worker(self, option: str, what: str) -> Any:
+        value = self._orders.options.get(option)
+        if not value or value == "auto" or not parse_bytes(value):
+            raise ConfigurationError(
+                f"to have so much in {what}, say with worker_options={{{option!r}: …}} what one has"
+            )
+        return value
+
     def _grown(self, growing: asyncio.Task[None]) -> None:
         """Let go of it: asyncio then says what it raised, if nobody was told."""
         if self._growing is growing:
@@ -73,6 +108,9 @@ class ScalingCluster(MendingCluster):
 
     def adapt(self, *args: Any, **kwargs: Any) -> Adaptive:
         """Have as many workers as there is work for, from `minimum` to `maximum`; see `SpecCluster.adapt`."""
+        self._check_open()
+        self._full_until = -math.inf
+        self._losses.forget()
         if not args:
             kwargs.setdefault("Adaptive", PodAdaptive)
         return super().adapt(*args, **kwargs)
@@ -101,10 +139,13 @@ class ScalingCluster(MendingCluster):
         before = set(self.worker_spec)
         super().scale(n)
         added = set(self.worker_spec) - before
-        await self._correct_state()
-        refusals = [error for name in added if (error := self._refusals.pop(name, None)) is not None]
-        if refusals:
-            raise refusals[0]
+        self._awaited.update(dict.fromkeys(added))
+        try:
+            await self._correct_state()
+        finally:
+            errors = [error for name in added if (error := self._awaited.pop(name)) is not None]
+        if errors:
+            raise errors[0]
 
     def _new_worker_name(self, _: int) -> str:
         return f"{self.name}-{next(self._numbers)}"
