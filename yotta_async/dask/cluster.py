@@ -64,9 +64,9 @@ class PodCluster(ScalingCluster):
         spend_limit: how many pods there may be, and for how much an hour, beside the client's own limit. `scale` to
             more raises SpendLimitError and creates nothing; `adapt` takes as many as there is room for.
         start_timeout: seconds that a pod may take to run, and then a worker to come from it.
-        max_replacements: how many lost workers are replaced in any ten minutes, and in a row while none comes, so that
-            what never works does not go on for ever (None: twice as many as there are to be, at least 4). Then only
-            `scale` and `adapt` ask for more.
+        max_replacements: how many lost workers are replaced in a row while none comes, so that what never works does
+            not go on for ever (None: twice as many as there are to be, at least 4); of those that come, five times as
+            many in any ten minutes. After that only `scale` and `adapt` ask for more.
         silence_logs: the level below which Dask's own logs are not shown, as for LocalCluster.
 
     Raises ConfigurationError for what cannot work, before anything is sent. Entering it, awaiting it, and awaiting

@@ -7,11 +7,16 @@ from collections import deque
 
 _WINDOW_SECONDS = 600.0
 _LEAST = 4
+_OF_THOSE_THAT_CAME = 5
 _LONGEST_PAUSE = 30.0
 
 
 class Losses:
-    """The workers that were lost. So many are replaced in any ten minutes, and in a row while none comes."""
+    """The workers that were lost, and how many of them are replaced.
+
+    `most` in a row while none comes, and five times as many in any ten minutes otherwise: what has come may go by its
+    user's wish, as with `client.restart()`.
+    """
 
     def __init__(self, most: int | None) -> None:
         self._most = most
@@ -36,7 +41,8 @@ class Losses:
         now = asyncio.get_running_loop().time()
         while self._times and self._times[0] < now - _WINDOW_SECONDS:
             self._times.popleft()
-        return max(len(self._times), self._in_a_row) > (max(_LEAST, 2 * wanted) if self._most is None else self._most)
+        most = max(_LEAST, 2 * wanted) if self._most is None else self._most
+        return self._in_a_row > most or len(self._times) > _OF_THOSE_THAT_CAME * most
 
     def joined(self) -> None:
         """Note that a worker has come."""
