@@ -555,26 +555,6 @@ async def test_a_cancel_that_leaves_a_pod_goes_through_with_a_note(
     assert api.alive == []
 
 
-async def test_when_everything_ends_nothing_is_begun(emulator: Emulator) -> None:
-    async def forgetful() -> None:
-        yotta = emulator.client(poll_interval=0.05)
-        cluster = await PodCluster(yotta, n_workers=2)
-        await until(lambda: len(cluster.pods) == 2)
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            await cluster.close()
-
-    def run() -> None:
-        asyncio.run(forgetful())
-
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.to_thread(run)
-    assert creates(emulator) == 2
-
-
 async def test_it_is_scaled_before_it_is_entered(emulator: Emulator) -> None:
     async with emulator.client(poll_interval=0.05) as yotta:
         cluster = PodCluster(yotta)
@@ -666,6 +646,30 @@ async def test_a_program_that_is_ended_leaves_no_pod(
         if number == signal.SIGKILL:
             assert len(await alive(yotta)) == 2
             assert len((await yotta.pods.reap()).pods) == 2
+        assert await alive(yotta) == []
+
+
+FORGETFUL = """
+import asyncio
+from yotta_async import YottaClient
+from yotta_async.dask import PodCluster
+
+async def main():
+    yotta = YottaClient({key!r}, base_url={url!r}, poll_interval=0.05)
+    cluster = await PodCluster(yotta, n_workers=2)
+    while len(cluster.pods) < 2:
+        await asyncio.sleep(0.01)
+
+asyncio.run(main())
+"""
+
+
+async def test_when_everything_ends_nothing_is_begun(emulator: Emulator) -> None:
+    program = FORGETFUL.format(key=KEY, url=emulator.url)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=-1, stderr=-1)
+    await process.communicate()
+    assert creates(emulator) == 2, "none is taken for lost as every task is cancelled"
+    async with emulator.client() as yotta:
         assert await alive(yotta) == []
 
 
