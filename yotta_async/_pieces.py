@@ -8,15 +8,13 @@ no JSON, so a guess cannot be wrong unnoticed.
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from yotta_async import _json
 from yotta_async._decode import UNREADABLE, pods_in
-from yotta_async._listing import PLACE, raws_in, readable, without_list
+from yotta_async._listing import PLACE, collector_off, raws_in, readable, without_list
 from yotta_async._secrets import raised_without_frames
 from yotta_async._wire import Answer, Request, no_envelope, read_data
 from yotta_async.models import Pod
@@ -66,22 +64,6 @@ def _inside(request: Request, answer: Answer) -> list[bytes]:
     return [_json.dumps(whole or [])[1:-1]]
 
 
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Keep the garbage collector from going over pods again and again while they are made and none can be garbage.
-
-    It would take a third of the time, and hold the loop for long. Between turns it may run.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 class _Pieces:
     """The pods in such chunks. `left` is whether a rest is no JSON."""
 
@@ -95,7 +77,7 @@ class _Pieces:
     def turn(self, pods: list[Pod]) -> bool:
         """Add as many pods as can be read in a few milliseconds; whether that was the end."""
         until = time.perf_counter() + _TURN
-        with _collector_off():
+        with collector_off():
             for some in self._read:
                 pods += some
                 if time.perf_counter() > until:

@@ -96,6 +96,9 @@ class Eye(Watch):
             while True:
                 while not self._told:  # not by `next`, whose frame each of ten thousand waiters would keep
                     await self._more()
+                seen = self._told[0].pod
+                if seen is not None and seen.status in self.targets and self._on_change is None:
+                    return seen
                 pod = await self._taken()
                 if pod.status in self.targets:
                     return pod
