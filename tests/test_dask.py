@@ -476,16 +476,16 @@ async def test_a_scheduler_that_pods_cannot_reach_is_refused(caplog: pytest.LogC
 # The end
 
 
+async def stay(cluster: PodCluster) -> None:
+    async with cluster:
+        await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize("sent", [0, 1, 2, 3, 99])
 async def test_a_cancel_at_any_moment_leaves_nothing(emulator: Emulator, sent: int) -> None:
     async with emulator.client(poll_interval=0.05) as yotta:
         cluster = PodCluster(yotta, n_workers=2)
-
-        async def entered() -> None:
-            async with cluster:
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(entered())
+        task = asyncio.create_task(stay(cluster))
         await asyncio.sleep(0)
         while len(emulator.requests) < sent and len(cluster.pods) < 2:
             await asyncio.sleep(0)
@@ -505,12 +505,7 @@ async def test_a_cancel_at_any_moment_leaves_nothing(emulator: Emulator, sent: i
 async def test_closing_during_the_start_leaves_nothing(emulator: Emulator, turns: int) -> None:
     async with emulator.client(poll_interval=0.05) as yotta:
         cluster = PodCluster(yotta, n_workers=2)
-
-        async def entered() -> None:
-            async with cluster:
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(entered())
+        task = asyncio.create_task(stay(cluster))
         for _ in range(turns):
             await asyncio.sleep(0)
         await cluster.close()

@@ -43,8 +43,8 @@ class PodCluster(ScalingCluster):
         yotta: a client, which stays open, or a function that makes one, which the cluster closes.
         n_workers: how many workers there are to be at first.
         worker: what to create a worker's pod with. Its image must have Python and Dask in versions that fit the ones
-            here, or its `initialization_command`, which runs first, must install them. None is the smallest pod with
-            Dask's own image. `pod_name` becomes the worker's name.
+            here, or its `initialization_command`, which runs first, must install them. None is a pod with one
+            NVIDIA_L4_24G and Dask's own image. Each pod is named as its worker.
         scheduler: as for SpecCluster, `{"cls": …, "options": {…}}`; what is not given is ours: a scheduler in this
             process, its dashboard (if bokeh is installed) for this machine only.
         security: "temporary" makes certificates for this cluster and gives them to the pods, a Security gives its own;

@@ -29,7 +29,7 @@ _OURS_OF_THE_WORKER = {"name", "security", "protocol", "host", "port", "contact_
 
 
 def default_worker() -> PodSpec:
-    """Return the smallest pod, with Dask's image."""
+    """Return a small pod with Dask's image."""
     return PodSpec(image=_IMAGE, gpu_type=_GPU_TYPE)
 
 
