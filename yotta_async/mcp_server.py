@@ -267,7 +267,7 @@ def _exposed(
     extras = [inspect.Parameter(key, only, annotation=annotation) for key, annotation in extra.items()]
     call.__name__ = name
     call.__doc__ = text
-    call.__signature__ = inspect.Signature([*extras, *parameters], return_annotation=hints["return"])  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature([*extras, *parameters], return_annotation=hints["return"])  # type: ignore[attr-defined]  # what inspect reads
     call.__annotations__ = {each.name: each.annotation for each in [*extras, *parameters]} | {"return": hints["return"]}
     return call
 
