@@ -25,7 +25,7 @@ import attrs
 import looptime
 
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async._sessions import Mark
+from yotta_async._exchange import Mark
 from yotta_async._wire import Answer, Request
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
 from yotta_async.journal import Journal

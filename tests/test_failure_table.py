@@ -25,7 +25,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async._sessions import Mark
+from yotta_async._exchange import Mark
 from yotta_async._wire import get_request
 from yotta_async.emulator.clock import make_clock
 

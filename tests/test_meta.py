@@ -58,6 +58,7 @@ ORDER = [
         "_pieces",
         "_retry",
         "_pressure",
+        "_exchange",
         "_sessions",
         "_transport",
         "_endpoints",

@@ -14,8 +14,8 @@ from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Viol
 from yotta_async import YottaClient, journal, reaping
 from yotta_async._creation import Creation, Order
 from yotta_async._endpoints import Endpoints
+from yotta_async._exchange import Mark
 from yotta_async._retry import may_pass
-from yotta_async._sessions import Mark
 from yotta_async._settling import Settling, bearers
 from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
 from yotta_async.handle import PodHandle

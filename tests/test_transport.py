@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence
+from tests.raw_server import Heard, RawServer, Reply, envelope, http, raw, reset, silence
 from yotta_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    PodSpec,
     ProtocolError,
     RequestTimeoutError,
     RetryPolicy,
@@ -26,9 +28,9 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async._exchange import Turns
 from yotta_async._limits import Limit, Limits
-from yotta_async._sessions import Turns
-from yotta_async._wire import get_request
+from yotta_async._wire import create_request, get_request
 
 ONCE = RetryPolicy(max_attempts=1)
 Make = Callable[..., YottaClient]
@@ -187,6 +189,89 @@ async def test_each_create_has_a_connection_of_its_own(server: RawServer, client
     for _ in range(3):
         await yotta.pods.create(**SPEC)
     assert server.connections == 3
+
+
+async def test_what_came_unasked_is_not_taken_for_an_answer(server: RawServer, client_of: Make) -> None:
+    """A second answer to a request waits on a connection that is kept."""
+    ended = asyncio.Event()
+
+    async def doubled(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await envelope({"id": "7"})(heard, writer)
+        await ended.wait()
+        await envelope({"id": "7"})(heard, writer)
+
+    server.answers(doubled, envelope({"id": "7", "status": "PAUSED"}))
+    yotta = client_of()
+    assert (await yotta.pods.get(7)).status is None
+    [[(idle, _)]] = yotta._transport._pool._connectors[False]._conns.values()
+    ended.set()
+    while not idle.should_close:
+        await asyncio.sleep(0)
+    assert (await yotta.pods.get(7)).status == "PAUSED"
+    assert server.connections == 2
+
+
+async def test_an_answer_may_be_announced(server: RawServer, client_of: Make) -> None:
+    """1xx answers come before the one that counts (RFC 9110, 15.2)."""
+    body = b'{"code":10000,"data":{"id":"7"}}'
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    server.answers(raw(early + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)))
+    assert (await client_of(retry=ONCE).pods.get(7)).id == "7"
+
+
+async def test_a_switch_of_protocols_is_no_answer(server: RawServer, client_of: Make) -> None:
+    server.answers(raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nwhatever"))
+    with pytest.raises(ProtocolError):
+        await client_of(retry=ONCE).pods.get(7)
+
+
+async def test_a_create_that_was_given_up_is_not_sent_on(unused_tcp_port: int) -> None:
+    """What a server that does not read has not got when the time is over, it never gets."""
+    got = asyncio.Event()
+    ended: list[int] = []
+
+    async def stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = 0
+        try:
+            await got.wait()
+            while part := await reader.read(2**20):
+                size += len(part)
+        except ConnectionError:
+            pass
+        ended.append(size)
+        writer.close()
+
+    async with await asyncio.start_server(stalled, "127.0.0.1", unused_tcp_port, limit=1024):
+        fields = SPEC | {"environment_vars": {"BIG": "x" * 2**25}}
+        client = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE, settle_timeout=0.01)
+        async with client:
+            request = create_request(PodSpec(**fields), None)
+            with pytest.raises(RequestTimeoutError):
+                await client._transport.send(request, single_use=True, seconds=0.1)
+            got.set()
+            while not ended:
+                await asyncio.sleep(0.001)
+    assert ended[0] < 2**25
+
+
+async def test_requests_are_whole_and_plain(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope(1), envelope(), envelope(), envelope([]))
+    yotta = client_of()
+    await yotta.pods.create(image="ä", gpu_type="L4")
+    await yotta.pods.pause(1)
+    await yotta.pods.delete(1)
+    await yotta.pods.list(regions=["us west-1é"], statuses=["RUNNING"])
+    create, pause, _, listed = server.heard
+    assert json.loads(create.body)["image"] == "ä"
+    assert create.headers["connection"] == "close"
+    assert create.headers["content-type"] == "application/json"
+    assert pause.headers["content-length"] == "0"
+    assert "content-type" not in pause.headers
+    assert listed.target == "/openapi/v1/pods/list?regionList=us%20west-1%C3%A9&statusList=1"
+    for heard in server.heard:
+        assert heard.headers["host"] == server.url.removeprefix("http://")
+        assert heard.headers["user-agent"].startswith("yotta-async/")
+        assert heard.headers["accept-encoding"] == "gzip, deflate"
 
 
 async def test_a_path_in_base_url_is_kept(server: RawServer) -> None:

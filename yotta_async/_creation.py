@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yotta_async._endpoints import Endpoints
+from yotta_async._exchange import Mark
 from yotta_async._hub import Hub
 from yotta_async._removal import hold, remove
 from yotta_async._retry import maybe_done
-from yotta_async._sessions import Mark
 from yotta_async._settling import Settling
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError

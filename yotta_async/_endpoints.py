@@ -6,10 +6,10 @@ import math
 from collections.abc import Awaitable, Collection
 
 from yotta_async import _wire
+from yotta_async._exchange import Mark
 from yotta_async._listing import Listing, read_listing
 from yotta_async._pieces import read_pods
 from yotta_async._retry import Retries, may_pass, maybe_done, not_heard
-from yotta_async._sessions import Mark
 from yotta_async._transport import Transport
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models import Pod

@@ -1,7 +1,8 @@
 """The network: one attempt at one request with its failure classified.
 
-With `_sessions`, the only file of the client that touches aiohttp. Whether a request may have been heard is not told by
-the type of the exception but by a mark that is set when its headers are written: without it no byte reached the server.
+With `_sessions` and `_exchange`, the only file of the client that touches aiohttp. Whether a request may have been
+heard is not told by the type of the exception but by a mark that is set just before it is written: without it no byte
+reached the server.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from yotta_async._clock import Clock, RealClock
+from yotta_async._exchange import Mark, Session, TooLargeError
 from yotta_async._limits import Limit, Limits
 from yotta_async._pressure import Pressure
 from yotta_async._secrets import Secret
-from yotta_async._sessions import CALL, Bound, Mark, SessionPool, Turns, abandon
+from yotta_async._sessions import Bound, SessionPool
 from yotta_async._wire import Answer, Request, retry_after
 from yotta_async.errors import (
     ConfigurationError,
@@ -32,7 +34,6 @@ from yotta_async.errors import (
 logger = logging.getLogger("yotta_async")
 
 _TOO_MANY, _SERVER_ERROR = 429, 500
-_CONTENT_TYPE = ("Content-Type",)
 
 
 class Transport:
@@ -49,7 +50,6 @@ class Transport:
         requests_per_second: float | None = None,
     ) -> None:
         self._root = base_url
-        self._prefix = base_url.raw_path.rstrip("/")
         self._key = key
         self._timeout = timeout
         self._pool = pool or SessionPool()
@@ -57,9 +57,8 @@ class Transport:
         self._told = None if isinstance(clock, RealClock) else clock.call  # real time has no use for it
         self._pressure = Pressure(clock, requests_per_second)
         self._bound = Bound("YottaClient")
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._sessions: dict[bool, Session] = {}
         self._limits = Limits()
-        weakref.finalize(self, abandon, {}, self._sessions)
 
     def check(self) -> None:
         """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
@@ -87,8 +86,7 @@ class Transport:
         began = time.perf_counter()
         session = self._sessions.get(single_use)
         if session is None:
-            session = self._sessions[single_use] = self._pool.session(self._key, single_use=single_use)
-        turns = self._pool.turns[single_use]
+            session = self._sessions[single_use] = self._pool.session(self._root, self._key, single_use=single_use)
         mark = mark or Mark()
         mark.sent = mark.answering = False
         answer: Answer | None = None
@@ -98,10 +96,10 @@ class Transport:
         try:
             try:
                 if self._told is None:
-                    answer = await self._exchange(session, request, mark, turns)
+                    answer = await session.exchange(request, mark)
                 else:
                     with self._told(limit, seconds):
-                        answer = await self._exchange(session, request, mark, turns)
+                        answer = await session.exchange(request, mark)
             finally:
                 is_late = limit.end()
         except asyncio.CancelledError as error:
@@ -131,46 +129,6 @@ class Transport:
         problem.__context__ = None
         raise problem
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, mark: Mark, turns: Turns) -> Answer:
-        CALL.set(mark)
-        # Encoded already: ids by their allow-list, the query by us. yarl would decode and encode again.
-        url = self._root.with_path(f"{self._prefix}{request.path}", encoded=True)
-        if request.query:
-            url = URL(f"{url}?{request.query}", encoded=True)
-        if turns.free:
-            turns.free -= 1
-        else:
-            await turns.wait()
-        try:
-            response = await session.request(
-                request.method,
-                url,
-                data=request.body.reveal() if request.body else None,
-                headers={"Content-Type": "application/json"} if request.body else None,
-                # aiohttp would call a pause without a body an octet-stream. Not on the session: every get would pay.
-                skip_auto_headers=_CONTENT_TYPE if request.method == "POST" else None,
-                allow_redirects=False,
-            )
-            try:
-                mark.answering = True
-                content = response.content
-                chunks = [await content.readany()]
-                size = len(chunks[0])
-                # Counted after decompression, and before the next chunk is read.
-                while size <= request.max_bytes and not content.at_eof():
-                    chunks.append(await content.readany())
-                    size += len(chunks[-1])
-                if size > request.max_bytes:
-                    raise _TooLargeError
-                return Answer(response.status, response.headers, chunks, self._key, size)
-            finally:
-                if not response.closed:
-                    response.release()
-                if request.body:
-                    await response.wait_for_close()  # what writes the body is a task of its own
-        finally:
-            turns.give_back()
-
     def _failure(self, error: Exception, mark: Mark, request: Request, seconds: float) -> YottaError:
         """Turn what aiohttp raised into what it means. Narrow classes first: several of aiohttp's are others' too."""
         what = f"{request.method} {request.path}"
@@ -188,11 +146,11 @@ class Transport:
                 f"{what} was not sent: {text}.", method=request.method, path=request.path, temporary=not untrusted
             )
         kind: type[RequestTimeoutError | ProtocolError | ConnectionLostError]
-        if isinstance(error, _TooLargeError):
+        if isinstance(error, TooLargeError):
             kind, text = ProtocolError, f"the answer is larger than {request.max_bytes} bytes, and was not read on"
         elif isinstance(error, TimeoutError) and not self._bound.closed:
             kind, text = RequestTimeoutError, f"there was no whole answer within {seconds:g} s"
-        elif mark.answering or isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        elif mark.answering or isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
             kind, text = ProtocolError, f"the answer is cut short, or no HTTP ({type(error).__name__})"
         else:
             kind, text = ConnectionLostError, f"the connection ended before the answer ({type(error).__name__})"
@@ -209,13 +167,6 @@ class Transport:
             if not self._limits.open:
                 break
             await asyncio.sleep(0)
-        sessions = list(self._sessions.values())
         self._sessions.clear()
-        for session in sessions:
-            await session.close()
         if self._owns_pool:
             await self._pool.aclose()
-
-
-class _TooLargeError(Exception):
-    """More bytes came than the request allows."""

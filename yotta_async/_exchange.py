@@ -1,0 +1,154 @@
+"""One request and its answer over one connection.
+
+aiohttp's connector keeps the connections, and its parser reads the answers. What stands between the two in a
+`ClientSession` (redirects, cookies, proxies, middlewares, objects for each request and answer) is of no use here, and
+makes two thirds of a call's cost. Here a session is its headers, written once, and a way to a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from yotta_async._secrets import Secret
+from yotta_async._wire import Answer, Request
+
+# `total` is not aiohttp's to watch: the deadline over the whole attempt is set around it, the wait for a connection
+# included. A body that drips never trips `sock_read`.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
+# How much is read from a socket at once. asyncio sets aside 256 KiB before each read, for which the allocator maps and
+# unmaps memory each time: a tenth of a whole call.
+_READ = 2**16
+# How much of an answer waits to be taken: with less, a list of thousands of pods is stopped and started every 64 KiB.
+_BUFFER = 2**20
+
+
+class Mark:
+    """Whether a request was written, whether an answer has begun, and whether it is wanted no more."""
+
+    sent = answering = given_up = False
+
+
+class TooLargeError(Exception):
+    """More bytes came than the request allows."""
+
+
+class Turns:
+    """Who finds no free connection waits here, first come, first served.
+
+    aiohttp's own queue takes a tenth of a call, and a semaphore of asyncio's takes five function calls where nobody
+    waits: here it is `if turns.free: turns.free -= 1`, else `await turns.wait()`, and `turns.give_back()` in the end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        """Return when it is this task's turn."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.give_back()
+            turn.cancel()  # whoever drops a coroutine cancels nothing, and leaves no turn to be given to nobody
+            raise
+
+    def give_back(self) -> None:
+        """Let the next one go, or be free."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+
+class Session:
+    """One client's requests to one address, with its key, over a connector that others use too.
+
+    `connector.force_close` decides whether a connection is used again.
+    """
+
+    def __init__(
+        self, connector: aiohttp.TCPConnector, turns: Turns, root: URL, key: Secret[str], headers: Mapping[str, str]
+    ) -> None:
+        self._connector = connector
+        self._turns = turns
+        self._key = key
+        self._prefix = root.raw_path.rstrip("/")
+        # All that the connector asks of a request: where it goes. The headers are its too, Host among them.
+        self._origin = aiohttp.ClientRequest("GET", root, headers=headers, loop=asyncio.get_running_loop())
+        lines = [f"{name}: {value}\r\n" for name, value in self._origin.headers.items()]
+        if connector.force_close:
+            lines.append("Connection: close\r\n")
+        lines.append(f"x-api-key: {key.reveal()}\r\n")
+        self._headers = Secret("".join(lines))
+        del lines
+
+    def _bytes(self, request: Request) -> bytes:
+        """Return the request as it goes out. Its path and query hold nothing that HTTP would read as more than that."""
+        target = f"{self._prefix}{request.path}?{request.query}" if request.query else f"{self._prefix}{request.path}"
+        head = f"{request.method} {target} HTTP/1.1\r\n{self._headers.reveal()}"
+        if request.body is not None:
+            content = f"Content-Type: application/json\r\nContent-Length: {len(request.body.reveal())}\r\n\r\n"
+            return (head + content).encode("ascii") + request.body.reveal()
+        return (f"{head}\r\n" if request.method == "GET" else f"{head}Content-Length: 0\r\n\r\n").encode("ascii")
+
+    async def exchange(self, request: Request, mark: Mark) -> Answer:
+        """Send the request, and return the whole answer.
+
+        Raises what aiohttp and the network raise, TimeoutError where there was no connection within 10 s, and
+        TooLargeError.
+        """
+        turns = self._turns
+        if turns.free:
+            turns.free -= 1
+        else:
+            await turns.wait()
+        try:
+            connection = await self._connector.connect(self._origin, [], _TIMEOUT)
+            try:
+                while connection.protocol.should_close:  # type: ignore[union-attr]  # it is connected
+                    # Something came while nobody asked: it would be read as the answer to this request.
+                    connection.close()
+                    connection = await self._connector.connect(self._origin, [], _TIMEOUT)
+                answer = await self._over(connection, request, mark)
+            except BaseException:
+                if connection.transport is not None:
+                    connection.transport.abort()  # closed only, it would still send what is left of the request
+                connection.close()
+                raise
+            connection.release()
+            return answer
+        finally:
+            turns.give_back()
+
+    async def _over(self, connection: aiohttp.connector.Connection, request: Request, mark: Mark) -> Answer:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None or transport.is_closing():
+            raise aiohttp.ClientConnectionError("the connection was closed before anything was sent")
+        if getattr(transport, "max_size", 0) > _READ:
+            transport.max_size = _READ  # type: ignore[attr-defined]  # asyncio's own over plain sockets has it
+        protocol.set_response_params(read_until_eof=True, read_bufsize=_BUFFER)
+        mark.sent = True
+        transport.write(self._bytes(request))
+        message, content = await protocol.read()
+        while message.code < 200 and message.code != 101:  # 1xx: the answer proper is still to come
+            message, content = await protocol.read()
+        mark.answering = True
+        chunks = [await content.readany()]
+        size = len(chunks[0])
+        # Counted after decompression, and before the next chunk is read.
+        while size <= request.max_bytes and not content.at_eof():
+            chunks.append(await content.readany())
+            size += len(chunks[-1])
+        if size > request.max_bytes:
+            raise TooLargeError
+        return Answer(message.code, message.headers, chunks, self._key, size)
