@@ -15,14 +15,14 @@ import aiohttp
 from yarl import URL
 
 from yotta_async._secrets import Secret
-from yotta_async._wire import Answer, Request
+from yotta_async._wire import MAX_BYTES, Answer, Request
 
 # `total` is not aiohttp's to watch: the deadline over the whole attempt is set around it, the wait for a connection
 # included. A body that drips never trips `sock_read`.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
-# How much is read from a socket at once. asyncio sets aside 256 KiB before each read, for which the allocator maps and
-# unmaps memory each time: a tenth of a whole call.
-_READ = 2**16
+# How much is read from a socket at once, for short answers and for lists. asyncio sets aside as much before each read,
+# which for 256 KiB can take a tenth of a whole call, and saves half of a long one.
+_READ, _READ_LONG = 2**16, 2**18
 # How much of an answer waits to be taken: with less, a list of thousands of pods is stopped and started every 64 KiB.
 _BUFFER = 2**20
 
@@ -134,8 +134,8 @@ class Session:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
             raise aiohttp.ClientConnectionError("the connection was closed before anything was sent")
-        if getattr(transport, "max_size", 0) > _READ:
-            transport.max_size = _READ  # type: ignore[attr-defined]  # asyncio's own over plain sockets has it
+        if hasattr(transport, "max_size"):  # asyncio's own over plain sockets has it
+            transport.max_size = _READ if request.max_bytes <= MAX_BYTES else _READ_LONG
         protocol.set_response_params(read_until_eof=True, read_bufsize=_BUFFER)
         mark.sent = True
         transport.write(self._bytes(request))

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing
-from yotta_async._looks import Looks, Survey
-from yotta_async._watch import Entry, Sighting, Watch
+from yotta_async._looks import Looks
+from yotta_async._watch import Entry, Sighting, Survey, Watch
 from yotta_async.errors import YottaError
 
 # A look is taken so long before a deadline, or a tenth of the wait if that is less.

@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 
 from yotta_async import _json
 from yotta_async._codec import MalformedError
-from yotta_async._decode import UNREADABLE, pod_from_json
+from yotta_async._decode import UNREADABLE, pod_from_json, pods_in
 from yotta_async._secrets import raised_without_frames
 from yotta_async._wire import Answer, Request, no_envelope, read_data
 from yotta_async.errors import ProtocolError
@@ -66,7 +66,8 @@ class Listing:
     def __init__(self, body: bytes, start: int, end: int, path: str) -> None:
         self._body, self._start, self._end = body, start, end  # the answer, and where in it the list stands
         self._path = path
-        self._front: list[msgspec.Raw] = []  # the first pods, as far as anybody asked for them
+        self._read, self._cut = 0, start + 1  # how many pods were made at once, and where the next one begins
+        self._made: dict[int, Pod] = {}
         self.views: list[View | None] = []
         try:
             self.views += _VIEWS.decode(memoryview(body)[start:end])
@@ -79,31 +80,38 @@ class Listing:
         """The JSON of every pod."""
         return raws_in(memoryview(self._body)[self._start : self._end])
 
-    def _raw(self, index: int) -> msgspec.Raw:
-        if index >= len(self._front):
-            self._front = self._first(2 * index + 64)
-        return self._front[index] if index < len(self._front) else self.raws[index]
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Make these pods, in ascending order, all at once, which takes two thirds of the time of one by one.
 
-    def _first(self, count: int) -> list[msgspec.Raw]:
-        """Return the JSON of the first so many pods, or as many as are found without splitting the whole list.
-
-        Pods that moved come first in a list, and splitting all of it for their sake takes half as long as reading it.
-        Where to cut is guessed from where the next pod's id stands. A cut inside a pod leaves no JSON, so what can be
-        split is the front of the list, whatever the guess.
+        Those that moved come first in a list, so all up to the last of them are made, unless these are so many more
+        that splitting the list, at a tenth of the cost, is the better way.
         """
-        following = self.views[count] if count < len(self.views) else None
+        count = indices[-1] + 1 - self._read
+        if count - len(indices) > len(self.views) // 10:
+            return
+        end = self._end_of(indices[-1])
+        pods = pods_in(b"[%b]" % self._body[self._cut : end]) if end else None
+        if pods is not None and len(pods) == count:
+            self._made = {index: pods[index - self._read] for index in indices}
+            self._read, self._cut = indices[-1] + 1, end + 1
+
+    def _end_of(self, index: int) -> int:
+        """Return where a pod ends, or 0 when that is not known.
+
+        It is guessed from where the next one's id stands. What ends inside a pod is no JSON, and what is too short or
+        too long has not as many pods as it should, so a guess cannot be wrong unnoticed.
+        """
+        if index + 1 >= len(self.views):
+            return self._end - 1
+        following = self.views[index + 1]
         if following is None or not isinstance(following.id, str):
-            return []
-        place = self._body.find(b'"%s"' % following.id.encode(), self._start, self._end)
-        cut = self._body.rfind(b"},", self._start, max(place, self._start)) + 1
-        try:
-            return raws_in(self._body[self._start : cut] + b"]")
-        except UNREADABLE:
-            return []
+            return 0
+        place = self._body.find(b'"%b"' % following.id.encode(), self._cut, self._end)
+        return self._body.rfind(b"},", self._cut, max(place, self._cut)) + 1
 
     def pod(self, index: int) -> Pod | None:
         """Return one pod whole, or None, with a warning, when it cannot be read."""
-        return readable(self._raw(index), index, self._path)
+        return self._made.pop(index, None) or readable(self.raws[index], index, self._path)
 
     def bearers(self, key: str) -> list[tuple[str, int]]:
         """Return the value of this environment variable, with the pod's index, for every pod that has it."""

@@ -6,13 +6,14 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing, collector_off
 from yotta_async._plan import Plan, Way
-from yotta_async._watch import Entry, Sighting
+from yotta_async._watch import Entry, Sighting, Survey, Watch
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
@@ -38,28 +39,29 @@ _AT_ONCE = 16
 _MAX_SLOWDOWN = 60.0
 # However long the API asks to wait, it is asked again after so many seconds.
 _LONGEST = 300.0
+# So many pods that moved are told of in one turn of the loop, some 10 ms, and so many made at a time, which is quick
+# while their JSON is in the processor's cache.
+_TURN, _AT_A_TIME = 1024, 64
 # How many seconds of real time the others wait for an answer that does not come.
 _PATIENCE = 1.0
 
 
-class Survey:
-    """One watcher's eye on all pods: `see` gets every whole list, `over` the error that ends it."""
+Wanting: TypeAlias = list[tuple[Watch, bool]]
+"""Who wants to be told of a pod, and whether it has moved since they saw it."""
 
-    def __init__(
-        self,
-        since: int,
-        interval: float,
-        see: Callable[[Listing], None],
-        over: Callable[[Exception], None],
-        *,
-        to_the_end: bool,
-    ) -> None:
-        self.to_the_end = to_the_end  # it goes on while the client is being closed
-        self.since = since
-        self.interval = interval
-        self.see = see
-        self.over = over
-        self.close: Callable[[], None] = lambda: None
+News: TypeAlias = tuple[Entry, int, Wanting]
+"""A pod that somebody wants to be told of, and where in a list it stands."""
+
+
+def _tell(entry: Entry, pod: Pod | None, wanting: Wanting) -> None:
+    """Tell them; a pod that cannot be read in this answer wants another one."""
+    if pod is None:
+        entry.fresh = True
+        entry.sent = 0
+        return
+    for watch, moved in wanting:
+        if watch in entry.watches:  # it may have ended in the loop's turn before
+            watch.tell(Sighting("seen", pod, moved))
 
 
 class Looks:
@@ -137,8 +139,11 @@ class Looks:
                 if survey.since < sent:
                     survey.see(listing)
         self._plan.listed(filtered, Counter([view.status for view in listing.views if view is not None]))
-        with collector_off():
-            self._see_all(listing, sent)
+        news = self._all_news(listing, sent)
+        for first in range(0, len(news), _TURN):
+            if first:
+                await asyncio.sleep(0)  # the loop's turn
+            self._tell_some(listing, news[first : first + _TURN])
         listing.views.clear()
         missing = [entry for entry in self.entries.values() if entry.sent < sent and self._awaits(entry, sent)]
         if filtered and self._plan.list_is_better(len(missing), pause):
@@ -146,22 +151,37 @@ class Looks:
         else:
             await self._get_each(missing if filtered else self._without_newborn(missing), pause)
 
-    def _see_all(self, listing: Listing, sent: int) -> None:
-        """Note how a list shows the pods that are watched."""
+    def _all_news(self, listing: Listing, sent: int) -> list[News]:
+        """Note how a list shows the pods that are watched, and return what is to be told of them."""
         find, born = self.entries.get, self._born
+        news: list[News] = []
         for index, view in enumerate(listing.views):
             if view is None:
                 continue
             entry = find(view.id) if type(view.id) is str else find(str(view.id))
             if entry is None:
                 continue
-            if view.status == entry.status and not entry.fresh and not entry.every and entry.pod_id not in born:
-                # What `_see` does when there is no news, without the call: it is so for nearly all of ten thousand.
+            if view.status == entry.status and not (entry.fresh or entry.every or (born and entry.pod_id in born)):
+                # What `_note` does when there is no news, without the call: it is so for nearly all of ten thousand.
                 if entry.sent < sent:
                     entry.sent, entry.source, entry.index = sent, listing, index
                     entry.looks += 1
-                continue
-            self._see(entry, view.status, sent, listing, index)
+            elif wanting := self._note(entry, view.status, sent, listing, index):
+                news.append((entry, index, wanting))
+        return news
+
+    @staticmethod
+    def _tell_some(listing: Listing, news: list[News]) -> None:
+        """Tell who wants to know it of pods that a list showed."""
+        with collector_off():
+            for first in range(0, len(news), _AT_A_TIME):
+                some = news[first : first + _AT_A_TIME]
+                listing.prepare([index for _, index, _ in some])
+                for entry, index, wanting in some:
+                    pod = listing.pod(index)
+                    if entry.source is listing:
+                        entry.source = pod
+                    _tell(entry, pod, wanting)
 
     @staticmethod
     def _awaits(entry: Entry, sent: int) -> bool:
@@ -227,37 +247,33 @@ class Looks:
                         watch.tell(Sighting("gone", error=error))
         else:
             self._slowdown = 0.0
-            self._see(entry, pod.status, sent, pod)
+            _tell(entry, pod, self._note(entry, pod.status, sent, pod))
 
-    def _see(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> None:
-        """Note how an answer shows a pod, and tell each watcher what it wants to know of it."""
+    def _note(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> Wanting:
+        """Note how an answer shows a pod, and return who wants to be told, and whether it has moved for them."""
+        wanting: Wanting = []
         if sent < entry.sent:
-            return  # a slow answer, overtaken by a later one
+            return wanting  # a slow answer, overtaken by a later one
         entry.sent, entry.source, entry.index = sent, source, index
         entry.looks += 1
         if self._born:
             self._born.pop(entry.pod_id, None)  # once it was seen, its absence is news
         if text == entry.status and not entry.fresh and not entry.every:
-            return
+            return wanting
         status = (_STATUSES.get(text) or PodStatus(text)) if text else None
         if status != entry.status:
             entry.status = status
             self._plan.arrived(status)
         entry.fresh = False
-        for watch in tuple(entry.watches):
+        now = self._clock.time()
+        for watch in entry.watches:
             if watch.since >= sent:
                 entry.fresh = True
                 continue
-            moved = not watch.history or watch.history[-1][0] != status
-            if moved:
-                watch.history += ((status, self._clock.time() - watch.began),)
+            moved = watch.note(status, now)
             if watch.wants(status, moved):
-                pod = entry.pod()
-                if pod is None:
-                    entry.fresh = True  # it cannot be read in this answer, so another one is wanted
-                    entry.sent = 0
-                else:
-                    watch.tell(Sighting("seen", pod, moved))
+                wanting.append((watch, moved))
+        return wanting
 
     def end(self, entry: Entry | None, error: Exception, *, closing: bool = False) -> None:
         """Tell the watchers of this pod, or for None everyone, that there is no use in watching."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from yotta_async._endpoints import Endpoints
 from yotta_async._hub import Hub
 from yotta_async._listing import Listing
-from yotta_async._looks import Survey
+from yotta_async._watch import Survey
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import YottaError
 from yotta_async.models import Pod

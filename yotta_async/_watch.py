@@ -1,9 +1,10 @@
-"""One watcher's eye on one pod: what it wants to be told, and its account of what was seen."""
+"""One watcher's eye on one pod, or on all: what it wants to be told, and its account of what was seen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from yotta_async._listing import Listing
 from yotta_async.errors import YottaError
@@ -69,7 +70,7 @@ class Watch:
     goes to `tell`. There may be tens of thousands of them, so they are small.
     """
 
-    __slots__ = ("_base", "_hub", "began", "deadline", "entry", "every", "history", "interval", "number", "since")
+    __slots__ = ("_base", "_hub", "_seen", "began", "deadline", "entry", "every", "interval", "number", "since")
 
     def __init__(self, hub: Hub, pod_id: str, *, interval: float, timeout: float, every: bool = False) -> None:
         self._hub = hub
@@ -78,7 +79,7 @@ class Watch:
         self.began = hub.clock.time()
         self.deadline = self.began + timeout
         self.number = -1  # in the order of watches with a deadline
-        self.history: tuple[tuple[PodStatus | None, float], ...] = ()
+        self._seen: tuple[Any, ...] = ()  # status, when, status, when, …: pairs are one object more each
         self.since = hub.looks.sent  # it is told of answers to later requests only
         self.entry = hub.watch(self, pod_id)
         self._base = (self.entry.looks, self.entry.errors, hub.looks.errors)
@@ -90,6 +91,18 @@ class Watch:
     def tell(self, sighting: Sighting) -> None:
         """Take what was seen."""
         raise NotImplementedError
+
+    def note(self, status: PodStatus | None, now: float) -> bool:
+        """Note a status that was seen, and say whether it is another than before."""
+        if self._seen and self._seen[-2] == status:
+            return False
+        self._seen += (status, now - self.began)
+        return True
+
+    @property
+    def history(self) -> tuple[tuple[PodStatus | None, float], ...]:
+        """The statuses that were seen, each with how many seconds after the beginning that was first so."""
+        return tuple(zip(self._seen[::2], self._seen[1::2], strict=True))
 
     @property
     def looks(self) -> int:
@@ -104,7 +117,7 @@ class Watch:
     @property
     def last_pod(self) -> Pod | None:
         """The pod as it was last seen, or None when this watch did not see it."""
-        return self.entry.pod() if self.history else None
+        return self.entry.pod() if self._seen else None
 
     @property
     def last_error(self) -> YottaError | None:
@@ -119,3 +132,23 @@ class Watch:
     def close(self) -> None:
         """Watch no more."""
         self._hub.unwatch(self)
+
+
+class Survey:
+    """One watcher's eye on all pods: `see` gets every whole list, `over` the error that ends it."""
+
+    def __init__(
+        self,
+        since: int,
+        interval: float,
+        see: Callable[[Listing], None],
+        over: Callable[[Exception], None],
+        *,
+        to_the_end: bool,
+    ) -> None:
+        self.to_the_end = to_the_end  # it goes on while the client is being closed
+        self.since = since
+        self.interval = interval
+        self.see = see
+        self.over = over
+        self.close: Callable[[], None] = lambda: None

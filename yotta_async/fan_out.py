@@ -144,7 +144,9 @@ async def wait_many(
 
     async def wait(pod_id: str) -> FanOutItem:
         try:
-            pod = await Eye(hub, pod_id, targets, timeout=timeout, interval=interval).reached()
+            with Eye(hub, pod_id, targets, timeout=timeout, interval=interval) as eye:
+                await eye.told()
+                pod = await eye.reached()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
             item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))

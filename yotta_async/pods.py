@@ -205,7 +205,11 @@ class Pods(ManyPods):
             interval=self._poll_interval if poll_interval is None else seconds("poll_interval", poll_interval),
             on_change=on_change,
         )
-        return await eye.reached()
+        try:  # `with` would keep an object more for each of ten thousand waiters
+            await eye.told()
+            return await eye.reached()
+        finally:
+            eye.close()
 
     async def wait_until_ready(
         self,

@@ -84,39 +84,33 @@ class Eye(Watch):
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def next(self) -> Pod:
-        """Return the pod when something about it is to be known; raise the error that ends the wait."""
-        while not self._told:
-            await self._more()
-        return await self._taken()
+    def told(self) -> asyncio.Future[None]:
+        """Return what is done when there is something to be taken by `next` or `reached`.
 
-    async def reached(self) -> Pod:
-        """Return the pod when its status is one of the targets, or raise what `next` does; then watch no more."""
-        try:
-            while True:
-                while not self._told:  # not by `next`, whose frame each of ten thousand waiters would keep
-                    await self._more()
-                seen = self._told[0].pod
-                if seen is not None and seen.status in self.targets and self._on_change is None:
-                    return seen
-                pod = await self._taken()
-                if pod.status in self.targets:
-                    return pod
-        finally:
-            self.close()
-
-    def _more(self) -> asyncio.Future[None]:
-        """Return what is done when something more was told."""
+        Whoever waits on this first keeps none of their frames while waiting, of which there may be ten thousand.
+        """
         self._wakeup = asyncio.get_running_loop().create_future()
+        if self._told:
+            self._wakeup.set_result(None)
         return self._wakeup
 
-    async def _taken(self) -> Pod:
+    async def next(self) -> Pod:
+        """Return the pod when something about it is to be known; raise the error that ends the wait."""
+        if not self._told:
+            await self.told()
         sighting, self._told = self._told[0], self._told[1:]
         if sighting.pod is not None and sighting.moved and self._on_change is not None:
             result = self._on_change(sighting.pod)
             if inspect.isawaitable(result):
                 await result
         return self.verdict(sighting)
+
+    async def reached(self) -> Pod:
+        """Return the pod when its status is one of the targets, or raise what `next` does."""
+        while True:
+            pod = await self.next()
+            if pod.status in self.targets:
+                return pod
 
     def verdict(self, sighting: Sighting) -> Pod:
         """Return the pod that was seen, or raise what ends the wait."""
@@ -144,10 +138,9 @@ class Eye(Watch):
     async def next_within(self, seconds: float, hub: Hub) -> Pod | None:
         """Return what `next` does, or None when nothing was seen for so many seconds."""
         if not self._told:
-            more = self._more()
             sleeper = asyncio.ensure_future(hub.clock.sleep(seconds))
             try:
-                await asyncio.wait({more, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({self.told(), sleeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 sleeper.cancel()
         return await self.next() if self._told else None

@@ -12,8 +12,7 @@ import attrs
 
 from yotta_async._hub import Hub
 from yotta_async._listing import Listing
-from yotta_async._looks import Survey
-from yotta_async._watch import Sighting, Watch
+from yotta_async._watch import Sighting, Survey, Watch
 from yotta_async.models import Pod
 from yotta_async.status import PodStatus
 
