@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_models import GUIDE
-from yotta_async import Pod, ProtocolError, _decode, _json, _pieces
+from yotta_async import Pod, ProtocolError, _decode, _json, _listing, _pieces
 from yotta_async._codec import MalformedError, pod_from
 from yotta_async._decode import pod_from_json, pods_in
 from yotta_async._listing import read_listing
@@ -118,22 +118,46 @@ NASTY = st.sampled_from(["}", '},{"id":"7"}', '"id":"3"', "},", "[{}],", "plain"
 
 
 @given(
-    st.lists(st.tuples(NASTY, st.booleans(), st.booleans()), min_size=150, max_size=200),
-    st.lists(st.integers(0, 149), min_size=1, max_size=5),
+    st.lists(st.tuples(NASTY, st.booleans(), st.booleans(), st.integers(0, 19)), min_size=60, max_size=90),
+    st.sets(st.integers(0, 59), min_size=1),
+    st.integers(1, 20),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]),
 )
-def test_the_front_of_a_list_is_split_where_its_pods_end(
-    pods: list[tuple[str, bool, bool]], indexes: list[int]
+def test_pods_that_are_made_together_are_those_of_the_list(
+    pods: list[tuple[str, bool, bool, int]], indices: set[int], at_a_time: int, separators: tuple[str, str]
 ) -> None:
     data = []
-    for number, (name, id_first, nested) in enumerate(pods):
-        named = {"podName": name, "expose": [{"protocol": name}, {"protocol": name}] if nested else []}
+    for number, (name, id_first, nested, luck) in enumerate(pods):
+        named: dict[str, Any] = {"podName": name, "expose": [{"protocol": name}, {"protocol": name}] if nested else []}
+        named |= {"brandNew": {"a": [name]}} if luck == 0 else {"gpuCount": "many"} if luck == 1 else {}
         data.append({"id": str(number), **named} if id_first else {**named, "id": str(number)})
-    body = json.dumps({"code": 10000, "data": data}).encode()
+    body = json.dumps({"code": 10000, "data": data}, separators=separators).encode()
     listing = read_listing(list_request((), ()), Answer(200, {}, [body], Secret("key")))
-    for index in indexes:
-        pod = listing.pod(index)
-        assert pod is not None
-        assert (pod.id, pod.pod_name) == (str(index), pods[index][0])
+    wanted = sorted(indices)
+    for first in range(0, len(wanted), at_a_time):
+        some = wanted[first : first + at_a_time]
+        listing.prepare(some)
+        for index in some:
+            pod = listing.pod(index)
+            if pods[index][3] == 1:
+                assert pod is None
+            else:
+                assert pod is not None
+                assert (pod.id, pod.pod_name) == (str(index), pods[index][0])
+                assert pod == listing.pod(index), "asked for again, it is read again"
+
+
+def test_pods_that_moved_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made together is not split first; a few pods far apart are not worth making all between them."""
+    body = json.dumps({"code": 10000, "data": [GUIDE | {"id": str(number)} for number in range(1000)]}).encode()
+    listing = read_listing(list_request((), ()), Answer(200, {}, [body], Secret("key")))
+    monkeypatch.setattr(_listing, "raws_in", lambda _: pytest.fail("the list was split"))
+    listing.prepare([*range(0, 60, 3), 99])
+    assert [pod.id for index in (0, 57, 99) if (pod := listing.pod(index))] == ["0", "57", "99"]
+    listing.prepare([100, 101])
+    assert [pod.id for index in (100, 101) if (pod := listing.pod(index))] == ["100", "101"]
+    listing.prepare([500, 999])
+    assert not listing._made
 
 
 @given(

@@ -23,8 +23,10 @@ from yotta_async import (
     ProtocolError,
     WaitTimeoutError,
     YottaClient,
+    _looks,
 )
 from yotta_async._plan import Plan
+from yotta_async._watch import Sighting, Watch
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.emulator.schema import Create
@@ -54,6 +56,28 @@ async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
         pods = await asyncio.gather(*(yotta.pods.wait_until(pod_id) for pod_id in ids))
         assert {pod.status for pod in pods} == {"RUNNING"}
         assert len(emulator.requests) - before <= 14
+
+
+async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands are told in several turns of the loop, in which anything may happen."""
+    monkeypatch.setattr(_looks, "_TURN", 2)
+    told: list[str] = []
+    watches: list[Watch] = []
+
+    class Ending(Watch):
+        def wants(self, status: PodStatus | None, moved: bool) -> bool:
+            return status == PodStatus.RUNNING
+
+        def tell(self, sighting: Sighting) -> None:
+            told.append(self.entry.pod_id)
+            self.close()
+            asyncio.get_running_loop().call_soon(watches[2 if len(told) < 3 else 4].close)
+
+    async with Emulator(clock="auto", timings=Timings(initialize=5.0)) as emulator, emulator.client() as yotta:
+        ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+        watches += [Ending(yotta.pods._hub, pod_id, interval=1, timeout=60) for pod_id in ids[::-1]]
+        await yotta.pods.wait_many(ids)
+    assert sorted(told) == sorted({*ids} - {watches[2].entry.pod_id, watches[4].entry.pod_id})
 
 
 async def test_one_waiter_in_a_large_account_asks_for_its_pod_alone() -> None:
