@@ -2,7 +2,7 @@
 
 aiohttp's connector keeps the connections, and its parser reads the answers. What stands between the two in a
 `ClientSession` (redirects, cookies, proxies, middlewares, objects for each request and answer) is of no use here, and
-makes two thirds of a call's cost. Here a session is its headers, written once, and a way to a connection.
+makes more than half of a call's cost. Here a session is its headers, written once, and a way to a connection.
 """
 
 from __future__ import annotations
