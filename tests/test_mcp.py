@@ -197,12 +197,15 @@ async def test_wrong_arguments_are_named_and_no_value_is_shown(emulator: Emulato
         assert not [request for request in emulator.requests if request.method == "POST"]
 
 
-async def test_what_volumes_cost_is_known_to_nobody(emulator: Emulator) -> None:
-    async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 0.6})) as client:
-        await done(client, "pod_create", **SPEC)
-        assert "nobody knows before" in await refused(client, "pod_create", **SPEC, persistent_volume_in_gb=1_000_000)
+async def test_what_volumes_cost_counts_and_is_known_from_pods_that_are_there(emulator: Emulator) -> None:
+    large = SPEC | {"persistent_volume_in_gb": 1_000_000, "persistent_mount_path": "/data"}
     async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 0.6}, max_hourly=50)) as client:
-        assert "max_hourly" in await refused(client, "pod_create", **AGREED, container_volume_in_gb=1_000_000)
+        assert "nobody knows before" in await refused(client, "pod_create", **large)
+        assert "max_hourly" in await refused(client, "pod_create", **large, confirm=True)
+        await done(client, "pod_create", **SPEC)
+        assert "USD an hour" in await refused(client, "pod_create", **large)
+        assert "max_hourly" in await refused(client, "pod_create", **large, confirm=True)
+        assert [request.path for request in emulator.requests].count("/openapi/v1/pods/create") == 1
 
 
 async def test_a_wait_for_what_somebody_must_ask_for_first_says_so(emulator: Emulator) -> None:

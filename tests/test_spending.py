@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.conftest import KEY, SPEC
@@ -103,9 +104,31 @@ async def test_a_pod_without_a_price_makes_the_sum_unknown(api: PodServer) -> No
             await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=100, prices=PRICES))
 
 
+async def test_volumes_cost_too(emulator: Emulator) -> None:
+    """Source: the guide's section on billing: the volumes' price by the GB and the hour comes on top of the GPUs'."""
+    large = PodSpec(**SPEC, container_volume_in_gb=1000, persistent_volume_in_gb=500, persistent_mount_path="/data")
+    async with emulator.client() as yotta:
+        limit = SpendLimit(max_hourly=10, prices=PRICES)
+        with pytest.raises(SpendLimitError, match=r"is unknown, .* volume_price="):
+            await yotta.pods.create(large, spend_limit=limit)
+        with pytest.raises(SpendLimitError, match=r"\$15.50 an hour"):
+            await yotta.pods.create(large, spend_limit=attrs.evolve(limit, volume_price=0.01))
+        assert (await yotta.pods.plan([large], prices=PRICES)).unpriced == (large,)
+        await yotta.pods.create(large, spend_limit=attrs.evolve(limit, volume_price=0.001))
+
+        [there] = await yotta.pods.list()
+        [planned] = (await yotta.pods.plan([large])).items
+        assert there.hourly_price is not None
+        assert planned.hourly_price is not None
+        assert there.hourly_price <= planned.hourly_price < there.hourly_price * 1.2
+        [plain] = (await yotta.pods.plan([PodSpec(**SPEC)])).items
+        persistent = 500 * (there.persistent_volume_price or 0)
+        assert plain.hourly_price == pytest.approx(there.hourly_price - persistent)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"max_pods": -1}, {"max_pods": 1.5}, {"max_pods": True}, {"max_hourly": "5"}, {"max_hourly": float("nan")},
-              {"of": "me"}, {"prices": {"L4": "a"}}, {"prices": {"L4": -1}}],
+              {"of": "me"}, {"prices": {"L4": "a"}}, {"prices": {"L4": -1}}, {"volume_price": -1}],
 )  # fmt: skip
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

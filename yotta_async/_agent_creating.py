@@ -155,8 +155,7 @@ class Creating(Bounded):
                 "min_single_card_vcpu": min_single_card_vcpu,
             },
         )
-        volumes = bool(container_volume_in_gb or persistent_volume_in_gb)
-        await self._agree(gpu_type, gpu_count, 1, volumes=volumes, confirm=confirm)
+        await self._agree(spec, confirm=confirm)
         try:
             handle = await self._pods.create(spec, spend_limit=self._limit if self._bounded else None)
         except CreateOutcomeUnknownError as error:
@@ -209,7 +208,7 @@ class Creating(Bounded):
         )
         numbers = range(1, count + 1)
         specs = [spec_from(spec, {"pod_name": f"{pod_name}-{number}"} if pod_name else {}) for number in numbers]
-        await self._agree(gpu_type, gpu_count, count, confirm=confirm)
+        await self._agree(spec, count, confirm=confirm)
         report = await self._pods.create_many(specs, spend_limit=self._limit if self._bounded else None)
         pod_ids = [item.pod_id for item in report.succeeded if item.pod_id is not None]
         self.created |= dict.fromkeys(pod_ids)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Unpack
 
 from yotta_async._agent_views import ToolFailedError
 from yotta_async.client import YottaClient
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError
-from yotta_async.spec import PodSpec
+from yotta_async.spec import PodFields, PodSpec, spec_from
 from yotta_async.spending import SpendLimit
 
 
@@ -51,36 +52,31 @@ class Bounded:
                 "without that."
             )
 
-    async def question(self, gpu_type: str, gpu_count: int | None, count: int, *, volumes: bool) -> str | None:
+    async def question(self, count: int = 1, **fields: Unpack[PodFields]) -> str | None:
+        """Do what `question_about` does for pods with such fields."""
+        return await self.question_about(spec_from(None, {"image": "-", **fields}), count)
+
+    async def question_about(self, spec: PodSpec, count: int = 1) -> str | None:
         """Return what to ask a person before such pods are created, or None when they are cheap enough.
 
-        `volumes` is whether volumes of a size are asked for: nobody knows before what they cost.
         Raises ToolFailedError when nothing may be created, and what the list of pods raises.
         """
         self._refuse_if_read_only()
-        spec = PodSpec(image="-", gpu_type=gpu_type, gpu_count=gpu_count)
         plan = await self._pods.plan([spec] * count, prices=self._limit.prices)
         if self._limit.max_pods is not None and plan.pods_now + count > self._limit.max_pods:
             raise ToolFailedError(
                 f"Refused, and nothing was created: there are {plan.pods_now} pods, and max_pods, which is "
                 f"{self._limit.max_pods}, would be passed. Delete a pod, ask for fewer, or ask for a higher limit."
             )
-        if volumes and self._limit.max_hourly is not None:
-            raise ToolFailedError(
-                f"Refused, and nothing was created: max_hourly, which is {self._limit.max_hourly:g}, cannot be checked "
-                "for volumes, whose price nobody knows before. Leave their sizes out."
-            )
-        price = None if volumes else plan.hourly_price
+        price = plan.hourly_price
         if price is not None and price <= self._confirm_above:
             return None
         cost = "at a price that nobody knows before" if price is None else f"for {price:g} USD an hour"
         pods = "a pod" if count == 1 else f"{count} pods"
-        return f"Create {pods} with {gpu_count or 1} x {gpu_type}{' each' if count > 1 else ''}, {cost}?"
+        return f"Create {pods} with {spec.gpu_count or 1} x {spec.gpu_type}{' each' if count > 1 else ''}, {cost}?"
 
-    async def _agree(
-        self, gpu_type: str, gpu_count: int | None, count: int, *, volumes: bool = False, confirm: bool
-    ) -> None:
-        question = await self.question(gpu_type, gpu_count, count, volumes=volumes)
+    async def _agree(self, spec: PodSpec, count: int = 1, *, confirm: bool) -> None:
+        question = await self.question_about(spec, count)
         if question is not None and not confirm:
             raise ToolFailedError(
                 f"Not confirmed, and nothing was created: {question} Whatever costs more than "

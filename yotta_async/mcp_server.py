@@ -28,6 +28,7 @@ from yotta_async._version import __version__
 from yotta_async.client import YottaClient
 from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.errors import YottaError
+from yotta_async.spec import PodFields
 from yotta_async.tools import LONGEST_WAIT, MOST_SHOWN, TELL, Toolbox
 
 _LAST_LOOK = 15.0  # seconds that the end of a session waits for each pod whose create is in doubt
@@ -160,8 +161,10 @@ def server_for(
         persistent_volume_in_gb: int | None,
         confirm: bool,  # noqa: FBT001  # the tool's own argument
     ) -> Consent | Elicit[Consent]:
-        volumes = bool(container_volume_in_gb or persistent_volume_in_gb)
-        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, 1, volumes=volumes), confirm=confirm)
+        fields = PodFields(gpu_type=gpu_type, gpu_count=gpu_count)
+        fields["container_volume_in_gb"] = container_volume_in_gb
+        fields["persistent_volume_in_gb"] = persistent_volume_in_gb
+        return await ask(ctx, lambda: toolbox[0].question(**fields), confirm=confirm)
 
     async def ask_to_create_many(
         ctx: Context,
@@ -170,7 +173,8 @@ def server_for(
         count: int,
         confirm: bool,  # noqa: FBT001  # likewise
     ) -> Consent | Elicit[Consent]:
-        return await ask(ctx, lambda: toolbox[0].question(gpu_type, gpu_count, count, volumes=False), confirm=confirm)
+        tools = toolbox[0]
+        return await ask(ctx, lambda: tools.question(count, gpu_type=gpu_type, gpu_count=gpu_count), confirm=confirm)
 
     async def ask_to_delete(ctx: Context, pod_id: str, confirm: bool) -> Consent | Elicit[Consent]:  # noqa: FBT001  # likewise
         return await ask(ctx, lambda: toolbox[0].delete_question(pod_id), confirm=confirm)

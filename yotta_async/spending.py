@@ -1,7 +1,8 @@
 """What pods cost, and a limit on it that is checked before anything is sent.
 
-The API names the price of a pod that is there, and none before. So a price that is to come is taken from a table of the
-caller's, or from pods of the account with the same GPU; what neither has is unknown, which is not zero.
+The API names the price of a pod that is there, and none before. So a price that is to come is taken from what the
+caller says, or from pods of the account: with the same GPU, and with any volume. What neither has is unknown, which is
+not zero.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import attrs
 
@@ -42,13 +43,16 @@ class SpendLimit:
 
     `max_pods` is how many pods there may be, `max_hourly` how many USD an hour they may cost together while they run.
     Both count the pods of the whole account that are not on their way out, or with `of="client"` only those that this
-    client made. `prices` are USD an hour for one GPU, by `gpu_type`, for those of which the account has no pod. With
-    `max_hourly` a create whose price is unknown is refused. Raises ConfigurationError for a limit that makes no sense.
+    client made. `prices` are USD an hour for one GPU, by `gpu_type`, and `volume_price` is USD an hour for one GB of
+    `container_volume_in_gb` or `persistent_volume_in_gb`, where no pod of the account shows them. With `max_hourly` a
+    create whose price is unknown is refused. What volumes of `persistent_volumes` cost is not in a pod's price, and
+    not counted. Raises ConfigurationError for a limit that makes no sense.
     """
 
     max_pods: int | None = attrs.field(default=None, validator=_amount)
     max_hourly: float | None = attrs.field(default=None, validator=_amount)
     prices: Mapping[str, float] = attrs.field(factory=dict, converter=_prices)
+    volume_price: float | None = attrs.field(default=None, validator=_amount)
     of: Literal["account", "client"] = attrs.field(default="account")
 
     @of.validator
@@ -90,13 +94,24 @@ class PodPlan:
         return tuple(item.spec for item in self.items if item.hourly_price is None)
 
 
+class Rates(NamedTuple):
+    """USD an hour: of one GPU by its type, and of one GB of each volume; None where nobody knows.
+
+    By a pod that is there, a GPU includes the container's volume, whose size most specs leave to the API.
+    """
+
+    gpus: Mapping[str, float] = {}
+    container_gb: float | None = None
+    persistent_gb: float | None = None
+
+
 class Room:
     """What one call may still create: it counts until its pods are there."""
 
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
         self.coming: list[float | None] = []
-        self.rates: Mapping[str, float] = {}
+        self.rates = Rates()
 
     def made(self, pod_id: str, spec: PodSpec) -> None:
         """Note that a pod is there, which counts from now on by itself."""
@@ -128,15 +143,16 @@ class Spending:
     ) -> PodPlan:
         """Return what would be created, and what there is; sends one list."""
         table, limits = _prices(prices), self._limits(limit)
+        volume_price = next((each.volume_price for each in limits if each.volume_price is not None), None)
         pods = await self._endpoints.list()
         there = [pod for pod in pods if pod.status not in _FREE]
-        rates = {**_rates(pods), **table}
+        rates = _rates(pods, table, volume_price)
         items = tuple(PlannedPod(some[0], _price(some[0], rates)) for some in candidates)
 
         def refusal(count: int) -> SpendLimitError | None:
             try:
                 for each in limits:
-                    known = {**_rates(pods), **each.prices}
+                    known = _rates(pods, each.prices, each.volume_price)
                     self._check(each, [_dearest(some, known) for some in candidates[:count]], pods)
             except SpendLimitError as error:
                 return error
@@ -178,7 +194,7 @@ class Spending:
             pods = await self._listed()
             # Nobody else looks between these checks and the room that they leave.
             for each in limits:
-                room.rates = {**_rates(pods), **each.prices}
+                room.rates = _rates(pods, each.prices, each.volume_price)
                 coming = [_dearest(some, room.rates) for some in candidates]
                 self._check(each, coming, pods)
             room.coming = coming
@@ -212,7 +228,8 @@ class Spending:
             what = "what is to be created" if more is None else f"one of {whose} pods"
             raise SpendLimitError(
                 f"nothing was sent: the price of {what} is unknown, so max_hourly={limit.max_hourly:g} cannot be "
-                "checked. Give SpendLimit(prices={gpu_type: USD an hour for one GPU})"
+                "checked. Give SpendLimit(prices={gpu_type: USD an hour for one GPU}), and volume_price=USD an hour "
+                "for one GB where a size of a volume is asked for"
             )
         if before + more > limit.max_hourly + 1e-9:
             raise SpendLimitError(
@@ -221,22 +238,31 @@ class Spending:
             )
 
 
-def _rates(pods: Sequence[Pod]) -> dict[str, float]:
-    """Return what one GPU of each type costs in USD an hour, by what the account's pods cost."""
-    return {
-        pod.gpu_type: pod.hourly_price / pod.gpu_count
-        for pod in pods
-        if pod.gpu_count and pod.hourly_price is not None and pod.gpu_type is not None
-    }
+def _rates(pods: Sequence[Pod], prices: Mapping[str, float], volume_price: float | None) -> Rates:
+    """Return what the caller says, or else what the account's pods cost."""
+    gpus: dict[str, float] = {}
+    for pod in pods:
+        if pod.gpu_count and pod.hourly_price is not None and pod.gpu_type is not None:
+            volume = (pod.persistent_volume_price or 0.0) * (pod.persistent_volume_in_gb or 0)
+            gpus[pod.gpu_type] = (pod.hourly_price - volume) / pod.gpu_count
+    if volume_price is not None:
+        return Rates({**gpus, **prices}, volume_price, volume_price)
+    container = (pod.container_volume_price for pod in pods if pod.container_volume_price is not None)
+    persistent = (pod.persistent_volume_price for pod in pods if pod.persistent_volume_price is not None)
+    return Rates({**gpus, **prices}, max(container, default=None), max(persistent, default=None))
 
 
-def _price(spec: PodSpec, rates: Mapping[str, float]) -> float | None:
-    """Return what a pod would cost in USD an hour, or None when nothing tells."""
-    rate = rates.get(spec.gpu_type or "")
-    return None if rate is None else rate * (spec.gpu_count or 1)
+def _price(spec: PodSpec, rates: Rates) -> float | None:
+    """Return what a pod would cost in USD an hour, rather too much than too little, or None when nothing tells."""
+    gpu = rates.gpus.get(spec.gpu_type or "")
+    container, persistent = spec.container_volume_in_gb or 0, spec.persistent_volume_in_gb or 0
+    if gpu is None or (container and rates.container_gb is None) or (persistent and rates.persistent_gb is None):
+        return None
+    volumes = container * (rates.container_gb or 0.0) + persistent * (rates.persistent_gb or 0.0)
+    return gpu * (spec.gpu_count or 1) + volumes
 
 
-def _dearest(candidates: Sequence[PodSpec], rates: Mapping[str, float]) -> float | None:
+def _dearest(candidates: Sequence[PodSpec], rates: Rates) -> float | None:
     each = [_price(spec, rates) for spec in candidates]
     known = [price for price in each if price is not None]
     return max(known) if len(known) == len(each) else None

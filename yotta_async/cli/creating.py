@@ -27,7 +27,8 @@ async def create(settings: Settings, options: dict[str, Any]) -> int:
     path, count, waits = options.pop("path"), options.pop("count"), options.pop("wait")
     policy, fallback, max_hourly = options.pop("policy"), options.pop("fallback"), options.pop("max_hourly")
     timeline, show_secrets = options.pop("timeline"), options.pop("show_secrets")
-    concurrency, prices = options.pop("concurrency"), prices_of(options.pop("price"))
+    concurrency, volume_price = options.pop("concurrency"), options.pop("volume_price")
+    prices = prices_of(options.pop("price"))
     if timeline is not None:
         check_ending(timeline)
     needed, changes = _policy(policy), fallbacks_of(fallback)
@@ -36,7 +37,9 @@ async def create(settings: Settings, options: dict[str, Any]) -> int:
     specs = [PodSpec(**fields) for fields in specs_of(path, options, count)]
     is_one = count is None and len(specs) == 1
     follower = Follower(settings, len(specs), timeline, show_secrets=show_secrets)
-    limit = SpendLimit(max_hourly=max_hourly, prices=prices) if max_hourly is not None else None
+    limit = None
+    if max_hourly is not None:
+        limit = SpendLimit(max_hourly=max_hourly, prices=prices, volume_price=volume_price)
     async with client(settings, waits=waits, journal=default_journal()) as yotta:
         try:
             async with follower.following(yotta):

@@ -85,6 +85,7 @@ def get(settings: Settings, /, pod_id: str, **options: Any) -> None:
 @click.option("--fallback", multiple=True, metavar="gpu=…,region=…", help="What to try where there is no capacity.")
 @click.option("--max-hourly", type=click.FloatRange(min=0), help="US dollars an hour that the account may cost in all.")
 @click.option("--price", multiple=True, metavar="GPU=USD", help="Of one GPU an hour, where the account has none yet.")
+@click.option("--volume-price", type=click.FloatRange(min=0), help="Of one GB of a volume an hour, likewise.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(min=1), help="Creates in flight.")
 @timeline
 @show_secrets
