@@ -150,6 +150,8 @@ def test_every_way_to_end(run: Run, emulator: Emulator) -> None:
         (2, ("pods", "create", *WHAT, "--fallback", "cpu=1"), "cpu=1"),
         (2, ("pods", "create", *WHAT, "--env", "only-a-secret"), "KEY=VALUE"),
         (2, ("pods", "create", *WHAT, "--max-hourly", "0.5", "--price", "NVIDIA_L4_24G=0.6"), "max_hourly"),
+        (2, ("pods", "create", *WHAT, "--container-volume-gb", "9", "--max-hourly", "1", "--price", "NVIDIA_L4_24G=0.1",
+             "--volume-price", "0.1"), "max_hourly"),
         (2, ("pods", "pause"), "--all"),
         (2, ("pods", "pause", pod_id, "--all"), "--all"),
         (2, ("pods", "sweep",), "older_than"),
