@@ -225,15 +225,18 @@ async def test_a_switch_of_protocols_is_no_answer(server: RawServer, client_of: 
         await client_of(retry=ONCE).pods.get(7)
 
 
-async def test_a_create_that_was_given_up_is_not_sent_on(unused_tcp_port: int) -> None:
-    """What a server that does not read has not got when the time is over, it never gets."""
-    got = asyncio.Event()
+@pytest.mark.parametrize("answers", [False, True])
+async def test_what_is_left_of_a_create_is_not_sent_on(unused_tcp_port: int, answers: bool) -> None:
+    """What a server that does not read has not got when the time is over, or it has answered, it never gets."""
+    over = asyncio.Event()
     ended: list[int] = []
 
     async def stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if answers:
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
         size = 0
         try:
-            await got.wait()
+            await over.wait()
             while part := await reader.read(2**20):
                 size += len(part)
         except ConnectionError:
@@ -245,10 +248,13 @@ async def test_a_create_that_was_given_up_is_not_sent_on(unused_tcp_port: int) -
         fields = SPEC | {"environment_vars": {"BIG": "x" * 2**25}}
         client = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE, settle_timeout=0.01)
         async with client:
-            request = create_request(PodSpec(**fields), None)
-            with pytest.raises(RequestTimeoutError):
-                await client._transport.send(request, single_use=True, seconds=0.1)
-            got.set()
+            sending = client._transport.send(create_request(PodSpec(**fields), None), single_use=True, seconds=0.1)
+            if answers:
+                assert (await sending).status == 413
+            else:
+                with pytest.raises(RequestTimeoutError):
+                    await sending
+            over.set()
             while not ended:
                 await asyncio.sleep(0.001)
     assert ended[0] < 2**25

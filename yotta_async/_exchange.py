@@ -125,6 +125,8 @@ class Session:
                     connection.transport.abort()  # closed only, it would still send what is left of the request
                 connection.close()
                 raise
+            if request.body is not None and connection.transport and connection.transport.get_write_buffer_size():
+                connection.transport.abort()  # likewise, where the answer came before all was sent
             connection.release()
             return answer
         finally:
