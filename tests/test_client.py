@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import KEY
+from tests.conftest import KEY, SPEC
 from tests.raw_server import RawServer, envelope, reset
-from yotta_async import ConfigurationError, RetryPolicy, SessionPool, YottaClient
-from yotta_async.emulator import Emulator
+from yotta_async import ConfigurationError, RetryPolicy, SessionPool, WaitTimeoutError, YottaClient
+from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.clock import ClockKind
 
 
 @pytest.mark.parametrize(
@@ -180,3 +181,29 @@ async def test_a_closed_client_leaves_no_task_and_no_connection(server: RawServe
     await asyncio.sleep(0)
     ours = [task for task in asyncio.all_tasks() - before if "yotta_async" in repr(task.get_coro())]
     assert ours == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("clock", ["real", "auto"])
+async def test_it_works_in_a_loop_whose_tasks_begin_at_once(clock: ClockKind) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # see above
+    try:
+        timings = Timings(initialize=0.1, pausing=0.1, terminating=0.1)
+        async with Emulator(clock=clock, timings=timings) as emulator:
+            async with emulator.client(requests_per_second=200, poll_interval=0.05) as yotta:
+                pods = [await yotta.pods.create(**SPEC) for _ in range(3)]
+                with pytest.raises(WaitTimeoutError):
+                    await pods[0].wait_until(status="PAUSED", timeout=1e-6)
+                await asyncio.gather(*(pod.wait_until() for pod in pods))
+                await yotta.pods.delete_many(pods)
+                async with yotta.pods.ephemeral(**SPEC):
+                    pass
+            emulator.faults.add(kind="status", http_status=429, code=1, message="slowly", times=1)
+            async with emulator.client() as yotta:
+                report = await yotta.pods.create_many([SPEC] * 5, until="RUNNING")
+                assert len(report.succeeded) == 5
+            with pytest.raises(ConfigurationError):
+                await yotta.pods.wait_until("1")
+    finally:
+        loop.set_task_factory(None)

@@ -45,6 +45,7 @@ ORDER = [
         "models",
         "spec",
         "_clock",
+        "_tasks",
         "_limits",
         "_address",
         "_json",

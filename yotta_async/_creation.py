@@ -20,6 +20,7 @@ from yotta_async._hub import Hub
 from yotta_async._removal import hold, remove
 from yotta_async._retry import maybe_done
 from yotta_async._settling import Settling
+from yotta_async._tasks import begin
 from yotta_async._wire import CLIENT_TOKEN
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError
 from yotta_async.journal import Journal
@@ -158,7 +159,7 @@ class Creation:
 
     def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something in a task that closing waits for."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = begin(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task

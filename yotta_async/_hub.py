@@ -19,6 +19,7 @@ from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing
 from yotta_async._looks import Looks
+from yotta_async._tasks import begin
 from yotta_async._watch import Entry, Sighting, Survey, Watch
 from yotta_async.errors import YottaError
 
@@ -125,7 +126,7 @@ class Hub:
         self._fresh = True
         self._poke()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = begin(self._run())
 
     async def _run(self) -> None:
         try:
@@ -138,7 +139,7 @@ class Hub:
                 if self._looking is None:
                     due = self._due()
                     if now >= due:
-                        self._looking = asyncio.get_running_loop().create_task(self._look(regular=now >= self._tick()))
+                        self._looking = begin(self._look(regular=now >= self._tick()))
                     else:
                         wake = min(wake, due)
                 await self._sleep(wake - now)

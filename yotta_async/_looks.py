@@ -13,6 +13,7 @@ from yotta_async._clock import Clock
 from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing, collector_off
 from yotta_async._plan import Plan, Way
+from yotta_async._tasks import begin
 from yotta_async._watch import Entry, Sighting, Survey, Watch
 from yotta_async.errors import (
     APIError,
@@ -221,7 +222,7 @@ class Looks:
                 self.end(None, error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
 
         entry.asking += 1
-        task = asyncio.get_running_loop().create_task(self._get(entry, pause))
+        task = begin(self._get(entry, pause))
         self._asking.add(task)
         task.add_done_callback(done)
         return task

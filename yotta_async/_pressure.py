@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from yotta_async._clock import Clock
+from yotta_async._tasks import begin
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -88,7 +89,7 @@ class Pressure:
         turn = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (_IN_BULK.get(), next(self._order), turn))
         if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(self._let_out())
+            self._pump = begin(self._let_out())
         try:
             await turn
         except asyncio.CancelledError:

@@ -265,7 +265,8 @@ class AutoClock(ManualClock):
     def _begin(self) -> None:
         with self._guard:
             if self._driver is None or self._driver.done() or not self._driver.get_loop().is_running():
-                self._driver = asyncio.get_running_loop().create_task(self._drive())
+                # Not by the loop's task factory: an eager one would run it here, under the guard.
+                self._driver = asyncio.Task(self._drive(), loop=asyncio.get_running_loop())
 
     async def _drive(self) -> None:
         try:
