@@ -80,6 +80,27 @@ async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: p
     assert sorted(told) == sorted({*ids} - {watches[2].entry.pod_id, watches[4].entry.pod_id})
 
 
+async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_looks, "_TURN", 1)
+    async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator, emulator.client() as yotta:
+        assert isinstance(emulator.clock, ManualClock)
+        clock = emulator.clock
+        ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+
+        def slow(pod: Pod) -> None:
+            if pod.status == PodStatus.RUNNING:
+                clock._time += 10.0  # what it does takes so long
+                yotta.pods._hub._poke()
+
+        waits = [asyncio.ensure_future(yotta.pods.wait_until(each, timeout=60, on_change=slow)) for each in ids]
+        for _ in range(30):
+            await clock.advance(2)
+        pods = await asyncio.gather(*waits)
+        assert {pod.status for pod in pods} == {"RUNNING"}
+
+
 async def test_one_waiter_in_a_large_account_asks_for_its_pod_alone() -> None:
     async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
         handles = [await yotta.pods.create(**SPEC) for _ in range(100)]

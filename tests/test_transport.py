@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from tests.conftest import KEY, SPEC
 from tests.raw_server import Heard, RawServer, Reply, envelope, http, raw, reset, silence
 from yotta_async import (
+    BadRequestError,
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
@@ -209,6 +214,83 @@ async def test_what_came_unasked_is_not_taken_for_an_answer(server: RawServer, c
         await asyncio.sleep(0)
     assert (await yotta.pods.get(7)).status == "PAUSED"
     assert server.connections == 2
+
+
+def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_either() -> None:
+    """The server is a thread, as the client's loop stands still meanwhile."""
+    body = b'{"code":10000,"data":[]}'
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    bad = good.replace(b"200 OK", b"400 No").replace(b"10000", b"10001")
+    asks, has_spoken = threading.Event(), threading.Event()
+    heard: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for answer in (good, bad):
+            with listener.accept()[0] as connection:
+                heard.append(connection.recv(2**16))
+                connection.sendall(answer)
+                if answer is good:
+                    asks.wait(10)
+                    connection.sendall(good)
+                    has_spoken.set()
+                    with contextlib.suppress(ConnectionError):
+                        connection.recv(1)  # until the client has closed it
+
+    async def call(url: str) -> None:
+        async with YottaClient(KEY, base_url=url, retry=ONCE) as yotta:
+            await yotta.pods.list()
+            asks.set()
+            has_spoken.wait(10)
+            with pytest.raises(BadRequestError):
+                await yotta.pods.delete(7)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        asyncio.run(call(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        server.join()
+    assert [request.partition(b" ")[0] for request in heard] == [b"GET", b"DELETE"]
+
+
+async def test_a_server_that_speaks_first_is_not_asked_again_and_again(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen where a handshake takes turns of the loop: here, as if it always were."""
+    monkeypatch.setattr(ResponseHandler, "should_close", True)
+    server.answers(envelope(POD))
+    with pytest.raises(ConnectError, match="before it was asked"):
+        await client_of(retry=ONCE).pods.get(7)
+    assert server.connections <= 1
+    assert not server.heard
+
+
+@pytest.mark.parametrize("stage", ["writing", "waiting", "reading"])
+async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage: str) -> None:
+    parts: dict[str, Reply] = {
+        "waiting": silence,
+        "reading": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", then_close=False),
+    }
+    server.answers(parts.get(stage, silence))
+    heard, over = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's has it
+        heard.set()
+        await over.wait()
+        writer.close()
+
+    fields = {**SPEC, "environment_vars": {"BIG": "x" * (2**25 if stage == "writing" else 1)}}
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as other, SessionPool() as pool:
+        url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}" if stage == "writing" else server.url
+        async with YottaClient(KEY, base_url=url, session_pool=pool, retry=ONCE, settle_timeout=0.01) as yotta:
+            sending = asyncio.ensure_future(yotta._transport.send(create_request(PodSpec(**fields), None)))
+            while not (heard.is_set() or server.heard):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # for the first byte of the answer, where there is one
+            await asyncio.wait_for(pool.aclose(), 5)
+            with pytest.raises(ConnectionLostError, match="was closed before the answer"):
+                await asyncio.wait_for(sending, 5)
+        over.set()
 
 
 async def test_an_answer_may_be_announced(server: RawServer, client_of: Make) -> None:

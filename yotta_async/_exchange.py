@@ -8,10 +8,12 @@ makes more than half of a call's cost. Here a session is its headers, written on
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Mapping
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from yotta_async._secrets import Secret
@@ -19,10 +21,13 @@ from yotta_async._wire import MAX_BYTES, Answer, Request
 
 # `total` is not aiohttp's to watch: the deadline over the whole attempt is set around it, the wait for a connection
 # included. A body that drips never trips `sock_read`.
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
+CONNECT_SECONDS = 10
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 # How much is read from a socket at once, for short answers and for lists. asyncio sets aside as much before each read,
 # which for 256 KiB can take a tenth of a whole call, and saves half of a long one.
 _READ, _READ_LONG = 2**16, 2**18
+# Who is told that a connection has ended lets go of it within so many turns of the loop.
+_TURNS_TO_END = 100
 # How much of an answer waits to be taken: with less, a list of thousands of pods is stopped and started every 64 KiB.
 _BUFFER = 2**20
 
@@ -46,6 +51,8 @@ class Turns:
 
     def __init__(self, limit: int) -> None:
         self.free = limit
+        self.busy: set[asyncio.Transport] = set()  # over which a call is under way
+        self.closed = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
@@ -59,6 +66,16 @@ class Turns:
                 self.give_back()
             turn.cancel()  # whoever drops a coroutine cancels nothing, and leaves no turn to be given to nobody
             raise
+
+    async def close(self) -> None:
+        """End the calls that are under way, and let no more begin."""
+        self.closed = True
+        for transport in self.busy:
+            transport.abort()
+        for _ in range(_TURNS_TO_END):
+            if not self.busy:
+                break
+            await asyncio.sleep(0)
 
     def give_back(self) -> None:
         """Let the next one go, or be free."""
@@ -104,8 +121,8 @@ class Session:
     async def exchange(self, request: Request, mark: Mark) -> Answer:
         """Send the request, and return the whole answer.
 
-        Raises what aiohttp and the network raise, TimeoutError where there was no connection within 10 s, and
-        TooLargeError.
+        Raises what aiohttp and the network raise, TimeoutError where there was no connection within CONNECT_SECONDS,
+        and TooLargeError.
         """
         turns = self._turns
         if turns.free:
@@ -113,44 +130,79 @@ class Session:
         else:
             await turns.wait()
         try:
-            connection = await self._connector.connect(self._origin, [], _TIMEOUT)
+            connection = await self._connect()
             try:
-                while connection.protocol.should_close:  # type: ignore[union-attr]  # it is connected
-                    # Something came while nobody asked: it would be read as the answer to this request.
-                    connection.close()
-                    connection = await self._connector.connect(self._origin, [], _TIMEOUT)
                 answer = await self._over(connection, request, mark)
             except BaseException:
-                if connection.transport is not None:
-                    connection.transport.abort()  # closed only, it would still send what is left of the request
-                connection.close()
+                _drop(connection)
                 raise
             if request.body is not None and connection.transport and connection.transport.get_write_buffer_size():
-                connection.transport.abort()  # likewise, where the answer came before all was sent
+                _drop(connection)  # the answer came before all was sent, and what is left would still be
             connection.release()
             return answer
         finally:
             turns.give_back()
 
-    async def _over(self, connection: aiohttp.connector.Connection, request: Request, mark: Mark) -> Answer:
+    async def _connect(self) -> Connection:
+        """Return a connection on which nothing came that nobody asked for: it would be read as the next answer."""
+        while not self._turns.closed:
+            connection = await self._connector.connect(self._origin, [], _TIMEOUT)
+            protocol, transport = connection.protocol, connection.transport
+            is_kept = hasattr(protocol, "was_asked")
+            is_open = transport is not None and not transport.is_closing() and not (is_kept and _is_readable(transport))
+            if is_open and protocol is not None and not protocol.should_close:
+                protocol.was_asked = True  # type: ignore[attr-defined]  # a mark of ours
+                return connection
+            _drop(connection)
+            if not is_kept:
+                raise aiohttp.ClientConnectionError("the server closed the connection, or spoke, before it was asked")
+        raise aiohttp.ClientConnectionError("there are no connections any more")
+
+    async def _over(self, connection: Connection, request: Request, mark: Mark) -> Answer:
         protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionError("the connection was closed before anything was sent")
+        assert protocol is not None  # noqa: S101  # `_connect` saw to both
+        assert transport is not None  # noqa: S101  # likewise
         if hasattr(transport, "max_size"):  # asyncio's own over plain sockets has it
             transport.max_size = _READ if request.max_bytes <= MAX_BYTES else _READ_LONG
         protocol.set_response_params(read_until_eof=True, read_bufsize=_BUFFER)
-        mark.sent = True
-        transport.write(self._bytes(request))
-        message, content = await protocol.read()
-        while message.code < 200 and message.code != 101:  # 1xx: the answer proper is still to come
+        busy = self._turns.busy
+        busy.add(transport)
+        try:
+            mark.sent = True
+            transport.write(self._bytes(request))
             message, content = await protocol.read()
-        mark.answering = True
-        chunks = [await content.readany()]
-        size = len(chunks[0])
-        # Counted after decompression, and before the next chunk is read.
-        while size <= request.max_bytes and not content.at_eof():
-            chunks.append(await content.readany())
-            size += len(chunks[-1])
+            while message.code < 200 and message.code != 101:  # 1xx: the answer proper is still to come
+                message, content = await protocol.read()
+            mark.answering = True
+            chunks = [await content.readany()]
+            size = len(chunks[0])
+            # Counted after decompression, and before the next chunk is read.
+            while size <= request.max_bytes and not content.at_eof():
+                chunks.append(await content.readany())
+                size += len(chunks[-1])
+        finally:
+            busy.discard(transport)
         if size > request.max_bytes:
             raise TooLargeError
         return Answer(message.code, message.headers, chunks, self._key, size)
+
+
+def _drop(connection: Connection) -> None:
+    """Close a connection at once. Closed gently, it would first send what is left of a request."""
+    try:
+        if connection.transport is not None:
+            connection.transport.abort()
+    except RuntimeError:
+        pass  # the loop is closed, and nothing is sent any more
+    finally:
+        connection.close()
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    """Whether something came on an idle connection, an end included, that the loop has not read yet."""
+    number = transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):
+        return bool(select.select([number], [], [], 0)[0])  # Windows, where any number will do
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))

@@ -14,7 +14,7 @@ from yotta_async._endpoints import Endpoints
 from yotta_async._listing import Listing, collector_off
 from yotta_async._plan import Plan, Way
 from yotta_async._tasks import begin
-from yotta_async._watch import Entry, Sighting, Survey, Watch
+from yotta_async._watch import Entry, Sighting, Survey, Wanting
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
@@ -47,22 +47,8 @@ _TURN, _AT_A_TIME = 1024, 64
 _PATIENCE = 1.0
 
 
-Wanting: TypeAlias = list[tuple[Watch, bool]]
-"""Who wants to be told of a pod, and whether it has moved since they saw it."""
-
 News: TypeAlias = tuple[Entry, int, Wanting]
 """A pod that somebody wants to be told of, and where in a list it stands."""
-
-
-def _tell(entry: Entry, pod: Pod | None, wanting: Wanting) -> None:
-    """Tell them; a pod that cannot be read in this answer wants another one."""
-    if pod is None:
-        entry.fresh = True
-        entry.sent = 0
-        return
-    for watch, moved in wanting:
-        if watch in entry.watches:  # it may have ended in the loop's turn before
-            watch.tell(Sighting("seen", pod, moved))
 
 
 class Looks:
@@ -75,6 +61,7 @@ class Looks:
         self.errors = 0  # failures of lists, which all share
         self.last_error: tuple[int, YottaError | None] = (0, None)
         self.not_before = -math.inf
+        self.telling = False  # some have still to be told what a list showed
         self._clock = clock
         self._endpoints = endpoints
         self._plan = Plan()
@@ -141,10 +128,14 @@ class Looks:
                     survey.see(listing)
         self._plan.listed(filtered, Counter([view.status for view in listing.views if view is not None]))
         news = self._all_news(listing, sent)
-        for first in range(0, len(news), _TURN):
-            if first:
-                await asyncio.sleep(0)  # the loop's turn
-            self._tell_some(listing, news[first : first + _TURN])
+        self.telling = True
+        try:
+            for first in range(0, len(news), _TURN):
+                if first:
+                    await asyncio.sleep(0)  # the loop's turn
+                self._tell_some(listing, news[first : first + _TURN])
+        finally:
+            self.telling = False
         listing.views.clear()
         missing = [entry for entry in self.entries.values() if entry.sent < sent and self._awaits(entry, sent)]
         if filtered and self._plan.list_is_better(len(missing), pause):
@@ -182,7 +173,7 @@ class Looks:
                     pod = listing.pod(index)
                     if entry.source is listing:
                         entry.source = pod
-                    _tell(entry, pod, wanting)
+                    entry.tell(pod, wanting)
 
     @staticmethod
     def _awaits(entry: Entry, sent: int) -> bool:
@@ -248,7 +239,7 @@ class Looks:
                         watch.tell(Sighting("gone", error=error))
         else:
             self._slowdown = 0.0
-            _tell(entry, pod, self._note(entry, pod.status, sent, pod))
+            entry.tell(pod, self._note(entry, pod.status, sent, pod))
 
     def _note(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> Wanting:
         """Note how an answer shows a pod, and return who wants to be told, and whether it has moved for them."""

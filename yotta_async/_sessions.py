@@ -73,8 +73,10 @@ class SessionPool:
         return Session(self._connectors[single_use], self._turns[single_use], root, key, _HEADERS)
 
     async def aclose(self) -> None:
-        """Close every connection. May be called again."""
+        """Close every connection, which ends the calls over them. May be called again."""
         self.bound.close()
+        for turns in self._turns.values():
+            await turns.close()
         connectors = list(self._connectors.values())
         self._connectors.clear()
         for connector in connectors:

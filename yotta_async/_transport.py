@@ -16,7 +16,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from yotta_async._clock import Clock, RealClock
-from yotta_async._exchange import Mark, Session, TooLargeError
+from yotta_async._exchange import CONNECT_SECONDS, Mark, Session, TooLargeError
 from yotta_async._limits import Limit, Limits
 from yotta_async._pressure import Pressure
 from yotta_async._secrets import Secret
@@ -108,7 +108,7 @@ class Transport:
             else:
                 problem = error.with_traceback(None)  # its frames hold headers and body: it goes on without them
         except Exception as error:  # noqa: BLE001  # every foreign exception becomes one of ours
-            problem = self._failure(error, mark, request, seconds)
+            problem = self._failure(error, mark, request, CONNECT_SECONDS)
         else:
             if logger.isEnabledFor(logging.DEBUG):
                 taken = (time.perf_counter() - began) * 1000
@@ -146,9 +146,11 @@ class Transport:
                 f"{what} was not sent: {text}.", method=request.method, path=request.path, temporary=not untrusted
             )
         kind: type[RequestTimeoutError | ProtocolError | ConnectionLostError]
-        if isinstance(error, TooLargeError):
+        if self._bound.closed or self._pool.bound.closed:
+            kind, text = ConnectionLostError, "the client or its SessionPool was closed before the answer was there"
+        elif isinstance(error, TooLargeError):
             kind, text = ProtocolError, f"the answer is larger than {request.max_bytes} bytes, and was not read on"
-        elif isinstance(error, TimeoutError) and not self._bound.closed:
+        elif isinstance(error, TimeoutError):
             kind, text = RequestTimeoutError, f"there was no whole answer within {seconds:g} s"
         elif mark.answering or isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
             kind, text = ProtocolError, f"the answer is cut short, or no HTTP ({type(error).__name__})"

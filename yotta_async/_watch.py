@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from yotta_async._listing import Listing
 from yotta_async.errors import YottaError
@@ -22,6 +22,10 @@ class Sighting(NamedTuple):
     pod: Pod | None = None
     moved: bool = False
     error: Exception | None = None
+
+
+Wanting: TypeAlias = "list[tuple[Watch, bool]]"
+"""Who wants to be told of a pod, and whether it has moved since they saw it."""
 
 
 class Entry:
@@ -61,6 +65,16 @@ class Entry:
         if isinstance(self.source, Listing):
             self.source = self.source.pod(self.index)
         return self.source
+
+    def tell(self, pod: Pod | None, wanting: Wanting) -> None:
+        """Tell them of the pod; one that cannot be read in an answer wants another one."""
+        if pod is None:
+            self.fresh = True
+            self.sent = 0
+            return
+        for watch, moved in wanting:
+            if watch in self.watches:  # it may have ended in the loop's turn before
+                watch.tell(Sighting("seen", pod, moved))
 
 
 class Watch:
