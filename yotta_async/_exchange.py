@@ -71,7 +71,7 @@ class Turns:
         """End the calls that are under way, and let no more begin."""
         self.closed = True
         for transport in self.busy:
-            transport.abort()
+            _abort(transport)
         for _ in range(_TURNS_TO_END):
             if not self.busy:
                 break
@@ -189,13 +189,16 @@ class Session:
 
 def _drop(connection: Connection) -> None:
     """Close a connection at once. Closed gently, it would first send what is left of a request."""
+    if connection.transport is not None:
+        _abort(connection.transport)
+    connection.close()
+
+
+def _abort(transport: asyncio.Transport) -> None:
     try:
-        if connection.transport is not None:
-            connection.transport.abort()
+        transport.abort()
     except RuntimeError:
-        pass  # the loop is closed, and nothing is sent any more
-    finally:
-        connection.close()
+        pass  # its loop is closed, and nothing is sent any more
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
