@@ -139,8 +139,9 @@ def _has_unique_keys(text: bytes | bytearray, keys: int, decoded: Any) -> bool:
     been dropped, writing the structs again would give fewer of them; unless a text had them escaped, and then nothing
     is said.
     """
-    plain = not (b"\\" in text or b"\n" in text or b"\t" in text or b"\r" in text or b" :" in text)
-    if plain and text.count(KEY_END) == keys:
+    plain = not (b"\\" in text or b"\n" in text or b"\t" in text or b"\r" in text)
+    # From behind it takes half the time: a search looks for the end of what it seeks first, and colons are frequent.
+    if plain and text.rfind(b" :") < 0 and text.count(KEY_END) == keys:
         return True
     if b"\\" in text and b"\\u" in text:
         return False
