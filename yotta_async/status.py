@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Self, TypeAlias
+from typing import Self, SupportsIndex, TypeAlias
 
 from yotta_async.errors import InvalidRequestError
 
@@ -27,6 +27,16 @@ class OpenStrEnum(StrEnum):
         member._name_ = value
         member._value_ = value
         return member
+
+    # Until Python 3.11.4 the enumeration's own ways look a member up by name, which fails for an unknown value.
+    def __reduce_ex__(self, _: SupportsIndex) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self._value_,)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
 
 class PodStatus(OpenStrEnum):
