@@ -19,7 +19,7 @@ import pydantic
 from yotta.pod import PodApi  # type: ignore[import-untyped]  # the vendor's
 
 from yotta_async import YottaClient
-from yotta_async.models import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
+from yotta_async.models.pod import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
 
 ONE, ALL = "/openapi/v1/pods/{}", "/openapi/v1/pods/list"
 BASE = "aiohttp + pydantic"

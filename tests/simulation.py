@@ -25,10 +25,10 @@ import attrs
 import looptime
 
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async._exchange import Mark
-from yotta_async._wire import Answer, Request
+from yotta_async.api.wire import Answer, Request
+from yotta_async.creation.journal import Journal
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
-from yotta_async.journal import Journal
+from yotta_async.transport.exchange import Mark
 
 logger = logging.getLogger("yotta_async")
 

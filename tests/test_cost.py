@@ -16,7 +16,8 @@ import pytest
 
 from benchmarks.fixed import POD
 from tests.raw_server import RawServer, envelope
-from yotta_async import YottaClient, _codec, _decode, _listing
+from yotta_async import YottaClient
+from yotta_async.api import converter, decode, pod_list
 from yotta_async.emulator import Emulator, Timings
 
 PODS = 2_000
@@ -35,9 +36,9 @@ def thoroughly(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def counted(value: object, path: str) -> Any:
         count["pods"] += 1
-        return _codec.pod_from(value, path)
+        return converter.pod_from(value, path)
 
-    monkeypatch.setattr(_decode, "pod_from", counted)
+    monkeypatch.setattr(decode, "pod_from", counted)
     return count
 
 
@@ -103,7 +104,7 @@ async def test_a_list_takes_one_request_and_little_memory(
 
 async def test_a_tick_decodes_only_the_pods_that_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     whole: list[str] = []
-    read, read_many = _decode.pod_from_json, _decode.pods_in
+    read, read_many = decode.pod_from_json, decode.pods_in
 
     def counted(raw: Any, path: str) -> Any:
         pod = read(raw, path)
@@ -115,8 +116,8 @@ async def test_a_tick_decodes_only_the_pods_that_moved(monkeypatch: pytest.Monke
         whole.extend(pod.id for pod in pods or ())
         return pods
 
-    monkeypatch.setattr(_listing, "pod_from_json", counted)
-    monkeypatch.setattr(_listing, "pods_in", counted_many)
+    monkeypatch.setattr(pod_list, "pod_from_json", counted)
+    monkeypatch.setattr(pod_list, "pods_in", counted_many)
     timings = Timings(initialize=(5.0, 60.0))
     async with Emulator(clock="auto", timings=timings) as emulator, emulator.client() as yotta:
         report = await yotta.pods.create_many([{"image": "a", "gpu_type": "NVIDIA_L4_24G"}] * 300)

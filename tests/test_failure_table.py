@@ -25,9 +25,9 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async._exchange import Mark
-from yotta_async._wire import get_request
+from yotta_async.api.wire import get_request
 from yotta_async.emulator.clock import make_clock
+from yotta_async.transport.exchange import Mark
 
 
 def client_of(url: str, **options: Any) -> YottaClient:

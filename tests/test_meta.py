@@ -22,7 +22,7 @@ from mypy import api as mypy
 import yotta_async
 import yotta_async.emulator
 from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
-from yotta_async._endpoints import Endpoints
+from yotta_async.api.endpoints import Endpoints
 from yotta_async.emulator.clock import EmulatorClock
 from yotta_async.emulator.ports import SimulatedRuntime
 from yotta_async.emulator.server import Server
@@ -35,58 +35,69 @@ PACKAGE = ROOT / "yotta_async"
 README = (ROOT / "README.md").read_text()
 
 # A file imports only files above it. The command line stands on public names alone, and the emulator on nothing.
+FOLDERS = ("models", "support", "transport", "api", "polling", "creation", "fleet", "agents")
 ORDER = [
     *[
         "_version",
         "errors",
-        "_secrets",
-        "status",
-        "_checks",
-        "models",
-        "spec",
-        "_clock",
-        "_tasks",
-        "_limits",
-        "_address",
-        "_json",
-        "_codec",
+        "support.secrets",
+        "models.status",
+        "models.validators",
+        "models.pod",
+        "models.spec",
+        "support.clock",
+        "support.tasks",
+        "transport.limits",
+        "transport.settings",
+        "api.strict_json",
+        "api.converter",
     ],
     *[
-        "_quick",
-        "_decode",
-        "_wire",
-        "_listing",
-        "_pieces",
-        "_retry",
-        "_pressure",
-        "_exchange",
-        "_sessions",
-        "_transport",
-        "_endpoints",
-        "_plan",
-        "_watch",
-        "_looks",
-        "_hub",
-        "waiters",
+        "api.quick",
+        "api.decode",
+        "api.wire",
+        "api.pod_list",
+        "api.pieces",
+        "transport.retry",
+        "transport.rate_limit",
+        "transport.exchange",
+        "transport.session_pool",
+        "transport.transport",
+        "api.endpoints",
+        "polling.strategy",
+        "polling.subscription",
+        "polling.looks",
+        "polling.poller",
+        "polling.waiter",
     ],
-    *["readiness", "driving", "watching", "fan_out", "_journal_file", "journal", "_settling", "_removal", "_creation"],
     *[
-        "spending",
-        "ephemeral",
-        "reaping",
-        "signals",
+        "polling.readiness",
+        "polling.drive",
+        "polling.watch",
+        "fleet.report",
+        "creation.journal_file",
+        "creation.journal",
+        "creation.recovery",
+        "creation.deletion",
+        "creation.creator",
+    ],
+    *[
+        "fleet.spending",
+        "creation.ephemeral",
+        "creation.reaper",
+        "creation.signals",
         "handle",
-        "launching",
-        "sweeping",
-        "_many",
+        "fleet.create_many",
+        "fleet.sweep",
+        "fleet.many",
         "timeline",
         "pods",
         "client",
-        "_agent_views",
-        "_agent_limits",
-        "_agent_creating",
-        "tools",
-        "mcp_server",
+        "agents.results",
+        "agents.policy",
+        "agents.create_tools",
+        "agents.tools",
+        "agents.mcp_server",
         "__init__",
         "pytest_plugin",
     ],
@@ -109,9 +120,11 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             names = [node.module or ""]
+            if node.module == "yotta_async.api":
+                names = [f"yotta_async.api.{a.name}" for a in node.names]
             if node.module == "yotta_async":
                 names = [
-                    f"yotta_async.{a.name}" if (PACKAGE / f"{a.name}.py").exists() else "yotta_async"
+                    f"{node.module}.{a.name}" if (PACKAGE / f"{a.name}.py").exists() else "yotta_async"
                     for a in node.names
                 ]
             found |= set(names)
@@ -121,13 +134,15 @@ def imported(path: Path) -> set[str]:
 
 
 def test_a_file_imports_only_files_above_it() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ORDER)
+    core = [*PACKAGE.glob("*.py"), *(path for folder in FOLDERS for path in (PACKAGE / folder).glob("*.py"))]
+    dotted = {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in core}
+    assert {name for name in dotted if not name.endswith(".__init__")} == set(ORDER)
     for place, name in enumerate(ORDER):
         allowed = {f"yotta_async.{above}" for above in ORDER[:place]}
         if name == "pytest_plugin":  # on public names only
             allowed = {"yotta_async", "yotta_async.emulator"}
-        data = {"yotta_async.emulator.catalogue"} if name == "mcp_server" else set()
-        assert imported(PACKAGE / f"{name}.py") - data <= allowed, name
+        data = {"yotta_async.emulator.catalogue"} if name == "agents.mcp_server" else set()
+        assert imported(PACKAGE / f"{name.replace('.', '/')}.py") - data <= allowed, name
 
 
 def test_the_emulator_knows_nothing_of_the_client() -> None:
@@ -142,7 +157,7 @@ def test_the_command_line_stands_on_public_names() -> None:
     for path in (PACKAGE / "cli").glob("*.py"):
         outside = {name for name in imported(path) if not name.startswith("yotta_async.cli")}
         public = {"yotta_async", "yotta_async._version", "yotta_async.emulator", "yotta_async.timeline"}
-        public |= {"yotta_async.mcp_server"}
+        public |= {"yotta_async.agents.mcp_server"}
         assert outside <= public, path.name
 
 

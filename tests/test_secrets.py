@@ -26,7 +26,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async._secrets import Secret, scrub
+from yotta_async.support.secrets import Secret, scrub
 
 # In a list, so that no frame of a test has them as variables of their own.
 SECRETS = ["sk-the-key-itself", "hunter2-the-value", "dckr_pat_the_token", "curl -H secret-in-command"]

@@ -11,17 +11,18 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Violation, simulate
-from yotta_async import YottaClient, journal, reaping
-from yotta_async._creation import Creation, Order
-from yotta_async._endpoints import Endpoints
-from yotta_async._exchange import Mark
-from yotta_async._retry import may_pass
-from yotta_async._settling import Settling, bearers
+from yotta_async import YottaClient
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.creation import journal, reaper
+from yotta_async.creation.creator import Creation, Order
+from yotta_async.creation.journal import Intent, Journal
+from yotta_async.creation.recovery import Settling, bearers
 from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
 from yotta_async.handle import PodHandle
-from yotta_async.journal import Intent, Journal
-from yotta_async.models import Pod
-from yotta_async.spec import PodSpec
+from yotta_async.models.pod import Pod
+from yotta_async.models.spec import PodSpec
+from yotta_async.transport.exchange import Mark
+from yotta_async.transport.retry import may_pass
 
 Change: TypeAlias = Callable[[YottaClient], None]
 
@@ -271,7 +272,7 @@ def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
 def test_each_safeguard_of_reap_is_needed(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object, violation: str
 ) -> None:
-    monkeypatch.setattr(reaping, name, value)
+    monkeypatch.setattr(reaper, name, value)
     found = caught(lambda _: None)
     assert found != "nothing"
     assert violation in found

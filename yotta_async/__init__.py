@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from yotta_async._version import __version__
 
 if TYPE_CHECKING:
-    from yotta_async._retry import RetryPolicy
-    from yotta_async._sessions import SessionPool
     from yotta_async.client import YottaClient
+    from yotta_async.creation.reaper import ReapedPod, ReapReport
+    from yotta_async.creation.signals import install_signal_handlers
     from yotta_async.errors import (
         APIError,
         AuthenticationError,
@@ -40,9 +40,11 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         YottaError,
     )
-    from yotta_async.fan_out import FanOutItem, FanOutReport
+    from yotta_async.fleet.report import FanOutItem, FanOutReport
+    from yotta_async.fleet.spending import PlannedPod, PodPlan, SpendLimit
+    from yotta_async.fleet.sweep import SweepReport
     from yotta_async.handle import PodHandle
-    from yotta_async.models import (
+    from yotta_async.models.pod import (
         CloudType,
         EnvironmentVariable,
         ExposedPort,
@@ -52,13 +54,11 @@ if TYPE_CHECKING:
         Pod,
         ResourceType,
     )
-    from yotta_async.reaping import ReapedPod, ReapReport
-    from yotta_async.signals import install_signal_handlers
-    from yotta_async.spec import PersistentVolumeRequest, PodSpec, PortRequest
-    from yotta_async.spending import PlannedPod, PodPlan, SpendLimit
-    from yotta_async.status import PodStatus
-    from yotta_async.sweeping import SweepReport
-    from yotta_async.watching import PodEvent
+    from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
+    from yotta_async.models.status import PodStatus
+    from yotta_async.polling.watch import PodEvent
+    from yotta_async.transport.retry import RetryPolicy
+    from yotta_async.transport.session_pool import SessionPool
 
 __all__ = [
     "APIError",
@@ -116,8 +116,8 @@ __all__ = [
 # Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
 # every run of whoever has it installed, and the command line starts without what it does not need.
 _HOMES = {
-    "_retry": "RetryPolicy",
-    "_sessions": "SessionPool",
+    "transport.retry": "RetryPolicy",
+    "transport.session_pool": "SessionPool",
     "client": "YottaClient",
     "errors": """
         APIError AuthenticationError BadRequestError ConfigurationError ConnectError
@@ -126,19 +126,19 @@ _HOMES = {
         RequestTimeoutError ServerError SpendLimitError TransportError WaitError WaitTimeoutError
         YottaError
     """,
-    "fan_out": "FanOutItem FanOutReport",
+    "fleet.report": "FanOutItem FanOutReport",
     "handle": "PodHandle",
-    "models": """
+    "models.pod": """
         CloudType EnvironmentVariable ExposedPort ImagePublicType ImageSource PersistentVolume Pod
         ResourceType
     """,
-    "reaping": "ReapedPod ReapReport",
-    "signals": "install_signal_handlers",
-    "spec": "PersistentVolumeRequest PodSpec PortRequest",
-    "spending": "PlannedPod PodPlan SpendLimit",
-    "status": "PodStatus",
-    "sweeping": "SweepReport",
-    "watching": "PodEvent",
+    "creation.reaper": "ReapedPod ReapReport",
+    "creation.signals": "install_signal_handlers",
+    "models.spec": "PersistentVolumeRequest PodSpec PortRequest",
+    "fleet.spending": "PlannedPod PodPlan SpendLimit",
+    "models.status": "PodStatus",
+    "fleet.sweep": "SweepReport",
+    "polling.watch": "PodEvent",
 }
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name is there

@@ -6,18 +6,18 @@ import asyncio
 import os
 from typing import Self
 
-from yotta_async._address import account_name, read_base_url, read_key
-from yotta_async._clock import Clock, RealClock
-from yotta_async._endpoints import Endpoints
-from yotta_async._removal import hold
-from yotta_async._retry import Retries, RetryPolicy
-from yotta_async._secrets import Secret
-from yotta_async._sessions import SessionPool
-from yotta_async._transport import Transport
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.creation.deletion import hold
+from yotta_async.creation.journal import Journal, journal_folder
 from yotta_async.errors import ConfigurationError
-from yotta_async.journal import Journal, journal_folder
+from yotta_async.fleet.spending import SpendLimit
 from yotta_async.pods import Pods
-from yotta_async.spending import SpendLimit
+from yotta_async.support.clock import Clock, RealClock
+from yotta_async.support.secrets import Secret
+from yotta_async.transport.retry import Retries, RetryPolicy
+from yotta_async.transport.session_pool import SessionPool
+from yotta_async.transport.settings import account_name, read_base_url, read_key
+from yotta_async.transport.transport import Transport
 
 
 class YottaClient:

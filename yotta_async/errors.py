@@ -29,10 +29,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from yotta_async.fan_out import FanOutReport
+    from yotta_async.fleet.report import FanOutReport
     from yotta_async.handle import PodHandle
-    from yotta_async.models import Pod
-    from yotta_async.status import PodStatus
+    from yotta_async.models.pod import Pod
+    from yotta_async.models.status import PodStatus
 
 
 class YottaError(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from yotta_async.models import Pod
-from yotta_async.status import PodStatus, Statuses
-from yotta_async.waiters import OnChange
+from yotta_async.models.pod import Pod
+from yotta_async.models.status import PodStatus, Statuses
+from yotta_async.polling.waiter import OnChange
 
 if TYPE_CHECKING:
     from yotta_async.pods import Pods

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Unpack
 
-from yotta_async._checks import port_number, seconds
-from yotta_async._clock import Clock
-from yotta_async._creation import Creation
-from yotta_async._endpoints import Endpoints
-from yotta_async._hub import Hub
-from yotta_async._many import ManyPods, all_candidates, ids_of
-from yotta_async._settling import Settling
-from yotta_async.driving import drive
-from yotta_async.ephemeral import Ephemeral
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.creation.creator import Creation
+from yotta_async.creation.ephemeral import Ephemeral
+from yotta_async.creation.journal import Journal
+from yotta_async.creation.reaper import ReapReport, reap
+from yotta_async.creation.recovery import Settling
 from yotta_async.errors import ConfigurationError, InvalidRequestError
+from yotta_async.fleet.many import ManyPods, all_candidates, ids_of
+from yotta_async.fleet.spending import Spending, SpendLimit
 from yotta_async.handle import PodHandle
-from yotta_async.journal import Journal
-from yotta_async.models import Pod, PodId, pod_id_of
-from yotta_async.readiness import wait_until_ready
-from yotta_async.reaping import ReapReport, reap
-from yotta_async.spec import PodFields, PodSpec, spec_from
-from yotta_async.spending import Spending, SpendLimit
-from yotta_async.status import PodStatus, Statuses, status_of, statuses_of
-from yotta_async.waiters import Eye, OnChange
-from yotta_async.watching import PodEvent, watch
+from yotta_async.models.pod import Pod, PodId, pod_id_of
+from yotta_async.models.spec import PodFields, PodSpec, spec_from
+from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
+from yotta_async.models.validators import port_number, seconds
+from yotta_async.polling.drive import drive
+from yotta_async.polling.poller import Hub
+from yotta_async.polling.readiness import wait_until_ready
+from yotta_async.polling.waiter import Eye, OnChange
+from yotta_async.polling.watch import PodEvent, watch
+from yotta_async.support.clock import Clock
 
 
 class Pods(ManyPods):

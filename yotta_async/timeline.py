@@ -20,10 +20,10 @@ from pathlib import Path
 import attrs
 
 from yotta_async.errors import InvalidRequestError
-from yotta_async.fan_out import FanOutItem
-from yotta_async.models import Pod
-from yotta_async.status import PodStatus
-from yotta_async.watching import PodEvent
+from yotta_async.fleet.report import FanOutItem
+from yotta_async.models.pod import Pod
+from yotta_async.models.status import PodStatus
+from yotta_async.polling.watch import PodEvent
 
 # Told apart by those who see no red and green too: by lightness, and by what stands in the legend.
 COLOURS = {

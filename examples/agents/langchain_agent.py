@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
+from yotta_async.agents.tools import tools_for
 from yotta_async.emulator import Emulator, Timings
-from yotta_async.tools import tools_for
 
 
 class Scripted(BaseChatModel):

@@ -21,7 +21,7 @@ _LONGEST_END = 120.0  # seconds for creates in flight to settle, and for deletes
 async def serve(settings: Settings, http: tuple[str, int] | None, options: dict[str, Any]) -> int:
     """Serve until the client goes, or until Ctrl-C."""
     try:
-        from yotta_async.mcp_server import server_for
+        from yotta_async.agents.mcp_server import server_for
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "pydantic"):
             raise

@@ -1,0 +1,376 @@
+"""The journal of creates: on the disk before anything is sent, one file and lock for each client, nothing secret in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.pod_server import PodServer
+from yotta_async import ConfigurationError, CreateOutcomeUnknownError, ReapReport, YottaClient, YottaError
+from yotta_async.creation.journal import Journal, _open_intents, journal_folder
+from yotta_async.emulator.clock import ManualClock, make_clock
+from yotta_async.support.clock import RealClock
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def client_of(api: PodServer, folder: Path, **options: Any) -> YottaClient:
+    return YottaClient(KEY, base_url=api.url, journal=folder, **{"clock": make_clock("auto"), **options})
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in files(folder) for line in file.read_text().splitlines()]
+
+
+async def test_an_intent_is_on_the_disk_before_it_is_sent(api: PodServer, folder: Path) -> None:
+    seen: list[list[dict[str, Any]]] = []
+
+    def note(what: str) -> str:
+        if what == "create":
+            seen.append(records(folder))
+        return "none"
+
+    api.fault = note
+    async with client_of(api, folder) as yotta:
+        handle = await yotta.pods.create(**SPEC)
+        [intent, done] = records(folder)
+        [file] = files(folder)
+        assert [mode(path) for path in (file, folder)] == [0o600, 0o700]
+    token = api.pods[handle.id]["environmentVars"][-1]["value"]
+    assert seen == [[intent]]
+    assert intent["intent"] == token
+    assert done == {"done": token, "pod_id": handle.id}
+    assert files(folder) == [], "nothing is open, so nothing is left"
+
+
+async def test_there_is_no_secret_in_it(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC, environment_vars={"PASSWORD": "hunter2"})
+        [file] = files(folder)
+        text = file.read_text()
+    assert KEY not in text
+    assert "hunter2" not in text
+    assert "PASSWORD" not in text
+
+
+async def test_without_asking_there_is_none(api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    async with YottaClient(KEY, base_url=api.url) as yotta:
+        await yotta.pods.create(**SPEC)
+        with pytest.raises(ConfigurationError, match="no journal"):
+            await yotta.pods.reap()
+    assert not list(folder.parent.iterdir())
+    monkeypatch.setenv("YOTTA_JOURNAL", str(folder))
+    async with YottaClient(KEY, base_url=api.url) as yotta:
+        await yotta.pods.create(**SPEC)
+        assert len(files(folder)) == 1
+
+
+@pytest.mark.parametrize("wrong", [7, "", b"x", object()])
+def test_a_journal_that_is_no_path_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        YottaClient(KEY, journal=wrong)
+
+
+def test_a_journal_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="directory"):
+        YottaClient(KEY, journal=tmp_path / "file")
+
+
+async def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(api: PodServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with client_of(api, tmp_path / "file" / "journal") as yotta:
+        with pytest.raises(ConfigurationError, match="not sent.*Not a directory"):
+            await yotta.pods.create(**SPEC)
+    assert api.requests == []
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes: what the system then says is as when the disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_told_before_anything_is_sent(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC)
+        size = files(folder)[0].stat().st_size
+        with full_disk(size + 10), pytest.raises(ConfigurationError, match="not sent.*File too large"):
+            await yotta.pods.create(**SPEC)
+        assert api.requests == ["create"]
+        assert files(folder)[0].stat().st_size == size, "nothing of the line is left"
+        await yotta.pods.create(**SPEC)
+    assert files(folder) == []
+
+
+async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC)
+        size = files(folder)[0].stat().st_size
+        with full_disk(size + 110):  # room for the intent, and none for what follows it
+            handle = await yotta.pods.create(**SPEC)
+        assert handle.id in api.alive
+        assert len(_open_intents(files(folder)[0].read_bytes())) == 1
+        await yotta.pods.create(**SPEC)
+        assert _open_intents(files(folder)[0].read_bytes()) == [], "it was written later"
+
+
+async def test_many_creates_share_writes(api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = 0
+    fsync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    async with client_of(api, folder) as yotta:
+        await asyncio.gather(*(yotta.pods.create(**SPEC) for _ in range(100)))
+    assert syncs < 100
+
+
+async def test_it_stays_small(folder: Path) -> None:
+    disk = journal_folder(folder)
+    assert disk is not None
+    journal = Journal(disk, "account", RealClock())
+    await journal.intend("stays")
+    await journal.made("stays", "7")
+    for number in range(3_000):
+        await journal.intend(f"{number:032x}")
+        await journal.done(f"{number:032x}")
+    [file] = files(folder)
+    assert file.stat().st_size < 300_000
+    assert mode(file) == 0o600
+    [intent] = _open_intents(file.read_bytes())
+    assert (intent.token, intent.pod_id) == ("stays", "7")
+    assert list(disk.abandoned()) == [], "the new file is locked as the old one was"
+    await journal.close()
+    assert files(folder) == [file]
+
+
+async def die(api: PodServer, folder: Path, script: str) -> None:
+    """Run a script in a process that is killed, or kills itself, with `yotta` and `SPEC` at hand."""
+    program = f"""
+import asyncio, os, signal
+from yotta_async import YottaClient
+SPEC = {SPEC!r}
+async def main():
+    async with YottaClient({KEY!r}, base_url={api.url!r}, journal={str(folder)!r}, poll_interval=0.05) as yotta:
+        {script}
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stderr=subprocess.PIPE)
+    await process.communicate()
+    assert process.returncode == -9
+
+
+KILLED_IN_THE_BLOCK = """async with yotta.pods.ephemeral(**SPEC):
+            os.kill(os.getpid(), signal.SIGKILL)"""
+
+
+async def test_what_a_killed_process_left_is_reaped(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        held = await yotta.pods.create(**SPEC)
+        await die(api, folder, KILLED_IN_THE_BLOCK)
+        [left] = set(api.alive) - {held.id}
+        dry = await yotta.pods.reap(dry_run=True)
+        assert [(each.pod.id, each.deleted) for each in dry.pods] == [(left, False)]
+        assert left in api.alive
+        report = await yotta.pods.reap()
+        assert [(each.pod.id, each.deleted, each.error) for each in report.pods] == [(left, True, None)]
+        assert api.alive == [held.id]
+        assert await yotta.pods.reap() == ReapReport()
+    assert files(folder) == []
+
+
+async def test_what_was_handed_over_is_not_reaped(api: PodServer, folder: Path) -> None:
+    await die(api, folder, "await yotta.pods.create(**SPEC); os.kill(os.getpid(), signal.SIGKILL)")
+    async with client_of(api, folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport()
+    assert len(api.alive) == 1
+
+
+async def test_what_a_living_process_holds_is_not_reaped(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as one, client_of(api, folder) as other, one.pods.ephemeral(**SPEC):
+        assert await other.pods.reap() == ReapReport()
+        assert len(api.alive) == 1
+
+
+async def test_a_torn_line_hides_nothing(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    [file] = files(folder)
+    with file.open("ab") as torn:
+        torn.write(b'{"intent": "0123')
+    async with client_of(api, folder) as yotta:
+        report = await yotta.pods.reap()
+    assert [each.deleted for each in report.pods] == [True]
+    assert api.alive == []
+    assert files(folder) == []
+
+
+async def test_a_create_that_may_be_slow_is_kept_in_mind_for_an_hour(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
+        yotta.pods._journal.now = clock.now  # type: ignore[union-attr]  # there is one
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+    marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": caught.value.client_token}]
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        await clock.advance(3000)
+        api.pods["9"] = {"id": "9", "status": "RUNNING", "environmentVars": marks}
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == ["9"]
+        assert await yotta.pods.reap() == ReapReport()
+
+
+async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
+        yotta.pods._journal.now = clock.now  # type: ignore[union-attr]  # there is one
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+    async with client_of(api, folder, clock=clock) as yotta:
+        await clock.advance(3700)
+        assert await yotta.pods.reap() == ReapReport()
+    assert files(folder) == []
+
+
+async def test_another_account_is_left_alone(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    async with YottaClient("another-key", base_url=api.url, journal=folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport(other_accounts=1)
+    assert len(api.alive) == 1
+    assert len(files(folder)) == 1
+
+
+async def test_a_pod_that_cannot_be_deleted_is_in_the_report(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+    async with client_of(api, folder) as yotta:
+        [left] = (await yotta.pods.reap()).pods
+        assert isinstance(left.error, YottaError)
+        assert left.pod.id in str(left.error)
+        api.fault = lambda _: "none"
+        [gone] = (await yotta.pods.reap()).pods
+        assert gone.deleted
+    assert api.alive == []
+
+
+async def test_an_unknown_create_is_reaped_once_its_client_is_closed(api: PodServer, folder: Path) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "reset before"
+    async with client_of(api, folder) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+    api.fault = lambda _: "none"
+    async with client_of(api, folder) as yotta:
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert api.alive == []
+
+
+async def test_what_was_resolved_is_not_reaped(api: PodServer, folder: Path) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "reset before"
+    async with client_of(api, folder) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+        api.fault = lambda _: "none"
+        assert await caught.value.resolve() is not None
+    async with client_of(api, folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport()
+    assert len(api.alive) == 1
+
+
+async def test_a_pod_that_does_not_show_right_after_the_kill_is_kept_in_mind(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    hidden, api.pods = api.pods, {}
+    async with client_of(api, folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        api.pods = hidden
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert api.alive == []
+
+
+async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    api.listed = lambda pods: [{**pod, "gpuCount": "one"} for pod in pods]
+    async with client_of(api, folder) as yotta:
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
+async def test_only_the_pods_that_were_chosen_are_reaped(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    async with client_of(api, folder) as yotta:
+        chosen, other = api.alive
+        assert [each.pod.id for each in (await yotta.pods.reap(only=[chosen])).pods] == [chosen]
+        assert api.alive == [other]
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [other]
+
+
+async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
+        shutil.rmtree(folder)
+        await yotta.pods.create(**SPEC)
+        assert len(_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
+
+
+async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:
+    free = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    blocked = asyncio.create_task(asyncio.to_thread(free.wait))
+    async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
+        pass
+    assert not free.is_set()
+    free.set()
+    await blocked
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-that-name/x", "x" * 5000])
+def test_a_path_that_no_system_takes_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        YottaClient(KEY, journal=path)
+
+
+async def test_a_forked_child_does_not_keep_the_lock(api: PodServer, folder: Path) -> None:
+    fork = """async with yotta.pods.ephemeral(**SPEC):
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.close(2); os.close(1); import time; time.sleep(1); os._exit(0)"""
+    await die(api, folder, fork)
+    async with client_of(api, folder) as yotta:
+        assert len((await yotta.pods.reap()).pods) == 1

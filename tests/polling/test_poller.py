@@ -1,0 +1,591 @@
+"""One poll for everyone: how many requests there are, of which kind, and that no answer is older than its waiter."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY, SPEC
+from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset, silence
+from yotta_async import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    Pod,
+    PodGoneError,
+    PodStatus,
+    ProtocolError,
+    WaitTimeoutError,
+    YottaClient,
+)
+from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.clock import ManualClock, make_clock
+from yotta_async.emulator.schema import Create
+from yotta_async.polling import looks
+from yotta_async.polling.strategy import Plan
+from yotta_async.polling.subscription import Sighting, Watch
+
+Make = Callable[..., YottaClient]
+
+
+def pod(status: str | None, pod_id: int = 7) -> Reply:
+    return envelope({"id": pod_id, "status": status})
+
+
+def kinds(emulator: Emulator) -> Counter[str]:
+    """How many lists and how many gets there were."""
+    paths = (request.path.rpartition("/")[2] for request in emulator.requests if request.method == "GET")
+    return Counter("list" if path == "list" else "get" for path in paths)
+
+
+async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
+    async with (
+        Emulator(clock="auto", timings=Timings(initialize=(1.0, 5.0))) as emulator,
+        emulator.client(poll_interval=0.5) as yotta,
+    ):
+        for _ in range(2000):
+            emulator._server.account.create(Create(image="a", gpu_type="b"), emulator.clock.now())
+        ids = [pod.id for pod in await yotta.pods.list()]
+        before = len(emulator.requests)
+        pods = await asyncio.gather(*(yotta.pods.wait_until(pod_id) for pod_id in ids))
+        assert {pod.status for pod in pods} == {"RUNNING"}
+        assert len(emulator.requests) - before <= 14
+
+
+async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands are told in several turns of the loop, in which anything may happen."""
+    monkeypatch.setattr(looks, "_TURN", 2)
+    told: list[str] = []
+    watches: list[Watch] = []
+
+    class Ending(Watch):
+        def wants(self, status: PodStatus | None, moved: bool) -> bool:
+            return status == PodStatus.RUNNING
+
+        def tell(self, sighting: Sighting) -> None:
+            told.append(self.entry.pod_id)
+            self.close()
+            asyncio.get_running_loop().call_soon(watches[2 if len(told) < 3 else 4].close)
+
+    async with Emulator(clock="auto", timings=Timings(initialize=5.0)) as emulator, emulator.client() as yotta:
+        ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+        watches += [Ending(yotta.pods._hub, pod_id, interval=1, timeout=60) for pod_id in ids[::-1]]
+        await yotta.pods.wait_many(ids)
+    assert sorted(told) == sorted({*ids} - {watches[2].entry.pod_id, watches[4].entry.pod_id})
+
+
+async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looks, "_TURN", 1)
+    async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator, emulator.client() as yotta:
+        assert isinstance(emulator.clock, ManualClock)
+        clock = emulator.clock
+        ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+
+        def slow(pod: Pod) -> None:
+            if pod.status == PodStatus.RUNNING:
+                clock._time += 10.0  # what it does takes so long
+                yotta.pods._hub._poke()
+
+        waits = [asyncio.ensure_future(yotta.pods.wait_until(each, timeout=60, on_change=slow)) for each in ids]
+        for _ in range(30):
+            await clock.advance(2)
+        pods = await asyncio.gather(*waits)
+        assert {pod.status for pod in pods} == {"RUNNING"}
+
+
+async def test_one_waiter_in_a_large_account_asks_for_its_pod_alone() -> None:
+    async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
+        handles = [await yotta.pods.create(**SPEC) for _ in range(100)]
+        await handles[50].wait_until()
+        assert kinds(emulator)["list"] == 0
+
+
+async def test_a_filter_is_used_where_it_saves_bytes() -> None:
+    timings = Timings(initialize=60.0)
+    async with Emulator(clock="auto", timings=timings) as emulator, emulator.client(poll_interval=1) as yotta:
+        old = [await yotta.pods.create(**SPEC) for _ in range(400)]
+        await yotta.pods.wait_many(old)
+        for handle in old:
+            await handle.delete()
+        await yotta.pods.wait_many(old, status=PodStatus.TERMINATED)
+        new = [await yotta.pods.create(**SPEC) for _ in range(30)]
+        before = len(emulator.requests)
+        report = await yotta.pods.wait_many(new)
+        assert len(report.succeeded) == 30
+        queries = Counter(
+            request.query for request in list(emulator.requests)[before:] if request.path.endswith("list")
+        )
+        assert queries["statusList=0"] > 40, "the 400 that are TERMINATED are not fetched each time"
+        assert queries[""] <= 4
+
+
+async def test_no_request_is_sent_and_no_task_held_while_nobody_waits() -> None:
+    async with Emulator(clock="manual") as emulator, emulator.client(poll_interval=1) as yotta:
+        handle = await yotta.pods.create(**SPEC)
+        waiting = asyncio.create_task(handle.wait_until())
+        await emulator.clock.advance(5)
+        await waiting
+        count = len(emulator.requests)
+        await emulator.clock.advance(3600)
+        assert len(emulator.requests) == count
+        cancelled = asyncio.create_task(handle.wait_until(status=PodStatus.PAUSED))
+        await emulator.clock.advance(5)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        count = len(emulator.requests)
+        await emulator.clock.advance(3600)
+        assert len(emulator.requests) == count
+        tasks = [task for task in asyncio.all_tasks() if "Hub" in repr(task.get_coro())]
+        assert tasks == []
+
+
+async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
+    server: RawServer, client_of: Make
+) -> None:
+    go_on = asyncio.Event()
+
+    async def held_back(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await pod("RUNNING")(heard, writer)
+
+    server.answers(held_back, pod("PAUSED"), pod("RUNNING"))
+    yotta = client_of()
+    first = asyncio.create_task(yotta.pods.wait_until(7))
+    while not server.heard:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(yotta.pods.wait_until(7))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go_on.set()
+    await first
+    assert len(server.heard) == 1
+    assert not second.done()
+    await second
+    assert len(server.heard) == 3
+
+
+async def test_a_wait_after_resume_does_not_see_the_state_from_before(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC)
+    background = asyncio.create_task(yotta.pods.wait_until(handle, status=PodStatus.TERMINATED))
+    await handle.wait_until()
+    await handle.pause()
+    await handle.wait_until(status=PodStatus.PAUSED)
+    await handle.resume()
+    pod = await handle.wait_until(status=(PodStatus.PAUSED, PodStatus.INITIALIZE, PodStatus.RUNNING))
+    assert pod.status != PodStatus.PAUSED
+    background.cancel()
+
+
+async def test_cancelling_one_waiter_disturbs_no_other(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC)
+    waits = [asyncio.create_task(handle.wait_until()) for _ in range(5)]
+    await asyncio.sleep(0)
+    waits[0].cancel()
+    waits[3].cancel()
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert [isinstance(result, Pod) for result in results] == [False, True, True, False, True]
+
+
+async def test_an_exception_of_on_change_reaches_its_own_waiter_only(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC)
+
+    def fail(_: Pod) -> None:
+        raise KeyError("mine")
+
+    waits = [handle.wait_until(), handle.wait_until(on_change=fail), yotta.pods.wait_until(handle)]
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert [type(result) for result in results] == [Pod, KeyError, Pod]
+
+
+@pytest.mark.parametrize("way", ["gets", "list"])
+async def test_a_401_ends_every_wait_within_a_tick(server: RawServer, client_of: Make, way: str) -> None:
+    count = 3 if way == "gets" else 20
+    first = [pod("INITIALIZE", number) for number in range(count)] if way == "gets" else [
+        envelope([{"id": number, "status": "INITIALIZE"} for number in range(count)])
+    ]  # fmt: skip
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        number = heard.path.rpartition("/")[2]
+        reply = first[0] if number == "list" else first[int(number)]
+        await reply(heard, writer)
+
+    server.answers(*[answer] * len(first), http(b"", 401))
+    yotta = client_of()
+    results = await asyncio.gather(*(yotta.pods.wait_until(n) for n in range(count)), return_exceptions=True)
+    assert {type(result) for result in results} == {AuthenticationError}
+    assert len(server.heard) <= 2 * len(first)
+
+
+async def test_a_bad_id_ends_its_own_wait_only(emulator: Emulator, yotta: YottaClient) -> None:
+    handle = await yotta.pods.create(**SPEC)
+    results = await asyncio.gather(yotta.pods.wait_until("letters"), handle.wait_until(), return_exceptions=True)
+    assert [type(result) for result in results] == [BadRequestError, Pod]
+
+
+async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, client_of: Make) -> None:
+    there = [{"id": number, "status": "INITIALIZE"} for number in range(19)]
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        name = heard.path.rpartition("/")[2]
+        replies = {"list": envelope(there), "19": pod("RUNNING", 19), "20": envelope(code=13000)}
+        await replies.get(name, pod("RUNNING", int(name) if name != "list" else 0))(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of()
+    waits = {number: asyncio.create_task(yotta.pods.wait_until(number, timeout=3600)) for number in range(21)}
+    assert (await waits.pop(19)).id == "19"
+    with pytest.raises(PodGoneError):
+        await waits.pop(20)
+    assert {heard.path.rpartition("/")[2] for heard in server.heard} == {"list", "19", "20"}
+    for wait in waits.values():
+        wait.cancel()
+
+
+async def test_a_pod_just_created_may_be_absent_for_a_while(server: RawServer, client_of: Make) -> None:
+    missing = envelope(code=13000)
+    server.answers(envelope(7), missing, missing, missing, pod("RUNNING"))
+    yotta = client_of(poll_interval=5)
+    handle = await yotta.pods.create(**SPEC)
+    assert (await handle.wait_until()).status == "RUNNING"
+    server.answers(envelope(7), missing)
+    clock = make_clock("auto")
+    yotta = client_of(poll_interval=5, clock=clock)
+    handle = await yotta.pods.create(**SPEC)
+    with pytest.raises(PodGoneError):
+        await handle.wait_until()
+    assert 55 <= clock.time() <= 70
+    server.answers(envelope(7), envelope(), missing)
+    yotta = client_of()
+    handle = await yotta.pods.create(**SPEC)
+    await handle.delete()
+    assert (await handle.wait_until(status=PodStatus.TERMINATED)).status == "TERMINATED"
+    assert len(server.heard) == 3, "its own delete is believed at once"
+
+
+async def test_a_wait_for_several_statuses(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("RUNNING"), pod("FAILED"))
+    found = await client_of().pods.wait_until(7, status=["PAUSED", PodStatus.FAILED, 4])
+    assert found.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "limited", [envelope(code=1, status=429, Retry_After="120"), http(b"", 503, {"Retry-After": "120"})]
+)
+async def test_retry_after_slows_everybody_down(server: RawServer, client_of: Make, limited: Reply) -> None:
+    clock = make_clock("auto")
+    server.answers(limited, pod("RUNNING"))
+    yotta = client_of(clock=clock, poll_interval=1)
+    await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(5)))
+    assert 120 <= clock.time() <= 122
+    assert len(server.heard) == 2
+
+
+async def test_429_without_retry_after_slows_down_ever_more(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(*[http(b"", 429)] * 8, pod("RUNNING"))
+    await client_of(clock=clock, poll_interval=1).pods.wait_until(7)
+    assert clock.time() >= 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60
+
+
+async def test_a_deadline_is_kept_even_while_the_api_asks_to_wait(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(http(b"", 429, {"Retry-After": "3600"}))
+    with pytest.raises(WaitTimeoutError):
+        await client_of(clock=clock).pods.wait_until(7, timeout=30)
+    assert clock.time() == pytest.approx(30)
+
+
+async def test_each_waiter_has_its_own_deadline(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=clock, poll_interval=100)
+    ends: dict[float, float] = {}
+
+    async def wait(timeout: float) -> None:
+        with pytest.raises(WaitTimeoutError, match=f"within {timeout:g} s"):
+            await yotta.pods.wait_until(7, timeout=timeout)
+        ends[timeout] = clock.time()
+
+    await asyncio.gather(*(wait(timeout) for timeout in (10, 35, 20, 600)))
+    assert ends == pytest.approx({10: 10, 20: 20, 35: 35, 600: 600})
+
+
+async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(pod("INITIALIZE"), pod("RUNNING", 8))
+    yotta = client_of(clock=clock, poll_interval=1000)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, timeout=5000))
+    while len(server.heard) < 1:
+        await asyncio.sleep(0)
+    await yotta.pods.wait_until(8)
+    assert clock.time() < 1
+    assert [heard.path[-1] for heard in server.heard] == ["7", "8"]
+    waiting.cancel()
+
+
+async def test_the_shortest_interval_sets_the_pace(server: RawServer, client_of: Make) -> None:
+    clock = ManualClock()
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=clock, poll_interval=100)
+    waits = [asyncio.create_task(yotta.pods.wait_until(7, poll_interval=interval)) for interval in (None, 10, 50)]
+    await clock.advance(99)
+    assert 10 <= len(server.heard) <= 12
+    waits[1].cancel()
+    await clock.advance(1)
+    count = len(server.heard)
+    await clock.advance(200)
+    assert 3 <= len(server.heard) - count <= 6
+    for wait in waits:
+        wait.cancel()
+
+
+async def test_closing_the_client_ends_every_wait(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=ManualClock())
+    waits = [asyncio.create_task(yotta.pods.wait_until(7)) for _ in range(3)]
+    while not server.heard:
+        await asyncio.sleep(0)
+    await yotta.aclose()
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(result) for result in results} == {ConfigurationError}
+
+
+async def test_a_malformed_pod_in_a_list_is_told_to_its_waiter(server: RawServer, client_of: Make) -> None:
+    pods: list[dict[str, Any]] = [{"id": number, "status": "RUNNING"} for number in range(20)]
+    pods[3] = {"id": 3, "status": 5}
+    pods[4] = {"id": 4, "status": "RUNNING", "gpuCount": "many"}
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        name = heard.path.rpartition("/")[2]
+        await envelope(pods if name == "list" else pods[int(name)])(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of()
+    report = await yotta.pods.wait_many(range(20), timeout=60)
+    assert [item.pod_id for item in report.failed] == ["3", "4"]
+    for item in report.failed:
+        assert isinstance(item.error, WaitTimeoutError)
+        assert isinstance(item.error.last_error, ProtocolError)
+
+
+async def test_an_error_tells_the_pod_as_the_last_list_showed_it(server: RawServer, client_of: Make) -> None:
+    server.answers(
+        envelope([{"id": number, "status": "INITIALIZE", "podName": f"n{number}"} for number in range(20)]), reset
+    )
+    report = await client_of().pods.wait_many(range(20), timeout=60)
+    assert [item.pod.pod_name for item in report.items if item.pod] == [f"n{number}" for number in range(20)]
+
+
+PLANS = [
+    (1, {"INITIALIZE": 1}, {"RUNNING": 2000}, "gets"),
+    (20, {"INITIALIZE": 20}, {"RUNNING": 2000}, (PodStatus.INITIALIZE,)),
+    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000}, "list"),
+    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000, "TERMINATED": 20000}, (PodStatus.INITIALIZE,)),
+    (20, {"PENDING": 20}, {"PENDING": 20, "RUNNING": 5000}, "gets"),
+    (100, {"PENDING": 100}, {"PENDING": 100, "RUNNING": 5000}, "list"),
+    (1, {"INITIALIZE": 1}, {}, "gets"),
+]
+
+
+@pytest.mark.parametrize(("looked_at", "waited", "account", "way"), PLANS)
+def test_the_cheapest_way_is_chosen(looked_at: int, waited: dict[str, int], account: dict[str, int], way: Any) -> None:
+    plan = Plan()
+    plan.listed((), Counter(account))
+    known = Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
+    assert plan.choose(looked_at, known, 5.0) == way
+
+
+def test_newcomers_widen_the_filter() -> None:
+    plan = Plan()
+    plan.listed((), Counter({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
+    waited = Counter[PodStatus | None]({PodStatus.INITIALIZE: 1000})
+    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE,)
+    for _ in range(10):
+        plan.arrived(PodStatus.RUNNING)
+    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE, PodStatus.RUNNING)
+
+
+def test_an_account_of_unknown_size_is_listed_only_for_many() -> None:
+    assert Plan().choose(8, Counter(), 5.0) == "gets"
+    assert Plan().choose(9, Counter(), 5.0) == "list"
+
+
+def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
+    for account in (Plan(), Plan()):
+        assert account.choose(3, Counter(), 1.0) == "gets"
+        assert account.choose(3, Counter(), 0.5) == "list"
+        assert account.choose(1, Counter(), 0.01) == "gets"
+        account.listed((), Counter({"RUNNING": 100_000}))
+    assert account.list_is_better(3, 0.5)
+    assert not account.list_is_better(2, 0.5)
+
+
+async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        late = heard.path.endswith("7") and clock.time() < 10
+        await pod("INITIALIZE" if late else "RUNNING", int(heard.path.rpartition("/")[2]))(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=clock, poll_interval=5)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7))
+    while not waiting.done():
+        await yotta.pods.wait_until(8)
+        await clock.sleep(1)
+        assert clock.time() < 20
+    assert (await waiting).id == "7"
+
+
+async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        number = int(heard.path.rpartition("/")[2])
+        if number == 7:
+            await silence(heard, writer)
+        before = sum(1 for each in server.heard if each.path == heard.path) < 3
+        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
+    hanging = asyncio.create_task(yotta.pods.wait_until(7))
+    assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
+    assert (await yotta.pods.wait_until(9, timeout=20)).id == "9"
+    hanging.cancel()
+    await asyncio.wait({hanging})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Looks" in repr(task.get_coro())]
+
+
+async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
+    limited = http(b"", 429, {"Retry-After": "30"})
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await (envelope([]) if heard.path.endswith("list") else limited)(heard, writer)
+
+    server.answers(answer)
+    clock = make_clock("auto")
+    report = await client_of(clock=clock, poll_interval=1).pods.wait_many(range(600), timeout=29)
+    assert len(report.failed) == 600
+    assert len(server.heard) <= 1 + 16
+
+
+async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if not heard.path.endswith("list"):
+            await go_on.wait()
+        await (envelope([]) if heard.path.endswith("list") else pod("INITIALIZE"))(heard, writer)
+
+    server.answers(answer)
+    yotta = client_of()
+    waits = [asyncio.create_task(yotta.pods.wait_until(number)) for number in range(100)]
+    while len(server.heard) < 17:
+        await asyncio.sleep(0)
+    for wait in waits[1:]:
+        wait.cancel()
+    await asyncio.wait(waits[1:])
+    go_on.set()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert len({heard.path for heard in server.heard}) <= 18
+    waits[0].cancel()
+
+
+async def test_a_filter_that_is_refused_is_not_used_again(server: RawServer, client_of: Make) -> None:
+    old = [{"id": 1000 + number, "status": "TERMINATED"} for number in range(400)]
+    new = [{"id": number, "status": "INITIALIZE"} for number in range(40)]
+    looks = 0
+
+    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        nonlocal looks
+        looks += 1
+        if "statusList" in heard.target:
+            await envelope(code=10001, status=400)(heard, writer)
+            return
+        status = "RUNNING" if looks > 6 else "INITIALIZE"
+        await envelope(old + [each | {"status": status} for each in new])(heard, writer)
+
+    server.answers(answer)
+    report = await client_of().pods.wait_many(range(40))
+    assert len(report.succeeded) == 40
+    assert sum("statusList" in heard.target for heard in server.heard) == 1
+
+
+def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
+    yotta = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}")
+
+    async def wait(timeout: float) -> None:
+        await yotta.pods.wait_until(7, timeout=timeout)
+
+    with pytest.raises(WaitTimeoutError):
+        asyncio.run(wait(0.05))
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(wait(60))
+
+
+@pytest.mark.parametrize("way", ["close", "401"])
+async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, client_of: Make, way: str) -> None:
+    clock = ManualClock()
+    server.answers(envelope([{"id": 1}]), http(b"", 401))
+    yotta = client_of(clock=clock, poll_interval=1)
+    events = yotta.pods.watch()
+    await anext(events)
+    if way == "close":
+        await yotta.aclose()
+    await clock.advance(10)
+    assert len(server.heard) == (1 if way == "close" else 2)
+    assert not [task for task in asyncio.all_tasks() if "Hub" in repr(task.get_coro())]
+    await events.aclose()
+
+
+async def test_a_wait_cancelled_at_once_leaves_no_complaint(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of()
+    for turns in range(8):
+        wait = asyncio.create_task(yotta.pods.wait_until(7))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        wait.cancel()
+        await asyncio.wait({wait})
+    gc.collect()
+
+
+async def test_each_waiter_gets_an_error_of_its_own(server: RawServer, client_of: Make) -> None:
+    server.answers(http(b"", 401))
+    yotta = client_of()
+    results = await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(50)), return_exceptions=True)
+    assert len({id(result) for result in results}) == 50
+    assert all(isinstance(result, AuthenticationError) and result.http_status == 401 for result in results)
+    assert all(
+        len(traceback.extract_tb(result.__traceback__)) < 10 for result in results if isinstance(result, Exception)
+    )
+
+
+async def test_an_absence_that_a_later_answer_has_overtaken_is_no_news(server: RawServer, client_of: Make) -> None:
+    go_on = asyncio.Event()
+
+    async def late(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await envelope(code=13000)(heard, writer)
+
+    server.answers(late, pod("INITIALIZE"), pod("RUNNING"))
+    yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
+    first = asyncio.create_task(yotta.pods.wait_until(7, timeout=20))
+    while not server.heard:
+        await asyncio.sleep(0)
+    seen: list[Pod] = []
+    second = asyncio.create_task(yotta.pods.wait_until(7, timeout=20, on_change=seen.append))
+    while not seen:
+        await asyncio.sleep(0.01)
+    go_on.set()
+    assert [found.status for found in await asyncio.gather(first, second)] == ["RUNNING", "RUNNING"]

@@ -1,0 +1,1 @@
+"""Tools for agents, as functions and as an MCP server."""

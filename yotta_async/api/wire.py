@@ -1,0 +1,260 @@
+"""The protocol without the network: requests as bytes, and from (status, headers, body) a result or an error.
+
+Source: `pods-v1` OpenAPI document and guide of the API. Every answer is `{"message": str, "code": int, "data": …}`,
+and HTTP 200 with a code other than 10000 is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from yotta_async.api import strict_json
+from yotta_async.api.converter import MalformedError, to_wire
+from yotta_async.api.decode import pod_from_data, pod_in
+from yotta_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    InvalidStateError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+)
+from yotta_async.models.pod import Pod
+from yotta_async.models.spec import PodSpec
+from yotta_async.models.status import STATUS_NUMBERS, PodStatus
+from yotta_async.support.secrets import Secret, raised_without_frames, scrub
+
+CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
+SUCCESS = 10000
+# A pod takes about 1.6 KB as JSON: these are room for hundreds of pods' worth of one, and for 40,000 pods in a list.
+MAX_BYTES = 2**20
+MAX_LIST_BYTES = 2**26
+_ROOT = "/openapi/v1/pods"
+
+_BY_CODE = {
+    10001: BadRequestError,
+    10002: ServerError,
+    10007: NotFoundError,
+    12001: InvalidStateError,
+    13000: NotFoundError,
+}
+_BY_STATUS = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: InvalidStateError,
+    429: RateLimitError,
+}
+# What a gateway in front of the API says about the key or the rate counts in any form of body. Its other statuses do
+# not: a gateway's 404 is not the API's word that a pod is gone.
+_GATEWAY = frozenset({401, 403, 429})
+
+
+class Request:
+    """One call as it goes out. `secrets` are what its answer may repeat and no error may."""
+
+    __slots__ = ("body", "max_bytes", "method", "path", "query", "secrets")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        body: Secret[bytes] | None = None,
+        max_bytes: int = MAX_BYTES,
+        secrets: tuple[Secret[str], ...] = (),
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.body = body
+        self.max_bytes = max_bytes
+        self.secrets = secrets
+
+
+class Answer:
+    """One whole answer as it came in, with the key of the request, which it may repeat and no error may.
+
+    `chunks` are its body; whoever reads a long one takes them away as they are read. `size` is in bytes.
+    """
+
+    __slots__ = ("chunks", "headers", "key", "size", "status")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], chunks: list[bytes], key: Secret[str], size: int | None = None
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.chunks = chunks
+        self.key = key
+        self.size = sum(map(len, chunks)) if size is None else size
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        if len(self.chunks) != 1:
+            self.chunks = [b"".join(self.chunks)]
+        return self.chunks[0]
+
+
+@raised_without_frames
+def create_request(spec: PodSpec, client_token: str | None) -> Request:
+    """Build a create whose pod bears `client_token` in its environment (None: no token)."""
+    body = to_wire(spec)
+    if client_token is not None:
+        # A token left over from a copied spec would make two pods look like one.
+        others = [item for item in body.get("environmentVars", ()) if item["key"] != CLIENT_TOKEN]
+        body["environmentVars"] = [*others, {"key": CLIENT_TOKEN, "value": client_token}]
+    secrets = [spec.image_registry_token, spec.initialization_command, *(item.value for item in spec.environment_vars)]
+    return Request(
+        "POST",
+        f"{_ROOT}/create",
+        body=Secret(strict_json.dumps(body)),
+        secrets=tuple(Secret(text) for text in secrets if text),
+    )
+
+
+def get_request(pod_id: str) -> Request:
+    """Build a get."""
+    return Request("GET", f"{_ROOT}/{pod_id}")
+
+
+def list_request(regions: Collection[str], statuses: Collection[PodStatus]) -> Request:
+    """Build a list. Statuses go out as numbers when the wire has one for each of them, else not at all."""
+    query = [("regionList", region) for region in regions]
+    if all(status in STATUS_NUMBERS for status in statuses):
+        query += [("statusList", str(STATUS_NUMBERS[status])) for status in statuses]
+    return Request("GET", f"{_ROOT}/list", urlencode(query, quote_via=quote), max_bytes=MAX_LIST_BYTES)
+
+
+def pause_request(pod_id: str) -> Request:
+    """Build a pause."""
+    return Request("POST", f"{_ROOT}/pause/{pod_id}")
+
+
+def resume_request(pod_id: str) -> Request:
+    """Build a resume."""
+    return Request("POST", f"{_ROOT}/resume/{pod_id}")
+
+
+def delete_request(pod_id: str) -> Request:
+    """Build a delete."""
+    return Request("DELETE", f"{_ROOT}/{pod_id}")
+
+
+@raised_without_frames
+def read_created(request: Request, answer: Answer) -> str:
+    """Return the id of the pod that a create made."""
+    data = read_data(request, answer)
+    # v1 answers with a JSON integer; text is read too, as in every other answer.
+    if type(data) is int and 0 <= data < 10**64:
+        return str(data)
+    if type(data) is str and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", data):
+        return data
+    raise no_envelope(request, answer, "data is not the id of the new pod")
+
+
+def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
+    """Return the pod that was asked for; an answer about another pod is none."""
+    quickly = answer.status == 200 and pod_in(answer.body, SUCCESS, pod_id)
+    return quickly or _read_thoroughly(request, answer, pod_id)
+
+
+@raised_without_frames
+def _read_thoroughly(request: Request, answer: Answer, pod_id: str) -> Pod:
+    data = read_data(request, answer)
+    if type(data) is dict and data.get("id") is None:
+        data["id"] = pod_id  # any field may be null or missing, and this one is known
+    try:
+        pod = pod_from_data(data, "data")
+    except MalformedError as error:
+        problem = str(error)
+    else:
+        if pod.id.lstrip("0") == pod_id.lstrip("0"):  # the wire's ids are numbers
+            return pod
+        problem = "it is about another pod"
+    raise no_envelope(request, answer, problem)
+
+
+@raised_without_frames
+def read_nothing(request: Request, answer: Answer) -> None:
+    """Check that a call without a result succeeded."""
+    read_data(request, answer)
+
+
+def read_data(request: Request, answer: Answer) -> Any:
+    """Return `data` of a successful envelope; raise the error that the answer is otherwise."""
+    status = answer.status
+    if 300 <= status < 400:
+        raise no_envelope(request, answer, "it is a redirect, and those are not followed with a key")
+    try:
+        envelope = strict_json.loads(answer.body)
+        problem = _envelope_problem(envelope)
+    except ValueError as error:
+        envelope, problem = {}, str(error)
+    if problem and status not in _GATEWAY:
+        raise no_envelope(request, answer, problem)
+    code = None if problem else envelope["code"]
+    if code == SUCCESS and 200 <= status < 300:
+        return envelope.get("data")
+    raise _error_class(status, code)(
+        scrub((not problem and envelope.get("message")) or "", (answer.key, *request.secrets))[:2000],
+        http_status=status,
+        code=code,
+        method=request.method,
+        path=request.path,
+        retry_after=retry_after(answer.headers),
+    )
+
+
+def _error_class(status: int, code: int | None) -> type[APIError]:
+    if status >= 500:
+        return ServerError
+    if status in _GATEWAY:
+        return _BY_STATUS[status]
+    return _BY_CODE.get(code or 0) or _BY_STATUS.get(status) or APIError
+
+
+def _envelope_problem(envelope: Any) -> str | None:
+    if type(envelope) is not dict:
+        return "it is not an object"
+    if type(envelope.get("code")) is not int:
+        return "it has no whole number as code"
+    if not isinstance(envelope.get("message"), str | None):
+        return "its message is not text"
+    return None
+
+
+def no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError:
+    """Return the error for an answer that is not what the API documents."""
+    kind = scrub(answer.headers.get("Content-Type", "no content type"), (answer.key, *request.secrets))[:80]
+    return ProtocolError(
+        f"{request.method} {request.path}: the answer is not what the API documents: {problem} "
+        f"(HTTP {answer.status}, {kind!r}, {answer.size} bytes). Check base_url and any proxy before it.",
+        method=request.method,
+        path=request.path,
+        retry_after=retry_after(answer.headers),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that Retry-After asks to wait, given as seconds or as an HTTP date; None without one."""
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,1 @@
+"""No pod is lost: creating, recovering, deleting, and the journal."""

@@ -1,0 +1,132 @@
+"""Cleaning up after processes that were killed: the pods of creates that nobody got and nobody deleted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.creation.deletion import remove
+from yotta_async.creation.journal import Abandoned, Intent, Journal, abandoned
+from yotta_async.creation.recovery import bearers, bears
+from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
+from yotta_async.models.pod import Pod
+from yotta_async.models.status import GOING, PodStatus
+from yotta_async.polling.poller import Hub
+
+# A create whose pod has not shown for so many seconds made none.
+_HORIZON = 3600.0
+# For so many seconds after its create, that a pod is not found does not mean that it is gone.
+_GRACE = 300.0
+
+
+@attrs.frozen
+class ReapedPod:
+    """A pod that a dead process left: whether it was `deleted`, or the `error` that left it standing."""
+
+    pod: Pod
+    deleted: bool = False
+    error: YottaError | None = None
+
+
+@attrs.frozen
+class ReapReport:
+    """What `reap` found: `pods`, and how many creates may yet show one (`pending`) or are another account's."""
+
+    pods: tuple[ReapedPod, ...] = ()
+    pending: int = 0
+    other_accounts: int = 0
+
+    @property
+    def hourly_price(self) -> float | None:
+        """What the pods cost per hour while they run, or None when the API does not name a price for each."""
+        prices = [each.pod.hourly_price for each in self.pods]
+        known = [price for price in prices if price is not None]
+        return sum(known) if len(known) == len(prices) else None
+
+
+async def reap(
+    endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
+) -> ReapReport:
+    """Delete what dead processes left; see `Pods.reap`."""
+    endpoints.check()
+    if journal is None:
+        raise ConfigurationError("there is no journal to reap by: give YottaClient(journal=…) or set $YOTTA_JOURNAL")
+    try:
+        files = list(abandoned(journal.folder))
+    except OSError as error:
+        raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
+    try:
+        return await _reap(endpoints, hub, journal, files, dry_run=dry_run, only=only)
+    finally:
+        for file in files:
+            file.close()
+
+
+async def _reap(
+    endpoints: Endpoints,
+    hub: Hub,
+    journal: Journal,
+    files: list[Abandoned],
+    *,
+    dry_run: bool,
+    only: frozenset[str] | None,
+) -> ReapReport:
+    ours = [(file, intent) for file in files for intent in file.open.values() if intent.account == journal.account]
+    others = sum(len(file.open) for file in files) - len(ours)
+    if not ours:
+        return ReapReport(other_accounts=others)
+    listing = await endpoints.listing()
+    marked = bearers(listing)
+
+    async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
+        """Return the pods of a create that are left, and whether there may be one that does not show."""
+        age = journal.now() - intent.time
+        # Of a pod with a field that cannot be read, id and status are enough.
+        pods = [
+            listing.pod(each.place) or Pod(id=each.pod_id, status=PodStatus(each.status) if each.status else None)
+            for each in marked.get(intent.token, ())
+        ]
+        if not pods and intent.pod_id is not None:
+            try:
+                pod = await endpoints.get(intent.pod_id)
+            except NotFoundError:
+                return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE)
+            except YottaError:
+                return [], True
+            if not bears(pod, intent.token):
+                return [], pod.status not in GOING  # not ours to touch, and not to be forgotten
+            pods = [pod]
+        if not pods:
+            return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON)
+        left = [pod for pod in pods if pod.status not in GOING and (only is None or pod.id in only)]
+        found = [
+            ReapedPod(pod) if dry_run else await _delete(endpoints, hub, pod, newborn=age < _GRACE) for pod in left
+        ]
+        is_all = len(left) == sum(pod.status not in GOING for pod in pods)
+        if not dry_run and is_all and all(each.deleted for each in found):
+            file.done(intent.token)
+        return found, False
+
+    reaped = await asyncio.gather(*(one(file, intent) for file, intent in ours))
+    return ReapReport(
+        pods=tuple(each for found, _ in reaped for each in found),
+        pending=sum(is_pending for _, is_pending in reaped),
+        other_accounts=others,
+    )
+
+
+def _forgotten(file: Abandoned, intent: Intent, *, dry_run: bool, pending: bool) -> bool:
+    """Write an intent off that made no pod, unless one may yet show; return whether it may."""
+    if not pending and not dry_run:
+        file.done(intent.token)
+    return pending
+
+
+async def _delete(endpoints: Endpoints, hub: Hub, pod: Pod, *, newborn: bool) -> ReapedPod:
+    try:
+        await remove(endpoints, hub.clock, pod.id, is_newborn=lambda _: newborn)
+    except YottaError as error:
+        return ReapedPod(pod, error=error)
+    return ReapedPod(pod, deleted=True)

@@ -1,0 +1,1 @@
+"""Many pods: creating and calling many, reports, sweeping and spending."""

@@ -1,0 +1,1 @@
+"""What things are: pods, specs, statuses and ids. No I/O."""

@@ -1,0 +1,76 @@
+"""Driving a pod to a state from any other: act where the state allows it, wait in between, look again when in doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.errors import InvalidRequestError, InvalidStateError, NotFoundError, PodGoneError, YottaError
+from yotta_async.models.pod import Pod
+from yotta_async.models.status import PodStatus
+from yotta_async.polling.looks import PERMANENT
+from yotta_async.polling.poller import Hub
+from yotta_async.polling.waiter import Eye, OnChange
+
+Action: TypeAlias = Callable[[str], Awaitable[None]]
+
+
+async def drive(
+    hub: Hub,
+    endpoints: Endpoints,
+    pod_id: str,
+    to: PodStatus,
+    *,
+    timeout: float,
+    interval: float,
+    on_change: OnChange | None = None,
+) -> Pod:
+    """Bring the pod to `to`; see `Pods.drive`."""
+    if to not in (PodStatus.RUNNING, PodStatus.PAUSED, PodStatus.TERMINATED):
+        raise InvalidRequestError(f"a pod can be driven to RUNNING, PAUSED or TERMINATED, not to {to}")
+    targets = frozenset({to})
+    acted = -math.inf
+    with Eye(hub, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, every=True) as eye:
+        moved_from: PodStatus | None = None
+        while True:
+            pod = await eye.next()
+            if pod.status == to:
+                return pod
+            action = _action(endpoints, pod.status, to, eye.deadline)
+            # An action takes a moment to show. The same state is acted upon again only a tick later.
+            too_soon = pod.status == moved_from and hub.clock.time() - acted < interval / 2
+            if action is None or too_soon or hub.clock.time() >= eye.deadline:
+                continue
+            try:
+                await action(pod_id)
+            except InvalidStateError as error:
+                eye.action_error = error  # someone else, or our own lost try, was faster: look again
+            except NotFoundError as error:
+                if to == PodStatus.TERMINATED:
+                    return eye.terminated()
+                raise eye.error(PodGoneError, f"it is not there any more, and was to be {to}") from error
+            except PERMANENT:
+                raise
+            except YottaError as error:
+                eye.action_error = error
+            else:
+                eye.action_error = None
+                if to == PodStatus.TERMINATED:
+                    hub.looks.deleted(pod_id)
+            moved_from, acted = pod.status, hub.clock.time()
+            eye.renew()
+
+
+def _action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:
+    """Return what brings a pod in `status` nearer to `to`, or None where only waiting does."""
+    if to == PodStatus.TERMINATED:
+        if status in (PodStatus.TERMINATING, PodStatus.TERMINATED):
+            return None
+        return lambda pod_id: endpoints.delete(pod_id, deadline=deadline)
+    if to == PodStatus.RUNNING and status == PodStatus.PAUSED:
+        return lambda pod_id: endpoints.resume(pod_id, deadline=deadline)
+    if to == PodStatus.PAUSED and status == PodStatus.RUNNING:
+        return lambda pod_id: endpoints.pause(pod_id, deadline=deadline)
+    return None

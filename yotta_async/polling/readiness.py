@@ -1,0 +1,88 @@
+"""Ready means reachable: RUNNING, then each port healthy, then a TCP connection to it, under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from yotta_async.errors import PodFailedError
+from yotta_async.models.pod import ExposedPort, Pod
+from yotta_async.models.status import PodStatus
+from yotta_async.polling.poller import Hub
+from yotta_async.polling.waiter import Eye, OnChange
+
+_RUNNING = frozenset({PodStatus.RUNNING})
+# How long one connection may take, and the pause before the next one is tried.
+_CONNECT_SECONDS = 5.0
+_PAUSE_SECONDS = 1.0
+
+
+async def wait_until_ready(
+    hub: Hub,
+    pod_id: str,
+    ports: Collection[int] | None,
+    *,
+    timeout: float,
+    interval: float,
+    on_change: OnChange | None = None,
+) -> Pod:
+    """Wait until the pod can be reached; see `Pods.wait_until_ready`."""
+    # Every look: `healthy` changes while the status does not.
+    eye = Eye(hub, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, every=True)
+    late = f"it was not ready within {timeout:g} s: "
+    with eye:
+        pod = await eye.next()
+        while True:
+            if pod.status != PodStatus.RUNNING:
+                eye.stuck = f"{late}it is {pod.status}, not RUNNING"
+                pod = await eye.next()
+                continue
+            wanted = _ports_of(pod, ports, eye)
+            unhealthy = [str(port.port) for port in wanted if port.healthy is False]
+            if unhealthy:
+                eye.stuck = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
+                pod = await eye.next()
+                continue
+            refused = await _unreachable(hub, wanted, left=eye.deadline - hub.clock.time())
+            if not refused:
+                return pod
+            eye.stuck = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"
+            pod = await eye.next_within(_PAUSE_SECONDS, hub) or pod
+
+
+def _ports_of(pod: Pod, ports: Collection[int] | None, eye: Eye) -> list[ExposedPort]:
+    """Return the ports that count. Raises PodFailedError for one that is not exposed, as that cannot change."""
+    if ports is None:
+        return list(pod.expose)
+    found = [pod.port(number) or ExposedPort(port=number) for number in ports]
+    missing = [number for number in ports if pod.port(number) is None]
+    if missing and pod.expose:
+        exposed = ", ".join(str(port.port) for port in pod.expose)
+        raise eye.error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
+    return found
+
+
+async def _unreachable(hub: Hub, ports: Collection[ExposedPort], *, left: float) -> list[str]:
+    """Try to connect to each port; return those that did not accept, as texts for an error."""
+    limit = max(0.0, min(_CONNECT_SECONDS, left))
+    with hub.clock.call():
+        problems = await asyncio.gather(*(_connection_problem(port, limit) for port in ports))
+    return [problem for problem in problems if problem]
+
+
+async def _connection_problem(port: ExposedPort, limit: float) -> str | None:
+    if (port.protocol or "").upper() == "UDP":
+        return None  # there is nothing to connect to; `healthy` is all there is to know
+    if not port.host or not port.proxy_port:
+        return f"{port.port} (its address is not known yet)"
+    try:
+        async with asyncio.timeout(limit):
+            _, writer = await asyncio.open_connection(port.host, port.proxy_port)
+    except (OSError, ValueError, OverflowError) as error:  # of a refusal, of what is no host, of what is no port
+        return f"{port.port} at {port.host}:{port.proxy_port} ({type(error).__name__})"
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        pass  # it was accepted, and that is all that was asked
+    return None

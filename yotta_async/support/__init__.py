@@ -1,0 +1,1 @@
+"""Clocks, secrets and tasks, which every layer uses."""

@@ -1,0 +1,1 @@
+"""The network: connections, one attempt at a request, retries and rate limits."""
