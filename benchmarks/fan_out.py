@@ -42,10 +42,10 @@ async def by_workers(yotta: YottaClient, pods: int) -> Any:
     return handles
 
 
-Way = Callable[[YottaClient, int], Awaitable[Any]]
+FetchMode = Callable[[YottaClient, int], Awaitable[Any]]
 
 
-async def cpu(way: Way, pods: int) -> float:
+async def cpu(way: FetchMode, pods: int) -> float:
     """Return the client's CPU seconds."""
     with served(0, 60, 60) as server:
         async with YottaClient(server.api_key, base_url=server.url) as yotta:
@@ -56,7 +56,7 @@ async def cpu(way: Way, pods: int) -> float:
             return time.process_time() - began
 
 
-async def memory(way: Way, pods: int) -> tuple[float, float]:
+async def memory(way: FetchMode, pods: int) -> tuple[float, float]:
     """Return the KiB that a pod keeps, and the peak."""
     with served(0, 60, 60) as server:
         async with YottaClient(server.api_key, base_url=server.url) as yotta:

@@ -161,14 +161,14 @@ def _request_cost() -> None:
             async with YottaClient(server.api_key, base_url=server.url) as yotta:
                 endpoints = yotta.pods._endpoints  # noqa: SLF001  # what the hub itself calls
                 pod_id = next(iter(server.running_at))
-                await endpoints.listing_once(())
+                await endpoints.snapshot_once(())
                 began = time.process_time()
                 for _ in range(500):
                     await endpoints.get_once(pod_id)
                 get = (time.process_time() - began) / 500
                 began = time.process_time()
                 for _ in range(50):
-                    await endpoints.listing_once(())
+                    await endpoints.snapshot_once(())
                 return get, (time.process_time() - began - 50 * get) / 50 / 2_000
 
     get, listed = asyncio.run(measure())

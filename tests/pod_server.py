@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.raw_server import Heard, Reply, envelope, http, raw, raw_server, reset
+from tests.raw_server import RecordedRequest, Reply, envelope, http, raw, raw_server, reset
 
 # What can happen to one request: whether it takes effect, and what is answered (None: what is due).
 FAULTS: dict[str, tuple[bool, Reply | None]] = {
@@ -45,7 +45,7 @@ class PodServer:
     def alive(self) -> list[str]:
         return [pod["id"] for pod in self.pods.values() if pod["status"] != "TERMINATING"]
 
-    async def serve(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         what = heard.path.split("/")[4] if heard.method == "POST" else heard.method
         what = "list" if heard.path.endswith("/list") else what
         self.requests.append(what)
@@ -56,7 +56,7 @@ class PodServer:
         due = self.act(what, heard) if acts else envelope()
         await (reply or due)(heard, writer)
 
-    def act(self, what: str, heard: Heard) -> Reply:
+    def act(self, what: str, heard: RecordedRequest) -> Reply:
         if what == "create":
             pod_id = str(331864222263676900 + len(self.pods))
             body = json.loads(heard.body)

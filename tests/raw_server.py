@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 
 @dataclass
-class Heard:
+class RecordedRequest:
     """One request that arrived."""
 
     method: str
@@ -24,13 +24,13 @@ class Heard:
         return self.target.partition("?")[0]
 
 
-Reply: TypeAlias = Callable[[Heard, asyncio.StreamWriter], Awaitable[None]]
+Reply: TypeAlias = Callable[[RecordedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 def raw(data: bytes, *, then_close: bool = True) -> Reply:
     """Send these bytes."""
 
-    async def reply(_: Heard, writer: asyncio.StreamWriter) -> None:
+    async def reply(_: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()
         if then_close:
@@ -57,12 +57,12 @@ def envelope(
     )
 
 
-async def reset(_: Heard, writer: asyncio.StreamWriter) -> None:
+async def reset(_: RecordedRequest, writer: asyncio.StreamWriter) -> None:
     """Drop the connection after the request has arrived."""
     writer.transport.abort()
 
 
-async def silence(_: Heard, writer: asyncio.StreamWriter) -> None:
+async def silence(_: RecordedRequest, writer: asyncio.StreamWriter) -> None:
     """Say nothing until the client goes."""
     with suppress(ConnectionError):
         await writer.wait_closed()
@@ -73,7 +73,7 @@ class RawServer:
     """Answers the n-th request with the n-th reply, and every further one with the last."""
 
     replies: list[Reply] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[RecordedRequest] = field(default_factory=list)
     connections: int = 0
     url: str = ""
     listener: asyncio.Server = None  # type: ignore[assignment]  # set as soon as it serves
@@ -95,7 +95,7 @@ class RawServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = head[0].split(" ")
                 headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
-                request = Heard(
+                request = RecordedRequest(
                     method, target, headers, await reader.readexactly(int(headers.get("content-length", 0)))
                 )
                 self.heard.append(request)

@@ -25,10 +25,10 @@ import attrs
 import looptime
 
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async.api.wire import Answer, Request
+from yotta_async.api.wire import Request, Response
 from yotta_async.creation.journal import Journal
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
-from yotta_async.transport.exchange import Mark
+from yotta_async.transport.exchange import SendState
 
 logger = logging.getLogger("yotta_async")
 
@@ -181,14 +181,14 @@ class World:
                 return kind
         return "none"
 
-    async def exchange(self, process: Process, request: Request, mark: Mark) -> Answer:
+    async def exchange(self, process: Process, request: Request, send_state: SendState) -> Response:
         """Carry one request to the server and its answer back, or not."""
         action = request.path.split("/")[4] if request.method == "POST" else request.method
         fault = self.fault(CREATE_FAULTS if action == "create" else OTHER_FAULTS)
         await self.trip(process)
         if fault == "not sent":
             raise ConnectError("nobody listens", method=request.method, path=request.path)
-        mark.sent = True
+        send_state.sent = True
         acts = fault not in ("request lost", "5xx before", "429", "refused", "no effect")
         result: dict[str, Any] = SUCCESS | {"data": None}
         if action == "create":
@@ -208,7 +208,7 @@ class World:
         if status != 200:
             body = json.dumps({"message": fault, "code": 10001 if fault == "refused" else 10002, "data": None}).encode()
         body = {"html": b"<html>", "garbled": body[:-3], "429": b""}.get(fault, body)
-        return Answer(status, {}, [body], process.secret)
+        return Response(status, {}, [body], process.secret)
 
     async def trip(self, process: Process) -> None:
         await asyncio.sleep(self.random.choice([0.01, 0.05, 0.5]))
@@ -279,14 +279,14 @@ class Process:
         )
         self.secret = self.client._transport._key
         journal = Journal(world.disk.of(self), "account", Clock())
-        self.client.pods._journal = self.client.pods._creation._journal = journal
+        self.client.pods._journal = self.client.pods._creator._journal = journal
         self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
         change(self.client)
 
-    async def send(self, request: Request, *, mark: Mark | None = None, **_: Any) -> Answer:
-        mark = mark or Mark()
-        mark.sent = mark.answering = False
-        return await self.world.exchange(self, request, mark)
+    async def send(self, request: Request, *, send_state: SendState | None = None, **_: Any) -> Response:
+        send_state = send_state or SendState()
+        send_state.sent = send_state.answering = False
+        return await self.world.exchange(self, request, send_state)
 
     async def run(self) -> None:
         """Make some pods, each in its way; then end well, or not."""
@@ -350,7 +350,7 @@ class Process:
     async def plain(self) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            self.hold(await self.client.pods.create(image="i", gpu_type="g"))
+            self.wait_deferring_cancel(await self.client.pods.create(image="i", gpu_type="g"))
         except CreateOutcomeUnknownError as error:
             await self.unknown(error, began)
         except YottaError:
@@ -381,10 +381,10 @@ class Process:
             await asyncio.sleep(45)
             with suppress(YottaError):
                 if (handle := await error.resolve()) is not None:
-                    self.hold(handle)
+                    self.wait_deferring_cancel(handle)
                     return
 
-    def hold(self, handle: PodHandle) -> None:
+    def wait_deferring_cancel(self, handle: PodHandle) -> None:
         if self.lives:
             if handle.id in self.world.held:
                 raise self.world.violation("one pod was given to two callers")

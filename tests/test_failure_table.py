@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, raw, raw_server, reset, silence
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, raw, raw_server, reset, silence
 from yotta_async import (
     ConnectError,
     ConnectionLostError,
@@ -27,7 +27,7 @@ from yotta_async import (
 )
 from yotta_async.api.wire import get_request
 from yotta_async.emulator.clock import make_clock
-from yotta_async.transport.exchange import Mark
+from yotta_async.transport.exchange import SendState
 
 
 def client_of(url: str, **options: Any) -> YottaClient:
@@ -156,7 +156,7 @@ async def test_no_mark_no_byte() -> None:
     draw = random.Random(7)
     seen: set[str] = set()
 
-    async def serve(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def serve(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         seen.add(heard.path.rpartition("/")[2])
         reply: Reply = draw.choice([reset, raw(b""), http(b""), envelope({"id": "1"}), raw(b"HUH\r\n\r\n")])
         await asyncio.sleep(draw.choice([0, 0.002]))
@@ -164,12 +164,12 @@ async def test_no_mark_no_byte() -> None:
 
     async with raw_server(serve) as server, SessionPool(limit=4) as pool:
         clients = [client_of(server.url, session_pool=pool, timeout=draw.uniform(0.001, 0.02)) for _ in range(10)]
-        marks: dict[str, Mark] = {}
+        marks: dict[str, SendState] = {}
 
         async def one(number: int) -> None:
-            mark = marks[str(number)] = Mark()
+            mark = marks[str(number)] = SendState()
             sending: Awaitable[object] = draw.choice(clients)._transport.send(
-                get_request(str(number)), mark=mark, single_use=draw.random() < 0.5
+                get_request(str(number)), send_state=mark, single_use=draw.random() < 0.5
             )
             task = asyncio.ensure_future(sending)
             if draw.random() < 0.5:

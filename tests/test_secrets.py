@@ -26,7 +26,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.support.secrets import Secret, scrub
+from yotta_async.support.secrets import Secret, redact
 
 # In a list, so that no frame of a test has them as variables of their own.
 SECRETS = ["sk-the-key-itself", "hunter2-the-value", "dckr_pat_the_token", "curl -H secret-in-command"]
@@ -208,7 +208,7 @@ async def test_an_error_of_a_retried_call_shows_no_secret(server: RawServer, cli
 def test_what_overlaps_or_stands_in_json_is_scrubbed_too() -> None:
     secrets = [Secret("admin"), Secret("admin:hunter2@db"), Secret('a"b\nc'), Secret("ab")]
     said = f"bad value admin:hunter2@db near {json.dumps('a' + chr(34) + 'b' + chr(10) + 'c')} and ab"
-    assert scrub(said, secrets) == 'bad value *** near "***" and ab'
+    assert redact(said, secrets) == 'bad value *** near "***" and ab'
 
 
 async def test_neither_a_header_nor_an_id_shows_a_secret(
@@ -226,7 +226,7 @@ def test_an_error_keeps_nothing_of_what_it_does_not_know() -> None:
     port = ExposedPort(port=1, extra={"a": SECRETS[1]})
     volume = PersistentVolume(extra={"a": SECRETS[1]})
     pod = Pod(id="7", expose=(port,), persistent_volumes=(volume,), extra={"a": SECRETS[1]})
-    assert_clean(str(pickle.dumps(pod.without_values())))
+    assert_clean(str(pickle.dumps(pod.redacted())))
 
 
 async def test_what_a_callers_mapping_raises_shows_no_secret(client: YottaClient) -> None:

@@ -14,15 +14,15 @@ from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Viol
 from yotta_async import YottaClient
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation import journal, reaper
-from yotta_async.creation.creator import Creation, Order
+from yotta_async.creation.creator import CreateAttempt, PodCreator
 from yotta_async.creation.journal import Intent, Journal
-from yotta_async.creation.recovery import Settling, bearers
+from yotta_async.creation.recovery import CreateRecovery, bearers
 from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
 from yotta_async.handle import PodHandle
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.transport.exchange import Mark
-from yotta_async.transport.retry import may_pass
+from yotta_async.transport.exchange import SendState
+from yotta_async.transport.retry import is_transient
 
 Change: TypeAlias = Callable[[YottaClient], None]
 
@@ -60,27 +60,27 @@ def test_the_same_seed_is_the_same_world() -> None:
 class RepeatsWhatWasHeard(Endpoints):
     """Sends a create again after any failure that may pass."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
         create = super().create
-        return await self._retries.run(lambda: create(spec, client_token, mark), attempts=3, on=may_pass)
+        return await self._retries.run(lambda: create(spec, client_token, send_state), attempts=3, on=is_transient)
 
 
 class TakesLostForUnheard(Endpoints):
     """Says that nothing was made when the answer did not come."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
         try:
-            return await super().create(spec, client_token, mark)
+            return await super().create(spec, client_token, send_state)
         except YottaError as error:
-            mark.sent = False
+            send_state.sent = False
             raise NotFoundError from error
 
 
 class BearsNoToken(Endpoints):
     """Sends creates without their token."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, mark: Mark) -> str:  # dropped
-        return await super().create(spec, None, mark)
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:  # dropped
+        return await super().create(spec, None, send_state)
 
 
 class DeletesOnce(Endpoints):
@@ -118,24 +118,24 @@ class DoesNotAcknowledge(Journal):
         self.open.pop(token, None)
 
 
-class RunsInTheCaller(Creation):
+class RunsInTheCaller(PodCreator):
     """Creates in the caller's own task, which a cancel ends."""
 
-    async def create(self, spec: PodSpec, order: Order) -> str:
+    async def create(self, spec: PodSpec, order: CreateAttempt) -> str:
         return await self._make(spec, order)
 
 
-class DoesNotUndo(Creation):
+class DoesNotUndo(PodCreator):
     """Lets a cancel through, and the pod be."""
 
     async def _undo(self, making: asyncio.Task[str], token: str | None) -> None:
         await asyncio.wait({making})
         if not making.cancelled() and making.exception() is None:
-            self._owned.pop(making.result(), None)
+            self._delete_on_exit.pop(making.result(), None)
             await self._journal_done(token)
 
 
-class DoesNotWaitAtTheEnd(Creation):
+class DoesNotWaitAtTheEnd(PodCreator):
     """Closes while creates are in flight."""
 
     async def settle(self) -> None:
@@ -143,7 +143,7 @@ class DoesNotWaitAtTheEnd(Creation):
         await self._journal.close()
 
 
-class WritesOffTheUnknown(Creation):
+class WritesOffTheUnknown(PodCreator):
     """Takes an unknown outcome for none."""
 
     def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
@@ -154,19 +154,19 @@ class WritesOffTheUnknown(Creation):
         return super().unknown(token, what)
 
 
-class ResolvesWithoutSayingSo(Creation):
+class ResolvesWithoutSayingSo(PodCreator):
     """Hands a pod over that was found later, and leaves its intent open."""
 
     async def find(self, token: str) -> PodHandle | None:
-        pods = await self._settling.look(token)
+        pods = await self._recovery.look(token)
         return self._handle(pods[0]) if pods else None
 
 
-class TakesAnyPod(Settling):
+class TakesAnyPod(CreateRecovery):
     """Adopts whatever bears a token."""
 
     def _see(self, listing: Any) -> None:
-        read = (listing.pod(index) for index in range(len(listing.views)))
+        read = (listing.pod(index) for index in range(len(listing.summaries)))
         pods = [pod.id for pod in read if pod and pod.environment_vars[1:]]
         for shown in self._wanted.values():
             if pods and not shown.done():
@@ -187,19 +187,19 @@ class TakesOthersLocks(Folder):
         return iter(tuple(self.disk.files))
 
 
-class GivesCancelsNoRoom(Creation):
+class GivesCancelsNoRoom(PodCreator):
     """Lets a cancel through at once, and deletes the pod afterwards."""
 
-    async def create(self, spec: PodSpec, order: Order) -> str:
-        owned, order.owned = order.owned, True
+    async def create(self, spec: PodSpec, order: CreateAttempt) -> str:
+        delete_on_exit, order.delete_on_exit = order.delete_on_exit, True
         making = self.own(self._make(spec, order))
         try:
             await asyncio.wait({making})
         except asyncio.CancelledError:
             making.add_done_callback(lambda _: self.own(self._undo(making, None)))
             raise
-        if not owned:
-            self._owned.pop(making.result(), None)
+        if not delete_on_exit:
+            self._delete_on_exit.pop(making.result(), None)
         return making.result()
 
 
@@ -210,8 +210,8 @@ def made_of(part: Callable[[YottaClient], object], mutant: type) -> Change:
     return change
 
 
-def creation(mutant: type[Creation]) -> Change:
-    return made_of(lambda client: client.pods._creation, mutant)
+def creation(mutant: type[PodCreator]) -> Change:
+    return made_of(lambda client: client.pods._creator, mutant)
 
 
 def endpoints(mutant: type[Endpoints]) -> Change:
@@ -223,7 +223,7 @@ def written(mutant: type[Journal]) -> Change:
 
 
 def gives_up_at_once(client: YottaClient) -> None:
-    client.pods._creation._settling._seconds = 0.1
+    client.pods._creator._recovery._seconds = 0.1
 
 
 def caught(change: Change) -> str:
@@ -251,7 +251,7 @@ def caught(change: Change) -> str:
         (creation(DoesNotWaitAtTheEnd), "nobody was told of"),
         (creation(WritesOffTheUnknown), "left that nobody holds"),
         (creation(ResolvesWithoutSayingSo), "deleted that a caller holds"),
-        (made_of(lambda client: client.pods._creation._settling, TakesAnyPod), "two callers"),
+        (made_of(lambda client: client.pods._creator._recovery, TakesAnyPod), "two callers"),
         (gives_up_at_once, "given up too early"),
         (made_of(lambda client: client.pods._journal.folder, TakesOthersLocks), "whose process lives"),  # type: ignore[union-attr]  # there is one
     ],

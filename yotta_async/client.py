@@ -7,7 +7,7 @@ import os
 from typing import Self
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.creation.deletion import hold
+from yotta_async.creation.deletion import wait_deferring_cancel
 from yotta_async.creation.journal import Journal, journal_folder
 from yotta_async.errors import ConfigurationError
 from yotta_async.fleet.spending import SpendLimit
@@ -116,7 +116,7 @@ class YottaClient:
         if self._closing is None:
             self.pods.stop()
             self._closing = asyncio.get_running_loop().create_task(self._close())
-        cancelled = await hold(self._closing)
+        cancelled = await wait_deferring_cancel(self._closing)
         if cancelled is not None:
             raise cancelled
         if self._closing.done():

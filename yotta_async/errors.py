@@ -59,13 +59,13 @@ class TransportError(YottaError):
         *,
         method: str = "",
         path: str = "",
-        maybe_heard: bool = True,
+        request_sent: bool = True,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.method = method
         self.path = path
-        self.maybe_heard = maybe_heard
+        self.request_sent = request_sent
         self.retry_after = retry_after
 
 
@@ -76,7 +76,7 @@ class ConnectError(TransportError):
     """
 
     def __init__(self, message: str = "", *, method: str = "", path: str = "", temporary: bool = True) -> None:
-        super().__init__(message, method=method, path=path, maybe_heard=False)
+        super().__init__(message, method=method, path=path, request_sent=False)
         self.temporary = temporary
 
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Unpack
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.creation.creator import Creation
+from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.ephemeral import Ephemeral
 from yotta_async.creation.journal import Journal
 from yotta_async.creation.reaper import ReapReport, reap
-from yotta_async.creation.recovery import Settling
+from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, InvalidRequestError
 from yotta_async.fleet.many import ManyPods, all_candidates, ids_of
 from yotta_async.fleet.spending import Spending, SpendLimit
@@ -20,9 +20,9 @@ from yotta_async.models.spec import PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.models.validators import port_number, seconds
 from yotta_async.polling.drive import drive
-from yotta_async.polling.poller import Hub
+from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.readiness import wait_until_ready
-from yotta_async.polling.waiter import Eye, OnChange
+from yotta_async.polling.waiter import OnChange, StatusWaiter
 from yotta_async.polling.watch import PodEvent, watch
 from yotta_async.support.clock import Clock
 
@@ -48,16 +48,16 @@ class Pods(ManyPods):
     ) -> None:
         self._endpoints = endpoints
         self._clock = clock
-        self._hub = Hub(endpoints, clock)
+        self._poller = StatusPoller(endpoints, clock)
         self._poll_interval = poll_interval
         self._journal = journal
-        self._spending = Spending(endpoints, self._hub.looks.is_newborn, spend_limit)
-        self._creation = Creation(
+        self._spending = Spending(endpoints, self._poller.looks.is_recently_created, spend_limit)
+        self._creator = PodCreator(
             endpoints,
-            self._hub,
+            self._poller,
             self.handle,
             client_token=client_token,
-            settling=Settling(endpoints, self._hub, seconds=settle_timeout, interval=poll_interval),
+            settling=CreateRecovery(endpoints, self._poller, seconds=settle_timeout, interval=poll_interval),
             journal=journal,
         )
 
@@ -76,8 +76,8 @@ class Pods(ManyPods):
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
-        async with self._spending.room_for([[spec]], spend_limit) as room:
-            pod_id = await self._creation.create(spec, self._creation.order(owned=False))
+        async with self._spending.reserve([[spec]], spend_limit) as room:
+            pod_id = await self._creator.create(spec, self._creator.order(delete_on_exit=False))
             room.made(pod_id, spec)
         return PodHandle(self, pod_id)
 
@@ -108,9 +108,9 @@ class Pods(ManyPods):
         [candidates] = all_candidates([spec_from(spec, fields)], fallbacks)
         return Ephemeral(
             self.handle,
-            self._creation,
+            self._creator,
             self._clock,
-            self._spending.room_for([candidates], spend_limit),
+            self._spending.reserve([candidates], spend_limit),
             candidates,
             until=statuses_of(until),
             timeout=seconds("timeout", timeout),
@@ -127,8 +127,8 @@ class Pods(ManyPods):
 
         Raises ConfigurationError without a journal; a pod that could not be deleted has its error in the report.
         """
-        chosen = None if only is None else frozenset(ids_of(only))
-        return await reap(self._endpoints, self._hub, self._journal, dry_run=dry_run, only=chosen)
+        select_pods = None if only is None else frozenset(ids_of(only))
+        return await reap(self._endpoints, self._poller, self._journal, dry_run=dry_run, only=select_pods)
 
     async def get(self, pod_id: PodId) -> Pod:
         """Return the pod as it is now. Raises NotFoundError. Source: GET /openapi/v1/pods/{podId}."""
@@ -173,7 +173,7 @@ class Pods(ManyPods):
         """
         wanted = pod_id_of(pod_id)
         await self._endpoints.delete(wanted, missing_ok=missing_ok)
-        self._hub.looks.deleted(wanted)
+        self._poller.looks.deleted(wanted)
 
     async def wait_until(
         self,
@@ -197,8 +197,8 @@ class Pods(ManyPods):
         created is believed only after a minute; BadRequestError, AuthenticationError and PermissionDeniedError as the
         API says them, and ConfigurationError when the client is closed.
         """
-        eye = Eye(
-            self._hub,
+        waiter = StatusWaiter(
+            self._poller,
             pod_id_of(pod_id),
             statuses_of(status),
             timeout=seconds("timeout", timeout),
@@ -206,10 +206,10 @@ class Pods(ManyPods):
             on_change=on_change,
         )
         try:  # `with` would keep an object more for each of ten thousand waiters
-            await eye.told()
-            return await eye.reached()
+            await waiter.told()
+            return await waiter.reached()
         finally:
-            eye.close()
+            waiter.close()
 
     async def wait_until_ready(
         self,
@@ -228,7 +228,7 @@ class Pods(ManyPods):
         """
         numbers = None if ports is None else tuple(dict.fromkeys(port_number(port) for port in ports))
         return await wait_until_ready(
-            self._hub,
+            self._poller,
             pod_id_of(pod_id),
             numbers,
             timeout=seconds("timeout", timeout),
@@ -251,7 +251,7 @@ class Pods(ManyPods):
         `wait_until` raises, and InvalidRequestError for another target.
         """
         return await drive(
-            self._hub,
+            self._poller,
             self._endpoints,
             pod_id_of(pod_id),
             status_of(to),
@@ -269,7 +269,7 @@ class Pods(ManyPods):
         AuthenticationError, PermissionDeniedError and ConfigurationError are raised.
         """
         wanted = None if pod_ids is None else dict.fromkeys(ids_of(pod_ids))
-        return watch(self._hub, wanted, interval=self._poll_interval)
+        return watch(self._poller, wanted, interval=self._poll_interval)
 
     def handle(self, pod_id: PodId) -> PodHandle:
         """Return a handle on the pod, without asking the API."""
@@ -277,11 +277,11 @@ class Pods(ManyPods):
 
     async def settle(self) -> None:
         """Wait for creates in flight, and delete ephemeral pods; the client does this when it is closed."""
-        await self._creation.settle()
+        await self._creator.settle()
 
     def stop(self) -> None:
         """Take no more creates, and let every wait raise that the client was closed."""
-        self._creation.closing.set()
-        self._hub.close(
+        self._creator.closing.set()
+        self._poller.close(
             ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
         )

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.models.test_models import GUIDE
 from yotta_async import Pod, ProtocolError
 from yotta_async.api import decode, pieces, pod_list, strict_json
-from yotta_async.api.converter import MalformedError, pod_from
+from yotta_async.api.converter import StructureError, pod_from
 from yotta_async.api.decode import pod_from_json, pods_in
-from yotta_async.api.pieces import read_pods
-from yotta_async.api.pod_list import read_listing
-from yotta_async.api.wire import Answer, list_request
+from yotta_async.api.pieces import parse_pods
+from yotta_async.api.pod_list import parse_snapshot
+from yotta_async.api.wire import Response, list_request
 from yotta_async.support.secrets import Secret
 
 leaves = st.one_of(
@@ -36,7 +36,7 @@ parts = st.dictionaries(names, leaves, max_size=3)
 def outcome(read: Any, *arguments: Any) -> Pod | None:
     try:
         pod: Pod = read(*arguments)
-    except (MalformedError, ValueError):
+    except (StructureError, ValueError):
         return None
     return pod
 
@@ -75,7 +75,7 @@ def test_what_has_two_readings_or_none_is_refused_both_ways(raw: bytes) -> None:
 
 def pods_of(body: bytes, size: int = 2**20) -> list[str]:
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
-    pods = asyncio.run(read_pods(list_request((), ()), Answer(200, {}, chunks, Secret("key"))))
+    pods = asyncio.run(parse_pods(list_request((), ()), Response(200, {}, chunks, Secret("key"))))
     return [pod.id for pod in pods]
 
 
@@ -133,7 +133,7 @@ def test_pods_that_are_made_together_are_those_of_the_list(
         named |= {"brandNew": {"a": [name]}} if luck == 0 else {"gpuCount": "many"} if luck == 1 else {}
         data.append({"id": str(number), **named} if id_first else {**named, "id": str(number)})
     body = json.dumps({"code": 10000, "data": data}, separators=separators).encode()
-    listing = read_listing(list_request((), ()), Answer(200, {}, [body], Secret("key")))
+    listing = parse_snapshot(list_request((), ()), Response(200, {}, [body], Secret("key")))
     wanted = sorted(indices)
     for first in range(0, len(wanted), at_a_time):
         some = wanted[first : first + at_a_time]
@@ -151,7 +151,7 @@ def test_pods_that_are_made_together_are_those_of_the_list(
 def test_pods_that_moved_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made together is not split first; a few pods far apart are not worth making all between them."""
     body = json.dumps({"code": 10000, "data": [GUIDE | {"id": str(number)} for number in range(1000)]}).encode()
-    listing = read_listing(list_request((), ()), Answer(200, {}, [body], Secret("key")))
+    listing = parse_snapshot(list_request((), ()), Response(200, {}, [body], Secret("key")))
     monkeypatch.setattr(pod_list, "raws_in", lambda _: pytest.fail("the list was split"))
     listing.prepare([*range(0, 60, 3), 99])
     assert [pod.id for index in (0, 57, 99) if (pod := listing.pod(index))] == ["0", "57", "99"]
@@ -189,7 +189,7 @@ def test_the_loop_gets_its_turns_while_a_list_is_read() -> None:
     body = json.dumps({"code": 10000, "data": [GUIDE] * 5000}).encode()
 
     async def turns() -> int:
-        reading = asyncio.create_task(read_pods(list_request((), ()), Answer(200, {}, [body], Secret("key"))))
+        reading = asyncio.create_task(parse_pods(list_request((), ()), Response(200, {}, [body], Secret("key"))))
         count = 0
         while not reading.done():
             await asyncio.sleep(0)
@@ -212,7 +212,7 @@ def test_a_field_that_the_api_adds_is_kept_and_does_not_slow_anything() -> None:
     assert pods_in(b"[%b, %b]" % (raw, json.dumps(GUIDE).encode())) == [slowly, pod_from(GUIDE, "data")]
     twice = raw.replace(b'{"a": 1', b'{"a": 2, "a": 1')
     assert pods_in(b"[%b]" % twice) is None
-    with pytest.raises(MalformedError, match="a key twice"):
+    with pytest.raises(StructureError, match="a key twice"):
         pod_from_json(twice, "data")
 
 

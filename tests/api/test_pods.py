@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, envelope, http, reset
+from tests.raw_server import RawServer, RecordedRequest, envelope, http, reset
 from yotta_async import (
     BadRequestError,
     ConfigurationError,
@@ -187,7 +187,7 @@ class SlowCreate:
         self.go_on = asyncio.Event()
         server.answers(self, envelope(), envelope(code=13000))
 
-    async def __call__(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         self.heard.set()
         await self.go_on.wait()
         await envelope(7)(heard, writer)
@@ -218,7 +218,7 @@ async def test_a_cancelled_create_of_unknown_outcome_says_so(
 ) -> None:
     lost = SlowCreate(server)
 
-    async def lose(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def lose(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         lost.heard.set()
         await lost.go_on.wait()
         await reset(heard, writer)
@@ -282,7 +282,7 @@ async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
 ) -> None:
     slow = SlowCreate(server)
 
-    async def listed(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def listed(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         token = json.loads(server.heard[0].body)["environmentVars"]
         await envelope([{"id": 8}, {"id": 7, "environmentVars": token}])(heard, writer)
 
@@ -293,7 +293,7 @@ async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
         if (
             "yotta_async" in repr(task.get_coro())
             or "Pods" in repr(task.get_coro())
-            or "Creation" in repr(task.get_coro())
+            or "PodCreator" in repr(task.get_coro())
         ):
             task.cancel()
     with pytest.raises(asyncio.CancelledError):

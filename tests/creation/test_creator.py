@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import FAULTS, PodServer
-from tests.raw_server import Heard, RawServer, envelope, http, reset
+from tests.raw_server import RawServer, RecordedRequest, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
     ConfigurationError,
@@ -126,7 +126,7 @@ async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None
 async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_deleted(server: RawServer) -> None:
     deleted = []
 
-    async def serve(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def serve(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         marks = json.loads(server.heard[0].body)["environmentVars"]
         if heard.method == "POST":
             await reset(heard, writer)
@@ -189,7 +189,7 @@ async def late(api: PodServer, seconds: float, clock: Any) -> None:
     act = api.act
     made: dict[str, float] = {}
 
-    def lagging(what: str, heard: Heard) -> Any:
+    def lagging(what: str, heard: RecordedRequest) -> Any:
         pod_id = heard.path.rpartition("/")[2]
         if what in ("GET", "DELETE") and clock.time() < made.setdefault(pod_id, clock.time()) + seconds:
             return envelope(code=13000)
@@ -233,7 +233,7 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api:
 async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def slow(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         arrived.set()
         await go_on.wait()
         await http(b"", 429, {"Retry-After": "4"})(heard, writer)
@@ -257,7 +257,7 @@ async def test_a_cancel_of_resolve_goes_through(api: PodServer, tmp_path: Path) 
             await yotta.pods.create(**SPEC)
         api.fault = lambda _: "none"
         resolving = asyncio.ensure_future(caught.value.resolve())
-        while "list" not in api.requests[-1:] or yotta.pods._creation._tasks == set():
+        while "list" not in api.requests[-1:] or yotta.pods._creator._tasks == set():
             await asyncio.sleep(0)
         resolving.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -189,7 +189,7 @@ WAYS = {
             await yotta.aclose()""",
     "cancelled half-way": """
         task = asyncio.create_task(work())
-        while not yotta.pods._creation._tasks: await asyncio.sleep(0)
+        while not yotta.pods._creator._tasks: await asyncio.sleep(0)
         await asyncio.sleep(0.03); task.cancel()
         await asyncio.wait({task})""",
     "interrupt": "await work()",

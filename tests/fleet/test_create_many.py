@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
-from tests.raw_server import Heard, RawServer, envelope, http, raw_server
+from tests.raw_server import RawServer, RecordedRequest, envelope, http, raw_server
 from yotta_async import (
     BadRequestError,
     ConfigurationError,
@@ -111,7 +111,7 @@ async def test_calls_in_flight_are_bounded_and_waiting_takes_no_slot(api: PodSer
     in_flight = most = 0
     serve = api.serve
 
-    async def counted(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def counted(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         nonlocal in_flight, most
         if heard.method == "POST":
             in_flight += 1
@@ -199,7 +199,7 @@ async def test_what_is_under_way_at_the_timeout_is_unknown_and_what_was_not_sent
     stuck = asyncio.Event()
     serve = api.serve
 
-    async def hang(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def hang(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         if heard.method == "POST":
             await stuck.wait()
         await serve(heard, writer)
@@ -282,7 +282,7 @@ class Limited:
         self.times: deque[float] = deque()
         self.refused = self.gets = 0
 
-    async def serve(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         now = time.monotonic()
         while self.times and self.times[0] < now - 1:
             self.times.popleft()

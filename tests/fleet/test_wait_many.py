@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, envelope
+from tests.raw_server import RawServer, RecordedRequest, envelope
 from yotta_async import (
     FanOutError,
     FanOutItem,
@@ -43,7 +43,7 @@ async def test_results_come_in_the_order_given_and_events_as_they_happen(
 async def test_one_failure_ends_no_other_wait(server: RawServer, client_of: Make) -> None:
     states = {"1": "RUNNING", "2": "FAILED", "4": "INITIALIZE", "5": "RUNNING"}
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         name = heard.path.rpartition("/")[2]
         secret = [{"key": "A", "value": "hunter2"}]
         pod = {"id": name, "status": states.get(name), "environmentVars": secret}

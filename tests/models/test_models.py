@@ -22,7 +22,7 @@ from yotta_async import (
     PodStatus,
     PortRequest,
 )
-from yotta_async.api.converter import MalformedError, pod_from, wire_name
+from yotta_async.api.converter import StructureError, pod_from, wire_name
 from yotta_async.models.pod import pod_id_of
 from yotta_async.models.status import can_reach
 
@@ -119,7 +119,7 @@ def test_every_form_of_a_time_is_aware_and_in_utc(form: object) -> None:
 
 @pytest.mark.parametrize("wrong", ["soon", True, 1e300, -1e300, [], "9" * 400, "²"])
 def test_what_is_no_time_is_malformed(wrong: object) -> None:
-    with pytest.raises(MalformedError, match=r"^data\.createdAt: expected a time"):
+    with pytest.raises(StructureError, match=r"^data\.createdAt: expected a time"):
         pod_from({"id": "7", "createdAt": wrong}, "data")
 
 
@@ -170,7 +170,7 @@ def test_unknown_values_of_enumerations_are_kept_as_text() -> None:
     ],
 )
 def test_a_wrong_type_is_named_with_its_path_and_without_its_value(change: dict[str, Any], path: str) -> None:
-    with pytest.raises(MalformedError) as caught:
+    with pytest.raises(StructureError) as caught:
         pod_from(GUIDE | change, "data[3]")
     assert str(caught.value) == path
     assert caught.value.__context__ is None

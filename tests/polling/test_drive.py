@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import (
     BadRequestError,
     InvalidRequestError,
@@ -97,7 +97,7 @@ async def test_someone_else_may_resume_on_the_way(server: RawServer, client_of: 
 
 
 async def test_an_action_that_is_slow_to_show_is_not_hammered(server: RawServer, client_of: Make) -> None:
-    async def answer(heard: Heard, writer: object) -> None:
+    async def answer(heard: RecordedRequest, writer: object) -> None:
         reply = envelope(code=12001) if heard.method == "POST" and len(server.heard) > 2 else envelope()
         await (pod("PAUSED") if heard.method == "GET" else reply)(heard, writer)  # type: ignore[arg-type]  # passed on
 

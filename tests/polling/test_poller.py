@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset, silence
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset, silence
 from yotta_async import (
     AuthenticationError,
     BadRequestError,
@@ -28,8 +28,8 @@ from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.emulator.schema import Create
 from yotta_async.polling import looks
-from yotta_async.polling.strategy import Plan
-from yotta_async.polling.subscription import Sighting, Watch
+from yotta_async.polling.strategy import PollStrategy
+from yotta_async.polling.subscription import Observation, Subscription
 
 Make = Callable[..., YottaClient]
 
@@ -62,20 +62,20 @@ async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: p
     """Thousands are told in several turns of the loop, in which anything may happen."""
     monkeypatch.setattr(looks, "_TURN", 2)
     told: list[str] = []
-    watches: list[Watch] = []
+    watches: list[Subscription] = []
 
-    class Ending(Watch):
-        def wants(self, status: PodStatus | None, moved: bool) -> bool:
+    class Ending(Subscription):
+        def is_interested_in(self, status: PodStatus | None, status_changed: bool) -> bool:
             return status == PodStatus.RUNNING
 
-        def tell(self, sighting: Sighting) -> None:
+        def tell(self, observation: Observation) -> None:
             told.append(self.entry.pod_id)
             self.close()
             asyncio.get_running_loop().call_soon(watches[2 if len(told) < 3 else 4].close)
 
     async with Emulator(clock="auto", timings=Timings(initialize=5.0)) as emulator, emulator.client() as yotta:
         ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
-        watches += [Ending(yotta.pods._hub, pod_id, interval=1, timeout=60) for pod_id in ids[::-1]]
+        watches += [Ending(yotta.pods._poller, pod_id, interval=1, timeout=60) for pod_id in ids[::-1]]
         await yotta.pods.wait_many(ids)
     assert sorted(told) == sorted({*ids} - {watches[2].entry.pod_id, watches[4].entry.pod_id})
 
@@ -92,7 +92,7 @@ async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_ar
         def slow(pod: Pod) -> None:
             if pod.status == PodStatus.RUNNING:
                 clock._time += 10.0  # what it does takes so long
-                yotta.pods._hub._poke()
+                yotta.pods._poller._wake()
 
         waits = [asyncio.ensure_future(yotta.pods.wait_until(each, timeout=60, on_change=slow)) for each in ids]
         for _ in range(30):
@@ -152,7 +152,7 @@ async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
 ) -> None:
     go_on = asyncio.Event()
 
-    async def held_back(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def held_back(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
         await pod("RUNNING")(heard, writer)
 
@@ -212,7 +212,7 @@ async def test_a_401_ends_every_wait_within_a_tick(server: RawServer, client_of:
         envelope([{"id": number, "status": "INITIALIZE"} for number in range(count)])
     ]  # fmt: skip
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         number = heard.path.rpartition("/")[2]
         reply = first[0] if number == "list" else first[int(number)]
         await reply(heard, writer)
@@ -233,7 +233,7 @@ async def test_a_bad_id_ends_its_own_wait_only(emulator: Emulator, yotta: YottaC
 async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, client_of: Make) -> None:
     there = [{"id": number, "status": "INITIALIZE"} for number in range(19)]
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         name = heard.path.rpartition("/")[2]
         replies = {"list": envelope(there), "19": pod("RUNNING", 19), "20": envelope(code=13000)}
         await replies.get(name, pod("RUNNING", int(name) if name != "list" else 0))(heard, writer)
@@ -363,7 +363,7 @@ async def test_a_malformed_pod_in_a_list_is_told_to_its_waiter(server: RawServer
     pods[3] = {"id": 3, "status": 5}
     pods[4] = {"id": 4, "status": "RUNNING", "gpuCount": "many"}
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         name = heard.path.rpartition("/")[2]
         await envelope(pods if name == "list" else pods[int(name)])(heard, writer)
 
@@ -397,14 +397,14 @@ PLANS = [
 
 @pytest.mark.parametrize(("looked_at", "waited", "account", "way"), PLANS)
 def test_the_cheapest_way_is_chosen(looked_at: int, waited: dict[str, int], account: dict[str, int], way: Any) -> None:
-    plan = Plan()
+    plan = PollStrategy()
     plan.listed((), Counter(account))
     known = Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
     assert plan.choose(looked_at, known, 5.0) == way
 
 
 def test_newcomers_widen_the_filter() -> None:
-    plan = Plan()
+    plan = PollStrategy()
     plan.listed((), Counter({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
     waited = Counter[PodStatus | None]({PodStatus.INITIALIZE: 1000})
     assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE,)
@@ -414,12 +414,12 @@ def test_newcomers_widen_the_filter() -> None:
 
 
 def test_an_account_of_unknown_size_is_listed_only_for_many() -> None:
-    assert Plan().choose(8, Counter(), 5.0) == "gets"
-    assert Plan().choose(9, Counter(), 5.0) == "list"
+    assert PollStrategy().choose(8, Counter(), 5.0) == "gets"
+    assert PollStrategy().choose(9, Counter(), 5.0) == "list"
 
 
 def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
-    for account in (Plan(), Plan()):
+    for account in (PollStrategy(), PollStrategy()):
         assert account.choose(3, Counter(), 1.0) == "gets"
         assert account.choose(3, Counter(), 0.5) == "list"
         assert account.choose(1, Counter(), 0.01) == "gets"
@@ -431,7 +431,7 @@ def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
 async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, client_of: Make) -> None:
     clock = make_clock("auto")
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         late = heard.path.endswith("7") and clock.time() < 10
         await pod("INITIALIZE" if late else "RUNNING", int(heard.path.rpartition("/")[2]))(heard, writer)
 
@@ -446,7 +446,7 @@ async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, cli
 
 
 async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         number = int(heard.path.rpartition("/")[2])
         if number == 7:
             await silence(heard, writer)
@@ -468,7 +468,7 @@ async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, cli
 async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
     limited = http(b"", 429, {"Retry-After": "30"})
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await (envelope([]) if heard.path.endswith("list") else limited)(heard, writer)
 
     server.answers(answer)
@@ -481,7 +481,7 @@ async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Mak
 async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:
     go_on = asyncio.Event()
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         if not heard.path.endswith("list"):
             await go_on.wait()
         await (envelope([]) if heard.path.endswith("list") else pod("INITIALIZE"))(heard, writer)
@@ -506,7 +506,7 @@ async def test_a_filter_that_is_refused_is_not_used_again(server: RawServer, cli
     new = [{"id": number, "status": "INITIALIZE"} for number in range(40)]
     looks = 0
 
-    async def answer(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         nonlocal looks
         looks += 1
         if "statusList" in heard.target:
@@ -574,7 +574,7 @@ async def test_each_waiter_gets_an_error_of_its_own(server: RawServer, client_of
 async def test_an_absence_that_a_later_answer_has_overtaken_is_no_news(server: RawServer, client_of: Make) -> None:
     go_on = asyncio.Event()
 
-    async def late(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def late(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
         await envelope(code=13000)(heard, writer)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import KEY
-from tests.raw_server import Heard, Reply, envelope, http, raw, raw_server, reset
+from tests.raw_server import RecordedRequest, Reply, envelope, http, raw, raw_server, reset
 from yotta_async import (
     AuthenticationError,
     Pod,
@@ -23,7 +23,7 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
-from yotta_async.api.pod_list import Listing
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.emulator.clock import AutoClock
 from yotta_async.models.status import can_reach
 
@@ -65,7 +65,7 @@ class Cloud:
                 found.append({"id": number, "status": status})
         return found
 
-    async def __call__(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         fault = next(self._faults, None)
         if fault in FAULTS:
             await FAULTS[fault](heard, writer)
@@ -92,20 +92,20 @@ def number_answers(yotta: YottaClient) -> itertools.count[int]:
     """Let every pod bear, as its name, the number of the request that showed it, counted where requests begin."""
     numbers = itertools.count(1)
     endpoints = yotta.pods._endpoints
-    get_once, listing_once = endpoints.get_once, endpoints.listing_once
+    get_once, snapshot_once = endpoints.get_once, endpoints.snapshot_once
 
     async def numbered_get(pod_id: str, **options: Any) -> Pod:
         number = next(numbers)
         return attrs.evolve(await get_once(pod_id, **options), pod_name=str(number))
 
-    async def numbered_listing(statuses: Collection[PodStatus]) -> Listing:
+    async def numbered_listing(statuses: Collection[PodStatus]) -> PodListSnapshot:
         number = next(numbers)
-        listing = await listing_once(statuses)
+        listing = await snapshot_once(statuses)
         build = listing.pod
         listing.pod = lambda index: (pod := build(index)) and attrs.evolve(pod, pod_name=str(number))  # type: ignore[method-assign]  # to number it
         return listing
 
-    endpoints.get_once, endpoints.listing_once = numbered_get, numbered_listing  # type: ignore[method-assign]  # likewise
+    endpoints.get_once, endpoints.snapshot_once = numbered_get, numbered_listing  # type: ignore[method-assign]  # likewise
     return numbers
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, reset
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import AuthenticationError, InvalidRequestError, PodEvent, YottaClient
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock
@@ -70,7 +70,7 @@ class Account:
         self.lost: set[int] = set()
         server.answers(self)
 
-    async def __call__(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         name = heard.path.rpartition("/")[2]
         listed = [{"id": number, "status": status} for number, status in self.pods.items() if number not in self.lost]
         reply = envelope(listed)

@@ -392,7 +392,7 @@ async def test_a_later_failure_does_not_hide_that_a_try_may_have_been_heard(
         await call(client_of())
     error = caught.value
     assert isinstance(error, ServerError | TransportError)
-    assert isinstance(error, ServerError) or error.maybe_heard
+    assert isinstance(error, ServerError) or error.request_sent
     assert error.method != "GET"
 
 
@@ -406,7 +406,7 @@ async def test_a_server_that_goes_away_after_a_try_does_not_hide_it(server: RawS
     async with YottaClient(KEY, base_url=server.url, clock=make_clock("auto")) as yotta:
         with pytest.raises(ConnectionLostError) as caught:
             await call(yotta)
-    assert caught.value.maybe_heard
+    assert caught.value.request_sent
     assert isinstance(caught.value.__cause__, TransportError)
 
 

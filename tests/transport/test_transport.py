@@ -18,7 +18,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from tests.conftest import KEY, SPEC
-from tests.raw_server import Heard, RawServer, Reply, envelope, http, raw, reset, silence
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, raw, reset, silence
 from yotta_async import (
     BadRequestError,
     ConfigurationError,
@@ -88,7 +88,7 @@ async def test_an_unusable_answer_becomes_its_error(
     with pytest.raises(TransportError) as caught:
         await client_of(retry=ONCE).pods.get(7)
     assert type(caught.value) is kind
-    assert caught.value.maybe_heard
+    assert caught.value.request_sent
     assert caught.value.__context__ is None, "a foreign exception would carry headers and documents into tracebacks"
     assert "GET /openapi/v1/pods/7" in str(caught.value)
 
@@ -134,7 +134,7 @@ async def test_nobody_listening_is_never_sent(unused_tcp_port: int) -> None:
     async with YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE) as yotta:
         with pytest.raises(ConnectError) as caught:
             await yotta.pods.create(**SPEC)
-    assert not caught.value.maybe_heard
+    assert not caught.value.request_sent
 
 
 async def test_an_untrusted_certificate_is_not_tried_again(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_what_came_unasked_is_not_taken_for_an_answer(server: RawServer, c
     """A second answer to a request waits on a connection that is kept."""
     ended = asyncio.Event()
 
-    async def doubled(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    async def doubled(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await envelope({"id": "7"})(heard, writer)
         await ended.wait()
         await envelope({"id": "7"})(heard, writer)

@@ -26,7 +26,7 @@ from yotta_async.agents.results import (
 from yotta_async.api.wire import CLIENT_TOKEN
 from yotta_async.errors import CreateOutcomeUnknownError, YottaError
 from yotta_async.models.spec import spec_from
-from yotta_async.models.status import GOING
+from yotta_async.models.status import ENDING
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -240,7 +240,7 @@ class Creating(Bounded):
         if not client_token:
             raise ToolFailedError("client_token must be the text that the error of the create named.")
         for pod in await self._pods.list():
-            if pod.status not in GOING and (CLIENT_TOKEN, client_token) in (
+            if pod.status not in ENDING and (CLIENT_TOKEN, client_token) in (
                 (variable.key, variable.value) for variable in pod.environment_vars
             ):
                 self.created[pod.id] = None

@@ -26,7 +26,7 @@ from yotta_async.agents.results import (
 from yotta_async.client import YottaClient
 from yotta_async.errors import InvalidStateError, NotFoundError, WaitTimeoutError, YottaError
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import GOING, PodStatus
+from yotta_async.models.status import ENDING, PodStatus
 
 Status = Literal["RUNNING", "PAUSED", "TERMINATED"]
 AnyStatus = Literal[
@@ -142,7 +142,7 @@ class Toolbox(Creating):
         try:
             await self._pods.delete(pod_id)
         except InvalidStateError:
-            if (await self._pods.get(pod_id)).status not in GOING:
+            if (await self._pods.get(pod_id)).status not in ENDING:
                 raise
         self.created.pop(pod_id, None)
         return DoneAnswer(pod_id=pod_id, done="deleting", hint="Nothing is left to do.")
@@ -150,7 +150,7 @@ class Toolbox(Creating):
     @for_agents
     async def spend_summary(self) -> SpendAnswer:
         """Tell how many pods there are, what they cost in US dollars an hour once they run, and what the limits are."""
-        pods = [pod for pod in await self._pods.list() if pod.status not in GOING]
+        pods = [pod for pod in await self._pods.list() if pod.status not in ENDING]
         running = [pod for pod in pods if pod.status == PodStatus.RUNNING]
         costly = [pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)]
         limits = {
@@ -211,7 +211,7 @@ def _next(pod: Pod) -> str:
         return "Call pod_resume to let it run again."
     if pod.status == PodStatus.FAILED:
         return "It failed: delete it with pod_delete, and create another one."
-    if pod.status in GOING:
+    if pod.status in ENDING:
         return "It is gone, or about to be."
     return "Call pod_wait to wait until it runs."
 

@@ -30,7 +30,7 @@ E = TypeVar("E", bound=OpenStrEnum)
 Hook: TypeAlias = Callable[..., Any]  # of a JSON value and, as cattrs calls it, a type
 
 
-class MalformedError(ValueError):
+class StructureError(ValueError):
     """A part of an answer does not have the documented types; the text has the path to it and no value."""
 
 
@@ -196,8 +196,8 @@ def _reader(cls: type[Any], converter: Converter) -> Hook:
 def _converter(*, detailed: bool) -> Converter:
     converter = Converter(detailed_validation=detailed)
     converter.register_structure_hook(EnvironmentVariable, _variable)
-    for answer in (ExposedPort, PersistentVolume, Pod):
-        converter.register_structure_hook(answer, _reader(answer, converter))
+    for response in (ExposedPort, PersistentVolume, Pod):
+        converter.register_structure_hook(response, _reader(response, converter))
     for request in (PortRequest, PersistentVolumeRequest, PodSpec):
         renamed = {
             # The schema wants these ids as int64, and Python writes every digit.
@@ -219,7 +219,7 @@ def pod_from(value: object, path: str) -> Pod:
         return _converter(detailed=True).structure(value, Pod)
     except Exception as error:  # noqa: BLE001  # a converter's group of errors, or one error
         problems = transform_error(error, path, lambda problem, _: _words(problem))
-    raise MalformedError("; ".join(_in_wire_names(problem) for problem in problems))
+    raise StructureError("; ".join(_in_wire_names(problem) for problem in problems))
 
 
 def _words(problem: BaseException) -> str:

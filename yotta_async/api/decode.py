@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from yotta_async.api import strict_json
-from yotta_async.api.converter import MalformedError, pod_from
+from yotta_async.api.converter import StructureError, pod_from
 from yotta_async.api.quick import KEY_END, Quick
 from yotta_async.models.pod import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
 
@@ -116,7 +116,7 @@ def pod_from_json(raw: bytes | msgspec.Raw, path: str) -> Pod:
         problem = f"{path}: {error}"
     else:
         return pod_from_data(value, path)
-    raise MalformedError(problem)
+    raise StructureError(problem)
 
 
 def pod_from_data(value: object, path: str) -> Pod:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from yotta_async.api import strict_json
 from yotta_async.api.decode import UNREADABLE, pods_in
-from yotta_async.api.pod_list import PLACE, collector_off, raws_in, readable, without_list
-from yotta_async.api.wire import Answer, Request, no_envelope, read_data
+from yotta_async.api.pod_list import PLACE, collector_off, raws_in, structure_or_warn, without_list
+from yotta_async.api.wire import Request, Response, invalid_response, parse_data
 from yotta_async.models.pod import Pod
-from yotta_async.support.secrets import raised_without_frames
+from yotta_async.support.secrets import strip_traceback_frames
 
 _PIECE = 2**16  # bytes: some forty pods, and half a millisecond
 _TURN = 0.002  # seconds that the loop is held for
@@ -26,43 +26,43 @@ _TRIES = 8
 _BEGINNING = re.compile(rb'\s*(\{\s*"[^"\\]*"\s*:)')
 
 
-async def read_pods(request: Request, answer: Answer) -> list[Pod]:
+async def parse_pods(request: Request, response: Response) -> list[Pod]:
     """Return every pod that can be read, and use the answer up; of each that cannot be read, a warning says where.
 
     Raises what `read_data` raises, and ProtocolError when it is not a list.
     """
     pods: list[Pod] = []
-    pieces = _Pieces(_inside(request, answer), request.path)
+    pieces = _Pieces(_inside(request, response), request.path)
     while not pieces.turn(pods):  # noqa: ASYNC110  # nothing is waited for
         await asyncio.sleep(0)  # the loop's turn, and no wait
     if pieces.left:
         pods.clear()
-        raise no_envelope(request, answer, "it is not JSON")
+        raise invalid_response(request, response, "it is not JSON")
     return pods
 
 
-@raised_without_frames
-def _inside(request: Request, answer: Answer) -> list[bytes]:
+@strip_traceback_frames
+def _inside(request: Request, response: Response) -> list[bytes]:
     """Return what stands between the brackets of the list, the last chunk first."""
-    chunks = answer.chunks
+    chunks = response.chunks
     while len(chunks) > 1 and b"]" not in chunks[-1]:
         chunks[-2:] = [chunks[-2] + chunks[-1]]
     place = without_list(chunks[0], chunks[-1])
     if place is not None:
         start, end, envelope = place
         try:
-            if read_data(request, Answer(answer.status, answer.headers, [envelope], answer.key)) == strict_json.loads(
-                PLACE
-            ):
+            if parse_data(
+                request, Response(response.status, response.headers, [envelope], response.key)
+            ) == strict_json.loads(PLACE):
                 chunks[-1] = chunks[-1][: end - 1]
                 chunks[0] = chunks[0][start + 1 :]
                 chunks.reverse()
                 return chunks
         except Exception:  # noqa: BLE001, S110  # a wrong guess, or an answer that is refused below
             pass
-    whole = read_data(request, answer)
+    whole = parse_data(request, response)
     if not isinstance(whole, list | None):
-        raise no_envelope(request, answer, "data is not a list")
+        raise invalid_response(request, response, "data is not a list")
     return [strict_json.dumps(whole or [])[1:-1]]
 
 
@@ -137,7 +137,7 @@ class _Pieces:
                 raws = raws_in(text)
             except UNREADABLE:
                 return None
-            found = (readable(raw, index, self._path) for index, raw in enumerate(raws, self._seen))
+            found = (structure_or_warn(raw, index, self._path) for index, raw in enumerate(raws, self._seen))
             pods = [pod for pod in found if pod is not None]
             self._seen += len(raws)
         else:

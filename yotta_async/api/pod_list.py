@@ -18,19 +18,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from yotta_async.api import strict_json
-from yotta_async.api.converter import MalformedError
+from yotta_async.api.converter import StructureError
 from yotta_async.api.decode import UNREADABLE, pod_from_json, pods_in
-from yotta_async.api.wire import Answer, Request, no_envelope, read_data
+from yotta_async.api.wire import Request, Response, invalid_response, parse_data
 from yotta_async.errors import ProtocolError
 from yotta_async.models.pod import Pod
-from yotta_async.support.secrets import raised_without_frames
+from yotta_async.support.secrets import strip_traceback_frames
 
 T = TypeVar("T")
 
 logger = logging.getLogger("yotta_async")
 
 
-class View(msgspec.Struct, gc=False):
+class PodSummary(msgspec.Struct, gc=False):
     """What a tick needs of a pod."""
 
     id: str | int
@@ -53,14 +53,14 @@ class Marked(msgspec.Struct, gc=False):
 _DATA = re.compile(rb'"data"\s*:\s*\[')
 # What stands for the list while the rest is read: no server can guess it, so it is the envelope's own `data`.
 PLACE = b'"' + os.urandom(16).hex().encode() + b'"'
-_VIEWS = msgspec.json.Decoder(list[View])
-_VIEW = msgspec.json.Decoder(View)
+_VIEWS = msgspec.json.Decoder(list[PodSummary])
+_VIEW = msgspec.json.Decoder(PodSummary)
 _MARKS = msgspec.json.Decoder(list[Marked])
 _MARK = msgspec.json.Decoder(Marked)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Listing:
+class PodListSnapshot:
     """The pods of one answer, in its order."""
 
     def __init__(self, body: bytes, start: int, end: int, path: str) -> None:
@@ -68,12 +68,12 @@ class Listing:
         self._path = path
         self._read, self._cut = 0, start + 1  # how many pods were made at once, and where the next one begins
         self._made: dict[int, Pod] = {}
-        self.views: list[View | None] = []
+        self.summaries: list[PodSummary | None] = []
         try:
-            self.views += _VIEWS.decode(memoryview(body)[start:end])
+            self.summaries += _VIEWS.decode(memoryview(body)[start:end])
         except UNREADABLE:
             # One of them cannot be read: it is left out, and whoever waits for it asks for it by itself and is told.
-            self.views += [_decoded(_VIEW, raw) for raw in self.raws]
+            self.summaries += [_decoded(_VIEW, raw) for raw in self.raws]
 
     @cached_property
     def raws(self) -> list[msgspec.Raw]:
@@ -87,7 +87,7 @@ class Listing:
         that splitting the list, at a tenth of the cost, is the better way.
         """
         count = indices[-1] + 1 - self._read
-        if count - len(indices) > len(self.views) // 10:
+        if count - len(indices) > len(self.summaries) // 10:
             return
         end = self._end_of(indices[-1])
         pods = pods_in(b"[%b]" % self._body[self._cut : end]) if end else None
@@ -101,9 +101,9 @@ class Listing:
         It is guessed from where the next one's id stands. What ends inside a pod is no JSON, and what is too short or
         too long has not as many pods as it should, so a guess cannot be wrong unnoticed.
         """
-        if index + 1 >= len(self.views):
+        if index + 1 >= len(self.summaries):
             return self._end - 1
-        following = self.views[index + 1]
+        following = self.summaries[index + 1]
         if following is None or not isinstance(following.id, str):
             return 0
         place = self._body.find(b'"%b"' % following.id.encode(), self._cut, self._end)
@@ -111,7 +111,7 @@ class Listing:
 
     def pod(self, index: int) -> Pod | None:
         """Return one pod whole, or None, with a warning, when it cannot be read."""
-        return self._made.pop(index, None) or readable(self.raws[index], index, self._path)
+        return self._made.pop(index, None) or structure_or_warn(self.raws[index], index, self._path)
 
     def bearers(self, key: str) -> list[tuple[str, int]]:
         """Return the value of this environment variable, with the pod's index, for every pod that has it."""
@@ -122,18 +122,18 @@ class Listing:
             marks += [_decoded(_MARK, raw) for raw in self.raws]
         return [
             (variable.value, index)
-            for index, mark in enumerate(marks)
-            if mark is not None
-            for variable in mark.environmentVars or ()
+            for index, send_state in enumerate(marks)
+            if send_state is not None
+            for variable in send_state.environmentVars or ()
             if variable.key == key and isinstance(variable.value, str)
         ]
 
 
-def readable(raw: msgspec.Raw, index: int, path: str) -> Pod | None:
+def structure_or_warn(raw: msgspec.Raw, index: int, path: str) -> Pod | None:
     """Return the pod at this place of a list, or None, with a warning, when it cannot be read."""
     try:
         return pod_from_json(raw, f"data[{index}]")
-    except MalformedError as error:
+    except StructureError as error:
         problem = str(error)
     try:
         # Only what is an id by its form: anything else may be any part of a pod.
@@ -172,24 +172,24 @@ def _decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
         return None
 
 
-@raised_without_frames
-def read_listing(request: Request, answer: Answer) -> Listing:
+@strip_traceback_frames
+def parse_snapshot(request: Request, response: Response) -> PodListSnapshot:
     """Return the listing in an answer. Raises what `read_data` raises, and ProtocolError when it is not a list."""
-    guessed = without_list(answer.body, answer.body)
+    guessed = without_list(response.body, response.body)
     if guessed is not None:
         start, end, envelope = guessed
         try:
-            if read_data(request, Answer(answer.status, answer.headers, [envelope], answer.key)) == strict_json.loads(
-                PLACE
-            ):
-                return Listing(answer.body, start, end, request.path)
+            if parse_data(
+                request, Response(response.status, response.headers, [envelope], response.key)
+            ) == strict_json.loads(PLACE):
+                return PodListSnapshot(response.body, start, end, request.path)
         except (ProtocolError, *UNREADABLE):
             pass  # a wrong guess, or an answer that is refused below
-    whole = read_data(request, answer)
+    whole = parse_data(request, response)
     if not isinstance(whole, list | None):
-        raise no_envelope(request, answer, "data is not a list")
+        raise invalid_response(request, response, "data is not a list")
     body = strict_json.dumps(whole or [])
-    return Listing(body, 0, len(body), request.path)
+    return PodListSnapshot(body, 0, len(body), request.path)
 
 
 def without_list(head: bytes, tail: bytes) -> tuple[int, int, bytes] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from yotta_async.api import strict_json
-from yotta_async.api.converter import MalformedError, to_wire
+from yotta_async.api.converter import StructureError, to_wire
 from yotta_async.api.decode import pod_from_data, pod_in
 from yotta_async.errors import (
     APIError,
@@ -30,7 +30,7 @@ from yotta_async.errors import (
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import STATUS_NUMBERS, PodStatus
-from yotta_async.support.secrets import Secret, raised_without_frames, scrub
+from yotta_async.support.secrets import Secret, redact, strip_traceback_frames
 
 CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
 SUCCESS = 10000
@@ -82,7 +82,7 @@ class Request:
         self.secrets = secrets
 
 
-class Answer:
+class Response:
     """One whole answer as it came in, with the key of the request, which it may repeat and no error may.
 
     `chunks` are its body; whoever reads a long one takes them away as they are read. `size` is in bytes.
@@ -107,7 +107,7 @@ class Answer:
         return self.chunks[0]
 
 
-@raised_without_frames
+@strip_traceback_frames
 def create_request(spec: PodSpec, client_token: str | None) -> Request:
     """Build a create whose pod bears `client_token` in its environment (None: no token)."""
     body = to_wire(spec)
@@ -152,68 +152,68 @@ def delete_request(pod_id: str) -> Request:
     return Request("DELETE", f"{_ROOT}/{pod_id}")
 
 
-@raised_without_frames
-def read_created(request: Request, answer: Answer) -> str:
+@strip_traceback_frames
+def parse_created(request: Request, response: Response) -> str:
     """Return the id of the pod that a create made."""
-    data = read_data(request, answer)
+    data = parse_data(request, response)
     # v1 answers with a JSON integer; text is read too, as in every other answer.
     if type(data) is int and 0 <= data < 10**64:
         return str(data)
     if type(data) is str and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", data):
         return data
-    raise no_envelope(request, answer, "data is not the id of the new pod")
+    raise invalid_response(request, response, "data is not the id of the new pod")
 
 
-def read_pod(request: Request, answer: Answer, pod_id: str) -> Pod:
+def parse_pod(request: Request, response: Response, pod_id: str) -> Pod:
     """Return the pod that was asked for; an answer about another pod is none."""
-    quickly = answer.status == 200 and pod_in(answer.body, SUCCESS, pod_id)
-    return quickly or _read_thoroughly(request, answer, pod_id)
+    quickly = response.status == 200 and pod_in(response.body, SUCCESS, pod_id)
+    return quickly or _read_thoroughly(request, response, pod_id)
 
 
-@raised_without_frames
-def _read_thoroughly(request: Request, answer: Answer, pod_id: str) -> Pod:
-    data = read_data(request, answer)
+@strip_traceback_frames
+def _read_thoroughly(request: Request, response: Response, pod_id: str) -> Pod:
+    data = parse_data(request, response)
     if type(data) is dict and data.get("id") is None:
         data["id"] = pod_id  # any field may be null or missing, and this one is known
     try:
         pod = pod_from_data(data, "data")
-    except MalformedError as error:
+    except StructureError as error:
         problem = str(error)
     else:
         if pod.id.lstrip("0") == pod_id.lstrip("0"):  # the wire's ids are numbers
             return pod
         problem = "it is about another pod"
-    raise no_envelope(request, answer, problem)
+    raise invalid_response(request, response, problem)
 
 
-@raised_without_frames
-def read_nothing(request: Request, answer: Answer) -> None:
+@strip_traceback_frames
+def parse_empty(request: Request, response: Response) -> None:
     """Check that a call without a result succeeded."""
-    read_data(request, answer)
+    parse_data(request, response)
 
 
-def read_data(request: Request, answer: Answer) -> Any:
+def parse_data(request: Request, response: Response) -> Any:
     """Return `data` of a successful envelope; raise the error that the answer is otherwise."""
-    status = answer.status
+    status = response.status
     if 300 <= status < 400:
-        raise no_envelope(request, answer, "it is a redirect, and those are not followed with a key")
+        raise invalid_response(request, response, "it is a redirect, and those are not followed with a key")
     try:
-        envelope = strict_json.loads(answer.body)
+        envelope = strict_json.loads(response.body)
         problem = _envelope_problem(envelope)
     except ValueError as error:
         envelope, problem = {}, str(error)
     if problem and status not in _GATEWAY:
-        raise no_envelope(request, answer, problem)
+        raise invalid_response(request, response, problem)
     code = None if problem else envelope["code"]
     if code == SUCCESS and 200 <= status < 300:
         return envelope.get("data")
     raise _error_class(status, code)(
-        scrub((not problem and envelope.get("message")) or "", (answer.key, *request.secrets))[:2000],
+        redact((not problem and envelope.get("message")) or "", (response.key, *request.secrets))[:2000],
         http_status=status,
         code=code,
         method=request.method,
         path=request.path,
-        retry_after=retry_after(answer.headers),
+        retry_after=retry_after(response.headers),
     )
 
 
@@ -235,15 +235,15 @@ def _envelope_problem(envelope: Any) -> str | None:
     return None
 
 
-def no_envelope(request: Request, answer: Answer, problem: str) -> ProtocolError:
+def invalid_response(request: Request, response: Response, problem: str) -> ProtocolError:
     """Return the error for an answer that is not what the API documents."""
-    kind = scrub(answer.headers.get("Content-Type", "no content type"), (answer.key, *request.secrets))[:80]
+    kind = redact(response.headers.get("Content-Type", "no content type"), (response.key, *request.secrets))[:80]
     return ProtocolError(
         f"{request.method} {request.path}: the answer is not what the API documents: {problem} "
-        f"(HTTP {answer.status}, {kind!r}, {answer.size} bytes). Check base_url and any proxy before it.",
+        f"(HTTP {response.status}, {kind!r}, {response.size} bytes). Check base_url and any proxy before it.",
         method=request.method,
         path=request.path,
-        retry_after=retry_after(answer.headers),
+        retry_after=retry_after(response.headers),
     )
 
 

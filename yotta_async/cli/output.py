@@ -21,7 +21,7 @@ from yotta_async import FanOutItem, FanOutReport, Pod
 
 def pod_json(pod: Pod, *, show_secrets: bool = False) -> dict[str, Any]:
     """Return a pod as JSON has it."""
-    shown = pod if show_secrets else pod.without_values()
+    shown = pod if show_secrets else pod.redacted()
     fields = attrs.asdict(shown, value_serializer=lambda _, __, value: _plain(value))
     return {**fields, "hourly_price": pod.hourly_price}
 

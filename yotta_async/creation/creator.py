@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.wire import CLIENT_TOKEN
-from yotta_async.creation.deletion import hold, remove
+from yotta_async.creation.deletion import remove, wait_deferring_cancel
 from yotta_async.creation.journal import Journal
-from yotta_async.creation.recovery import Settling
+from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError
 from yotta_async.models.spec import PodSpec
-from yotta_async.polling.poller import Hub
-from yotta_async.support.tasks import begin
-from yotta_async.transport.exchange import Mark
-from yotta_async.transport.retry import maybe_done
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.support.tasks import spawn
+from yotta_async.transport.exchange import SendState
+from yotta_async.transport.retry import may_have_been_processed
 
 if TYPE_CHECKING:
     from yotta_async.handle import PodHandle
@@ -34,45 +34,45 @@ T = TypeVar("T")
 logger = logging.getLogger("yotta_async")
 
 
-class Order:
+class CreateAttempt:
     """One create: its token, whether it may have been heard, and whether its pod is the client's to delete."""
 
-    def __init__(self, token: str | None, *, owned: bool) -> None:
+    def __init__(self, token: str | None, *, delete_on_exit: bool) -> None:
         self.token = token
-        self.owned = owned
-        self.mark = Mark()
+        self.delete_on_exit = delete_on_exit
+        self.send_state = SendState()
 
 
-class Creation:
+class PodCreator:
     """One client's creates and deletes. They run in tasks that the client owns, which no caller's cancel cuts off."""
 
     def __init__(
         self,
         endpoints: Endpoints,
-        hub: Hub,
+        poller: StatusPoller,
         handle: Callable[[str], PodHandle],
         *,
         client_token: bool,
-        settling: Settling,
+        settling: CreateRecovery,
         journal: Journal | None,
     ) -> None:
         self._endpoints = endpoints
-        self._hub = hub
+        self._poller = poller
         self._handle = handle
         self._client_token = client_token
-        self._settling = settling
+        self._recovery = settling
         self._journal = journal
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._making: dict[asyncio.Task[str], Order] = {}
-        self._owned: dict[str, str | None] = {}  # pods to be deleted, with their tokens
+        self._making: dict[asyncio.Task[str], CreateAttempt] = {}
+        self._delete_on_exit: dict[str, str | None] = {}  # pods to be deleted, with their tokens
         self._removals: dict[str, asyncio.Task[None]] = {}
         self.closing = asyncio.Event()
 
-    def order(self, *, owned: bool) -> Order:
+    def order(self, *, delete_on_exit: bool) -> CreateAttempt:
         """Return a new order. If it is `owned` its pod is for `end` to delete, and for closing at the latest."""
-        return Order(os.urandom(16).hex() if self._client_token else None, owned=owned)
+        return CreateAttempt(os.urandom(16).hex() if self._client_token else None, delete_on_exit=delete_on_exit)
 
-    async def create(self, spec: PodSpec, order: Order) -> str:
+    async def create(self, spec: PodSpec, order: CreateAttempt) -> str:
         """Create a pod and return its id.
 
         Raises CreateOutcomeUnknownError when the create may have been heard and its outcome does not show. When it is
@@ -92,10 +92,10 @@ class Creation:
             if making.cancelled():
                 raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return making.result()
-        order.owned = order.mark.given_up = True
-        if not making.done() and not order.mark.sent:
+        order.delete_on_exit = order.send_state.abandoned = True
+        if not making.done() and not order.send_state.sent:
             making.cancel()  # nobody has heard of it, and nobody will
-        await hold(self.own(self._undo(making, order.token)), cancelled)
+        await wait_deferring_cancel(self.own(self._undo(making, order.token)), cancelled)
         raise cancelled
 
     def end(self, pod_id: str) -> asyncio.Task[None] | None:
@@ -103,7 +103,7 @@ class Creation:
 
         None when it is owned no more: it is gone.
         """
-        if pod_id not in self._owned:
+        if pod_id not in self._delete_on_exit:
             return None
         removal = self._removals.get(pod_id)
         if removal is None or removal.done():
@@ -116,12 +116,14 @@ class Creation:
         Pods that are left are named in the log.
         """
         for making, order in self._making.items():
-            order.mark.given_up = True
-            if not order.mark.sent:
+            order.send_state.abandoned = True
+            if not order.send_state.sent:
                 making.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        removals = {pod_id: removal for pod_id in list(self._owned) if (removal := self.end(pod_id)) is not None}
+        removals = {
+            pod_id: removal for pod_id in list(self._delete_on_exit) if (removal := self.end(pod_id)) is not None
+        }
         if removals:
             await asyncio.wait(removals.values())
         for removal in removals.values():
@@ -132,34 +134,34 @@ class Creation:
 
     async def find(self, token: str) -> PodHandle | None:
         """Return the pod that bears the token, or None when the list shows none."""
-        found = await self._settling.look(token)
+        found = await self._recovery.look(token)
         if not found:
             return None
-        adopting = self.own(self._adopt(Order(token, owned=False), found))
-        cancelled = await hold(adopting)
+        adopting = self.own(self._register(CreateAttempt(token, delete_on_exit=False), found))
+        cancelled = await wait_deferring_cancel(adopting)
         if cancelled is not None:
             await self._reopen(token)
             raise cancelled
         return self._handle(adopting.result())
 
-    async def keep(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
+    async def release(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
         """Hand owned pods over to the caller; return their tokens."""
-        kept = {pod_id: self._owned[pod_id] for pod_id in pod_ids if pod_id in self._owned}
+        kept = {pod_id: self._delete_on_exit[pod_id] for pod_id in pod_ids if pod_id in self._delete_on_exit}
         if self._journal is not None:
             await asyncio.gather(*(self._journal_done(token, pod_id) for pod_id, token in kept.items()))
         for pod_id in kept:
-            del self._owned[pod_id]
+            del self._delete_on_exit[pod_id]
         return kept
 
-    async def take_back(self, kept: dict[str, str | None]) -> None:
+    async def reclaim(self, kept: dict[str, str | None]) -> None:
         """Own pods again that were handed over to a caller who is not there any more."""
-        self._owned.update(kept)
+        self._delete_on_exit.update(kept)
         for token in kept.values():
             await self._reopen(token)
 
     def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something in a task that closing waits for."""
-        task = begin(work)
+        task = spawn(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task
@@ -169,52 +171,54 @@ class Creation:
         if not task.cancelled():
             task.exception()  # whose caller is gone; what it leaves is tried again, and told, when the client is closed
 
-    async def _make(self, spec: PodSpec, order: Order) -> str:
+    async def _make(self, spec: PodSpec, order: CreateAttempt) -> str:
         try:
             if self._journal is not None and order.token is not None:
                 await self._journal.intend(order.token)
-            found = [await self._endpoints.create(spec, order.token, order.mark)]
+            found = [await self._endpoints.create(spec, order.token, order.send_state)]
         except asyncio.CancelledError:
-            if not order.mark.sent:
+            if not order.send_state.sent:
                 await self._journal_done(order.token)
                 raise
             raise self.unknown(order.token, "Its answer was cut off, as every task was cancelled.") from None
         except YottaError as error:
-            if not maybe_done(error):
+            if not may_have_been_processed(error):
                 await self._journal_done(order.token)
                 raise
             found, why = await self._settled(order.token)
             if not found:
                 raise self.unknown(order.token, f"{error}{why}") from error
-        return await self._adopt(order, found)
+        return await self._register(order, found)
 
     async def _settled(self, token: str | None) -> tuple[list[str], str]:
         """Return the ids of the pods that the lists show, or none, and why not."""
         if token is None:
             return [], ""
         try:
-            found = await self._settling.find(token)
+            found = await self._recovery.find(token)
         except asyncio.CancelledError:
             return [], " Looking for it was cut off."
         except YottaError as error:
             return [], f" It cannot be looked for: {type(error).__name__}."
-        return found, "" if found else f" No list has shown it since.{self._settling.trouble}"
+        return found, "" if found else f" No list has shown it since.{self._recovery.trouble}"
 
-    async def _adopt(self, order: Order, found: list[str]) -> str:
+    async def _register(self, order: CreateAttempt, found: list[str]) -> str:
         """Keep the first of the pods with the token, and delete the others, which a proxy's repeat can have made."""
         pod_id, *others = found
-        self._hub.looks.created(pod_id)  # one answer shows it, and the next may come from who has not heard of it yet
+        self._poller.looks.created(
+            pod_id
+        )  # one answer shows it, and the next may come from who has not heard of it yet
         for other in others:
-            self._owned[other] = None
+            self._delete_on_exit[other] = None
             self.end(other)
         # A cancel of every task must not lose the id; the line is written nevertheless.
         with suppress(asyncio.CancelledError):
-            if not order.owned:
+            if not order.delete_on_exit:
                 await self._journal_done(order.token, pod_id)
             elif self._journal is not None and order.token is not None:
                 await self._journal.made(order.token, pod_id)
-        if order.owned:
-            self._owned[pod_id] = order.token
+        if order.delete_on_exit:
+            self._delete_on_exit[pod_id] = order.token
         return pod_id
 
     async def _journal_done(self, token: str | None, pod_id: str | None = None) -> None:
@@ -228,10 +232,12 @@ class Creation:
                 await self._journal.intend(token)
 
     async def _remove(self, pod_id: str) -> None:
-        await remove(self._endpoints, self._hub.clock, pod_id, is_newborn=self._hub.looks.is_newborn)
-        self._hub.looks.deleted(pod_id)
-        await self._journal_done(self._owned[pod_id])
-        del self._owned[pod_id], self._removals[pod_id]
+        await remove(
+            self._endpoints, self._poller.clock, pod_id, is_recently_created=self._poller.looks.is_recently_created
+        )
+        self._poller.looks.deleted(pod_id)
+        await self._journal_done(self._delete_on_exit[pod_id])
+        del self._delete_on_exit[pod_id], self._removals[pod_id]
 
     def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
         """Make the error of a create that may have made a pod."""
@@ -258,9 +264,9 @@ class Creation:
             if failure is None:
                 found = [making.result()]
             else:
-                found = await self._settling.look(token) if token is not None else []
+                found = await self._recovery.look(token) if token is not None else []
             for pod_id in found:
-                self._owned[pod_id] = token
+                self._delete_on_exit[pod_id] = token
             await self._reopen(token)
             for pod_id in found:
                 removal = self.end(pod_id)

@@ -19,7 +19,7 @@ from yotta_async.errors import (
     YottaError,
 )
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import GOING
+from yotta_async.models.status import ENDING
 from yotta_async.support.clock import Clock
 
 # Within so many seconds a pod is gone, or an error says that it is left.
@@ -31,7 +31,7 @@ _LONGEST_PAUSE = 4.0
 
 
 async def remove(
-    endpoints: Endpoints, clock: Clock, pod_id: str, *, is_newborn: Callable[[str], bool] = lambda _: False
+    endpoints: Endpoints, clock: Clock, pod_id: str, *, is_recently_created: Callable[[str], bool] = lambda _: False
 ) -> None:
     """Delete the pod, look whether it is on its way out, and do both again until it is.
 
@@ -48,14 +48,14 @@ async def remove(
     while True:
         try:
             with suppress(InvalidStateError):  # it may be on its way out
-                await endpoints.delete(pod_id, newborn=is_newborn(pod_id), deadline=deadline)
+                await endpoints.delete(pod_id, recently_created=is_recently_created(pod_id), deadline=deadline)
                 accepted = True
             last_pod = await endpoints.get(pod_id, deadline=deadline)
-            if last_pod.status in GOING:
+            if last_pod.status in ENDING:
                 return
             last_error = None
         except NotFoundError as error:
-            if accepted or not is_newborn(pod_id):
+            if accepted or not is_recently_created(pod_id):
                 return
             last_error = error
         except (AuthenticationError, PermissionDeniedError, ConfigurationError) as error:
@@ -74,13 +74,13 @@ async def remove(
         f"pod {pod_id} is left, and may bill: deleting it for {clock.time() - began:.0f} s had no effect, {seen}. "
         f"Delete it with `pods.delete({pod_id!r})`",
         pod_id=pod_id,
-        last_pod=last_pod.without_values() if last_pod else None,
+        last_pod=last_pod.redacted() if last_pod else None,
         history=((last_pod.status, clock.time() - began),) if last_pod else (),
         last_error=last_error,
     )
 
 
-async def hold(
+async def wait_deferring_cancel(
     task: asyncio.Task[Any], cancelled: asyncio.CancelledError | None = None
 ) -> asyncio.CancelledError | None:
     """Wait for a task of the client's, keep cancels back meanwhile, and return the first of them.

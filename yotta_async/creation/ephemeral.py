@@ -9,10 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from yotta_async.creation.creator import Creation
-from yotta_async.creation.deletion import hold
+from yotta_async.creation.creator import PodCreator
+from yotta_async.creation.deletion import wait_deferring_cancel
 from yotta_async.errors import ConfigurationError, PodFailedError, YottaError
-from yotta_async.fleet.spending import Room
+from yotta_async.fleet.spending import Reservation
 from yotta_async.models.spec import Candidates, PodSpec
 from yotta_async.polling.waiter import OnChange, Targets
 from yotta_async.support.clock import Clock
@@ -30,9 +30,9 @@ class Ephemeral:
     def __init__(
         self,
         handle: Callable[[str], PodHandle],
-        creation: Creation,
+        creation: PodCreator,
         clock: Clock,
-        room: AbstractAsyncContextManager[Room],
+        room: AbstractAsyncContextManager[Reservation],
         candidates: Candidates,
         *,
         until: Targets,
@@ -40,7 +40,7 @@ class Ephemeral:
         on_change: OnChange | None,
     ) -> None:
         self._handle = handle
-        self._creation = creation
+        self._creator = creation
         self._clock = clock
         self._room = room
         self._candidates = candidates
@@ -69,11 +69,11 @@ class Ephemeral:
                     failed.append(error)
         raise AssertionError  # the last candidate returns or raises
 
-    async def _start(self, spec: PodSpec, room: Room, deadline: float) -> PodHandle:
+    async def _start(self, spec: PodSpec, room: Reservation, deadline: float) -> PodHandle:
         """Create one pod and wait for it, or leave none."""
         self._pod_id = ""
         # Cancelled here, the create deletes its pod itself.
-        self._pod_id = await self._creation.create(spec, self._creation.order(owned=True))
+        self._pod_id = await self._creator.create(spec, self._creator.order(delete_on_exit=True))
         room.made(self._pod_id, spec)
         handle = self._handle(self._pod_id)
         try:
@@ -92,10 +92,12 @@ class Ephemeral:
     async def _end(self, leaving: BaseException | None) -> None:
         """Delete the pod; `leaving` is what the block is left by."""
         failure: BaseException | None
-        removal = self._creation.end(self._pod_id)
+        removal = self._creator.end(self._pod_id)
         if removal is None:
             return  # the client was closed around the block, and deleted it
-        cancelled = await hold(removal, leaving if isinstance(leaving, asyncio.CancelledError) else None)
+        cancelled = await wait_deferring_cancel(
+            removal, leaving if isinstance(leaving, asyncio.CancelledError) else None
+        )
         if not removal.done():
             failure = YottaError(f"pod {self._pod_id} is still being deleted: closing the client waits for it")
         elif removal.cancelled():

@@ -9,11 +9,11 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.deletion import remove
 from yotta_async.creation.journal import Abandoned, Intent, Journal, abandoned
-from yotta_async.creation.recovery import bearers, bears
+from yotta_async.creation.recovery import bearers, has_client_token
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import GOING, PodStatus
-from yotta_async.polling.poller import Hub
+from yotta_async.models.status import ENDING, PodStatus
+from yotta_async.polling.poller import StatusPoller
 
 # A create whose pod has not shown for so many seconds made none.
 _HORIZON = 3600.0
@@ -47,7 +47,7 @@ class ReapReport:
 
 
 async def reap(
-    endpoints: Endpoints, hub: Hub, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
+    endpoints: Endpoints, poller: StatusPoller, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
 ) -> ReapReport:
     """Delete what dead processes left; see `Pods.reap`."""
     endpoints.check()
@@ -58,7 +58,7 @@ async def reap(
     except OSError as error:
         raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
     try:
-        return await _reap(endpoints, hub, journal, files, dry_run=dry_run, only=only)
+        return await _reap(endpoints, poller, journal, files, dry_run=dry_run, only=only)
     finally:
         for file in files:
             file.close()
@@ -66,7 +66,7 @@ async def reap(
 
 async def _reap(
     endpoints: Endpoints,
-    hub: Hub,
+    poller: StatusPoller,
     journal: Journal,
     files: list[Abandoned],
     *,
@@ -77,15 +77,15 @@ async def _reap(
     others = sum(len(file.open) for file in files) - len(ours)
     if not ours:
         return ReapReport(other_accounts=others)
-    listing = await endpoints.listing()
-    marked = bearers(listing)
+    snapshot = await endpoints.snapshot()
+    marked = bearers(snapshot)
 
     async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
         """Return the pods of a create that are left, and whether there may be one that does not show."""
         age = journal.now() - intent.time
         # Of a pod with a field that cannot be read, id and status are enough.
         pods = [
-            listing.pod(each.place) or Pod(id=each.pod_id, status=PodStatus(each.status) if each.status else None)
+            snapshot.pod(each.place) or Pod(id=each.pod_id, status=PodStatus(each.status) if each.status else None)
             for each in marked.get(intent.token, ())
         ]
         if not pods and intent.pod_id is not None:
@@ -95,16 +95,17 @@ async def _reap(
                 return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE)
             except YottaError:
                 return [], True
-            if not bears(pod, intent.token):
-                return [], pod.status not in GOING  # not ours to touch, and not to be forgotten
+            if not has_client_token(pod, intent.token):
+                return [], pod.status not in ENDING  # not ours to touch, and not to be forgotten
             pods = [pod]
         if not pods:
             return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON)
-        left = [pod for pod in pods if pod.status not in GOING and (only is None or pod.id in only)]
+        left = [pod for pod in pods if pod.status not in ENDING and (only is None or pod.id in only)]
         found = [
-            ReapedPod(pod) if dry_run else await _delete(endpoints, hub, pod, newborn=age < _GRACE) for pod in left
+            ReapedPod(pod) if dry_run else await _delete(endpoints, poller, pod, recently_created=age < _GRACE)
+            for pod in left
         ]
-        is_all = len(left) == sum(pod.status not in GOING for pod in pods)
+        is_all = len(left) == sum(pod.status not in ENDING for pod in pods)
         if not dry_run and is_all and all(each.deleted for each in found):
             file.done(intent.token)
         return found, False
@@ -124,9 +125,9 @@ def _forgotten(file: Abandoned, intent: Intent, *, dry_run: bool, pending: bool)
     return pending
 
 
-async def _delete(endpoints: Endpoints, hub: Hub, pod: Pod, *, newborn: bool) -> ReapedPod:
+async def _delete(endpoints: Endpoints, poller: StatusPoller, pod: Pod, *, recently_created: bool) -> ReapedPod:
     try:
-        await remove(endpoints, hub.clock, pod.id, is_newborn=lambda _: newborn)
+        await remove(endpoints, poller.clock, pod.id, is_recently_created=lambda _: recently_created)
     except YottaError as error:
         return ReapedPod(pod, error=error)
     return ReapedPod(pod, deleted=True)

@@ -6,28 +6,28 @@ import asyncio
 from typing import NamedTuple
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.api.pod_list import Listing
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.api.wire import CLIENT_TOKEN
 from yotta_async.errors import YottaError
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import GOING
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.subscription import Survey
+from yotta_async.models.status import ENDING
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.subscription import ListSubscription
 
 # The longest between two looks: there is a minute for them, and lists lag by some seconds.
 _INTERVAL = 5.0
 
 
-class Settling:
+class CreateRecovery:
     """The tokens of one client that are looked for. The lists are the hub's own, which waiters share."""
 
-    def __init__(self, endpoints: Endpoints, hub: Hub, *, seconds: float, interval: float) -> None:
+    def __init__(self, endpoints: Endpoints, poller: StatusPoller, *, seconds: float, interval: float) -> None:
         self._endpoints = endpoints
-        self._hub = hub
+        self._poller = poller
         self._seconds = seconds
         self._interval = min(interval, _INTERVAL)
         self._wanted: dict[str, asyncio.Future[list[str]]] = {}
-        self._survey: Survey | None = None
+        self._survey: ListSubscription | None = None
 
     async def find(self, token: str) -> list[str]:
         """Return the ids of the pods that bear the token, the one to keep first, as soon as a list shows any.
@@ -36,8 +36,10 @@ class Settling:
         """
         shown = self._wanted[token] = asyncio.get_running_loop().create_future()
         if self._survey is None:
-            self._survey = self._hub.survey(interval=self._interval, see=self._see, over=self._over, to_the_end=True)
-        sleeper = asyncio.ensure_future(self._hub.clock.sleep(self._seconds))
+            self._survey = self._poller.subscribe_list(
+                interval=self._interval, see=self._see, over=self._over, to_the_end=True
+            )
+        sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._seconds))
         try:
             await asyncio.wait({shown, sleeper}, return_when=asyncio.FIRST_COMPLETED)
             return shown.result() if shown.done() else []
@@ -50,17 +52,17 @@ class Settling:
 
     async def look(self, token: str) -> list[str]:
         """Look once, by a list of its own, and return what `find` does."""
-        return _in_order(bearers(await self._endpoints.listing()).get(token, []))
+        return _in_order(bearers(await self._endpoints.snapshot()).get(token, []))
 
     @property
     def trouble(self) -> str:
         """What was wrong with the last list, if anything was."""
-        error = self._hub.looks.last_error[1]
+        error = self._poller.looks.last_error[1]
         # Its name alone: a server's words may repeat what the create held.
         return f" The last list that failed: {type(error).__name__}." if error is not None else ""
 
-    def _see(self, listing: Listing) -> None:
-        for token, pods in bearers(listing).items():
+    def _see(self, snapshot: PodListSnapshot) -> None:
+        for token, pods in bearers(snapshot).items():
             if token in self._wanted and not self._wanted[token].done():
                 self._wanted[token].set_result(_in_order(pods))
 
@@ -71,7 +73,7 @@ class Settling:
                 shown.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
 
 
-class Bearer(NamedTuple):
+class TokenMatch(NamedTuple):
     """A pod in a list that bears a token: what can be read of it even when the rest cannot."""
 
     pod_id: str
@@ -79,21 +81,21 @@ class Bearer(NamedTuple):
     place: int  # in the list
 
 
-def bearers(listing: Listing) -> dict[str, list[Bearer]]:
+def bearers(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
     """Return the pods that bear a client token, by token."""
-    found: dict[str, list[Bearer]] = {}
-    for token, index in listing.bearers(CLIENT_TOKEN):
-        view = listing.views[index]
+    found: dict[str, list[TokenMatch]] = {}
+    for token, index in snapshot.bearers(CLIENT_TOKEN):
+        view = snapshot.summaries[index]
         if view is not None:
-            found.setdefault(token, []).append(Bearer(str(view.id), view.status, index))
+            found.setdefault(token, []).append(TokenMatch(str(view.id), view.status, index))
     return found
 
 
-def bears(pod: Pod, token: str) -> bool:
+def has_client_token(pod: Pod, token: str) -> bool:
     """Say whether a pod was made by the create with this token."""
     return any(item.key == CLIENT_TOKEN and item.value == token for item in pod.environment_vars)
 
 
-def _in_order(pods: list[Bearer]) -> list[str]:
+def _in_order(pods: list[TokenMatch]) -> list[str]:
     """Put the pod to keep first: one that is not on its way out, and of several the lowest id, for all who look."""
-    return [pod.pod_id for pod in sorted(pods, key=lambda pod: (pod.status in GOING, len(pod.pod_id), pod.pod_id))]
+    return [pod.pod_id for pod in sorted(pods, key=lambda pod: (pod.status in ENDING, len(pod.pod_id), pod.pod_id))]

@@ -11,8 +11,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from yotta_async.creation.creator import Creation, Order
-from yotta_async.creation.deletion import HOLD_SECONDS, hold
+from yotta_async.creation.creator import CreateAttempt, PodCreator
+from yotta_async.creation.deletion import HOLD_SECONDS, wait_deferring_cancel
 from yotta_async.errors import (
     ConfigurationError,
     PodFailedError,
@@ -23,54 +23,54 @@ from yotta_async.errors import (
 from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent, tell
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import Candidates, PodSpec
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.subscription import Sighting
-from yotta_async.polling.waiter import Eye, Targets
-from yotta_async.transport.rate_limit import in_bulk
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.subscription import Observation
+from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.transport.rate_limit import bulk_priority
 from yotta_async.transport.retry import is_for_lack_of_capacity
 
 # So many pods are deleted at a time: each has 30 s, and a client's pace is for all of them.
 _REMOVALS = 16
 
 
-class _Place:
+class PodSlot:
     """One item on its way: its candidates, how many were tried, and its pod."""
 
-    __slots__ = ("candidates", "errors", "eye", "item", "order", "pod_id", "tries")
+    __slots__ = ("candidates", "errors", "item", "order", "pod_id", "tries", "waiter")
 
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
         self.tries = 0
         self.errors: tuple[YottaError, ...] = ()
-        self.order: Order | None = None
+        self.order: CreateAttempt | None = None
         self.pod_id: str | None = None
-        self.eye: _Sentry | None = None
+        self.waiter: _Sentry | None = None
         self.item: FanOutItem | None = None  # once its outcome is known
 
 
-class _Sentry(Eye):
+class _Sentry(StatusWaiter):
     """A watch that no task waits on: what ends it goes to a worker."""
 
     __slots__ = ("_launch", "_place")
 
-    def __init__(self, launch: Launch, place: _Place, pod_id: str, targets: Targets, *, timeout: float) -> None:
+    def __init__(self, launch: CreateManyRun, place: PodSlot, pod_id: str, targets: Targets, *, timeout: float) -> None:
         self._launch = launch
         self._place = place
-        super().__init__(launch.hub, pod_id, targets, timeout=timeout, interval=launch.interval)
+        super().__init__(launch.poller, pod_id, targets, timeout=timeout, interval=launch.interval)
 
-    def tell(self, sighting: Sighting) -> None:
+    def tell(self, observation: Observation) -> None:
         """Pass it on; all that is told here is an end."""
         self.close()
-        self._launch.seen(self._place, sighting)
+        self._launch.seen(self._place, observation)
 
 
-class Launch:
+class CreateManyRun:
     """One `create_many`."""
 
     def __init__(
         self,
-        hub: Hub,
-        creation: Creation,
+        poller: StatusPoller,
+        creation: PodCreator,
         candidates: Sequence[Candidates],
         *,
         until: Targets | None,
@@ -83,10 +83,10 @@ class Launch:
         made: Callable[[str, PodSpec], None],
     ) -> None:
         self._made = made
-        self.hub = hub
+        self.poller = poller
         self.interval = interval
-        self._creation = creation
-        self._places = [_Place(each) for each in candidates]
+        self._creator = creation
+        self._places = [PodSlot(each) for each in candidates]
         self._until = until
         self._needed = needed
         self._concurrency = concurrency
@@ -94,7 +94,7 @@ class Launch:
         self._deadline = deadline
         self._on_event = on_event
         self._fresh = iter(self._places)
-        self._seen: deque[tuple[_Place, Sighting]] = deque()
+        self._seen: deque[tuple[PodSlot, Observation]] = deque()
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._open = len(self._places)
@@ -102,17 +102,17 @@ class Launch:
         self._failure: BaseException | None = None  # what `on_event` raised
         self._stopping = False
 
-    def seen(self, place: _Place, sighting: Sighting) -> None:
+    def seen(self, place: PodSlot, observation: Observation) -> None:
         """Let a worker go on with a pod."""
-        self._seen.append((place, sighting))
+        self._seen.append((place, observation))
         self._wake.set()
 
     async def run(self) -> FanOutReport:
         """Create all, wait for all, and report; or delete all, and raise."""
-        workers = [self._creation.own(self._work()) for _ in range(min(self._concurrency, len(self._places)))]
+        workers = [self._creator.own(self._work()) for _ in range(min(self._concurrency, len(self._places)))]
         ending = asyncio.ensure_future(self._over.wait())
-        closing = asyncio.ensure_future(self._creation.closing.wait())
-        sleeper = asyncio.ensure_future(self.hub.clock.sleep(max(0.0, self._deadline - self.hub.clock.time())))
+        closing = asyncio.ensure_future(self._creator.closing.wait())
+        sleeper = asyncio.ensure_future(self.poller.clock.sleep(max(0.0, self._deadline - self.poller.clock.time())))
         cancelled: asyncio.CancelledError | None = None
         try:
             if self._places:
@@ -125,8 +125,8 @@ class Launch:
             each.cancel()
         self._stopping = True
         for place in self._places:
-            if place.eye is not None:
-                place.eye.close()
+            if place.waiter is not None:
+                place.waiter.close()
             if place.item is None:
                 place.item = self._item(place, self._unfinished(place))
         for worker in workers:
@@ -134,12 +134,12 @@ class Launch:
         report = self._report()
         if cancelled is None and self._failure is None and len(report.succeeded) >= self._needed:
             pod_ids = [place.pod_id for place in self._places if place.pod_id is not None]
-            keeping = self._creation.own(self._creation.keep(pod_ids))
-            cancelled = await hold(keeping)
+            keeping = self._creator.own(self._creator.release(pod_ids))
+            cancelled = await wait_deferring_cancel(keeping)
             if cancelled is None:
                 return report
-            await self._creation.take_back(await keeping)
-        cancelled = await hold(self._creation.own(self._take_back(workers)), cancelled)
+            await self._creator.reclaim(await keeping)
+        cancelled = await wait_deferring_cancel(self._creator.own(self._take_back(workers)), cancelled)
         if cancelled is not None:
             raise cancelled
         if self._failure is not None:
@@ -149,14 +149,14 @@ class Launch:
     def _report(self) -> FanOutReport:
         return FanOutReport(tuple(place.item for place in self._places if place.item is not None))
 
-    def _item(self, place: _Place, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
+    def _item(self, place: PodSlot, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
         errors = place.errors if error is None or error in place.errors else (*place.errors, error)
         return FanOutItem(place.candidates[0], place.pod_id, pod, error, max(1, place.tries), errors)
 
     # What a worker does
 
     async def _work(self) -> None:
-        with in_bulk():
+        with bulk_priority():
             while True:
                 try:
                     if self._seen:
@@ -174,13 +174,13 @@ class Launch:
                         raise
                     return
 
-    async def _create(self, place: _Place) -> None:
+    async def _create(self, place: PodSlot) -> None:
         while True:
             spec = place.candidates[place.tries]
             place.tries += 1
-            place.order = self._creation.order(owned=True)
+            place.order = self._creator.order(delete_on_exit=True)
             try:
-                place.pod_id = await self._creation.create(spec, place.order)
+                place.pod_id = await self._creator.create(spec, place.order)
             except YottaError as error:
                 place.errors += (error,)
                 if place.tries < len(place.candidates) and is_for_lack_of_capacity(error):
@@ -194,15 +194,15 @@ class Launch:
                 return
             if self._on_event is not None:
                 await tell(self._on_event, self._item(place, None))
-            left = max(0.001, self._deadline - self.hub.clock.time())
-            place.eye = _Sentry(self, place, place.pod_id, self._until, timeout=left)
+            left = max(0.001, self._deadline - self.poller.clock.time())
+            place.waiter = _Sentry(self, place, place.pod_id, self._until, timeout=left)
             return
 
-    async def _go_on(self, place: _Place, sighting: Sighting) -> None:
-        if place.eye is None:
+    async def _go_on(self, place: PodSlot, observation: Observation) -> None:
+        if place.waiter is None:
             return  # it ended before
         try:
-            pod = place.eye.verdict(sighting)
+            pod = place.waiter.verdict(observation)
         except YottaError as error:
             place.errors += (error,)
             if isinstance(error, PodFailedError) and len(place.candidates) > 1:
@@ -213,13 +213,13 @@ class Launch:
         else:
             await self._finish(place, None, pod)
 
-    async def _fall_back(self, place: _Place, error: PodFailedError) -> None:
+    async def _fall_back(self, place: PodSlot, error: PodFailedError) -> None:
         """Delete the pod that failed, and try the next candidate, if there is one."""
-        removal = self._creation.end(place.pod_id or "")
+        removal = self._creator.end(place.pod_id or "")
         try:
             if removal is not None:
                 await asyncio.shield(removal)
-            place.pod_id = place.eye = None
+            place.pod_id = place.waiter = None
         except YottaError as left:
             place.errors += (left,)
             await self._finish(place, left)
@@ -232,7 +232,7 @@ class Launch:
         place.errors = (*place.errors[:-1], last)
         await self._finish(place, last)
 
-    async def _finish(self, place: _Place, error: YottaError | None, pod: Pod | None = None) -> None:
+    async def _finish(self, place: PodSlot, error: YottaError | None, pod: Pod | None = None) -> None:
         place.item = self._item(place, error, pod)
         if self._on_event is not None:
             await tell(self._on_event, place.item)
@@ -243,18 +243,18 @@ class Launch:
 
     # The end
 
-    def _unfinished(self, place: _Place) -> YottaError:
+    def _unfinished(self, place: PodSlot) -> YottaError:
         """Say of an item without an outcome what is known of it when everything ends."""
-        when = f"within {self._timeout:g} s" if self.hub.clock.time() >= self._deadline else "before all of it ended"
-        if place.eye is not None and place.pod_id is not None:
-            return place.eye.error(WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}")
+        when = f"within {self._timeout:g} s" if self.poller.clock.time() >= self._deadline else "before all of it ended"
+        if place.waiter is not None and place.pod_id is not None:
+            return place.waiter.error(WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}")
         if place.pod_id is not None:
             goal = " or ".join(sorted(self._until or ()))
             text = f"pod {place.pod_id}: it was created, and not seen to be {goal} {when}"
             return WaitTimeoutError(text, pod_id=place.pod_id)
-        if place.order is not None and place.order.mark.sent:
+        if place.order is not None and place.order.send_state.sent:
             what = "It was still under way when the time was up; if it makes a pod, the client deletes that."
-            return self._creation.unknown(place.order.token, what)
+            return self._creator.unknown(place.order.token, what)
         return WaitTimeoutError(f"the create was not sent {when}")
 
     async def _take_back(self, workers: list[asyncio.Task[None]]) -> None:
@@ -265,7 +265,7 @@ class Launch:
         started = [place for place in self._places if place.pod_id is not None]
         at_once = min(self._concurrency, _REMOVALS)
         for first in range(0, len(started), at_once):
-            removals = [(place, self._creation.end(place.pod_id or "")) for place in started[first : first + at_once]]
+            removals = [(place, self._creator.end(place.pod_id or "")) for place in started[first : first + at_once]]
             running = [removal for _, removal in removals if removal is not None]
             if running:
                 await asyncio.wait(running)
@@ -273,7 +273,7 @@ class Launch:
                 left = removal.exception() if removal is not None and not removal.cancelled() else None
                 self._note_removal(place, left)
 
-    def _note_removal(self, place: _Place, left: BaseException | None) -> None:
+    def _note_removal(self, place: PodSlot, left: BaseException | None) -> None:
         item = place.item or self._item(place, None)
         if isinstance(left, YottaError):
             place.item = self._item(place, left, item.pod)

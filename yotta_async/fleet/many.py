@@ -7,27 +7,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.creation.creator import Creation
+from yotta_async.creation.creator import PodCreator
 from yotta_async.errors import InvalidRequestError
-from yotta_async.fleet.create_many import Launch
+from yotta_async.fleet.create_many import CreateManyRun
 from yotta_async.fleet.report import FanOutReport, OnEvent, call_many, wait_many
 from yotta_async.fleet.spending import PodPlan, Spending, SpendLimit
-from yotta_async.fleet.sweep import Match, SweepReport, chosen
+from yotta_async.fleet.sweep import Match, SweepReport, select_pods
 from yotta_async.handle import PodHandle
 from yotta_async.models.pod import Pod, PodId, pod_id_of
 from yotta_async.models.spec import Candidates, PodFields, PodSpec, spec_from
-from yotta_async.models.status import GOING, PodStatus, Statuses, statuses_of
+from yotta_async.models.status import ENDING, PodStatus, Statuses, statuses_of
 from yotta_async.models.validators import seconds
-from yotta_async.polling.poller import Hub
+from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.clock import Clock
 
 
 class ManyPods:
     """What `Pods` does with many: every item has an outcome of its own, in the order given."""
 
-    _hub: Hub
+    _poller: StatusPoller
     _endpoints: Endpoints
-    _creation: Creation
+    _creator: PodCreator
     _poll_interval: float
     _clock: Clock
     _spending: Spending
@@ -71,10 +71,10 @@ class ManyPods:
         limit = seconds("timeout", timeout)
         deadline = self._clock.time() + limit
         on_event = _checked(on_event)
-        async with self._spending.room_for(candidates, spend_limit) as room:
-            launch = Launch(
-                self._hub,
-                self._creation,
+        async with self._spending.reserve(candidates, spend_limit) as room:
+            launch = CreateManyRun(
+                self._poller,
+                self._creator,
                 candidates,
                 until=targets,
                 needed=needed,
@@ -134,9 +134,9 @@ class ManyPods:
             if isinstance(older_than, timedelta | None)
             else timedelta(seconds=seconds("older_than", older_than))
         )
-        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - GOING
+        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - ENDING
         statuses = possible if idle_status is None else statuses_of(idle_status) & possible
-        pods = chosen(
+        pods = select_pods(
             await self._endpoints.list(),
             now=datetime.fromtimestamp(self._clock.now(), UTC),
             older_than=age,
@@ -162,7 +162,7 @@ class ManyPods:
         FanOutItem as soon as it is known; it may be a coroutine function, and what it raises ends all of it.
         """
         return await wait_many(
-            self._hub,
+            self._poller,
             ids_of(pod_ids),
             statuses_of(status),
             timeout=seconds("timeout", timeout),
@@ -196,7 +196,7 @@ class ManyPods:
 
         async def delete(pod_id: str) -> None:
             await self._endpoints.delete(pod_id, missing_ok=missing_ok)
-            self._hub.looks.deleted(pod_id)
+            self._poller.looks.deleted(pod_id)
 
         most = _count("concurrency", concurrency)
         return await call_many(delete, ids_of(pod_ids), concurrency=most, on_event=_checked(on_event))

@@ -12,9 +12,9 @@ import attrs
 from yotta_async.errors import CreateOutcomeUnknownError, FanOutError, WaitError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.waiter import Eye, Targets
-from yotta_async.transport.rate_limit import in_bulk
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.transport.rate_limit import bulk_priority
 
 T = TypeVar("T")
 
@@ -72,8 +72,8 @@ class FanOutReport:
         masked = tuple(
             attrs.evolve(
                 item,
-                spec=item.spec.without_values() if item.spec else None,
-                pod=item.pod.without_values() if item.pod else None,
+                spec=item.spec.redacted() if item.spec else None,
+                pod=item.pod.redacted() if item.pod else None,
             )
             for item in self.items
         )
@@ -102,11 +102,11 @@ async def call_many(
 ) -> FanOutReport:
     """Call for each pod, so many at a time, and report what became of each."""
     items: list[FanOutItem | None] = [None] * len(pod_ids)
-    fresh = iter(enumerate(pod_ids))
+    needs_poll = iter(enumerate(pod_ids))
 
     async def work() -> None:
-        with in_bulk():
-            for index, pod_id in fresh:
+        with bulk_priority():
+            for index, pod_id in needs_poll:
                 try:
                     await call(pod_id)
                 except YottaError as error:
@@ -132,7 +132,7 @@ async def _all(tasks: list[asyncio.Task[T]]) -> list[T]:
 
 
 async def wait_many(
-    hub: Hub,
+    poller: StatusPoller,
     pod_ids: Sequence[str],
     targets: Targets,
     *,
@@ -144,9 +144,9 @@ async def wait_many(
 
     async def wait(pod_id: str) -> FanOutItem:
         try:
-            with Eye(hub, pod_id, targets, timeout=timeout, interval=interval) as eye:
-                await eye.told()
-                pod = await eye.reached()
+            with StatusWaiter(poller, pod_id, targets, timeout=timeout, interval=interval) as waiter:
+                await waiter.told()
+                pod = await waiter.reached()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
             item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))

@@ -19,9 +19,9 @@ from yotta_async.api.endpoints import Endpoints
 from yotta_async.errors import ConfigurationError, InvalidRequestError, SpendLimitError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.models.status import GOING, PodStatus
+from yotta_async.models.status import ENDING, PodStatus
 
-_FREE = GOING | {PodStatus.FAILED}
+_FREE = ENDING | {PodStatus.FAILED}
 
 
 def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -94,7 +94,7 @@ class PodPlan:
         return tuple(item.spec for item in self.items if item.hourly_price is None)
 
 
-class Rates(NamedTuple):
+class PriceTable(NamedTuple):
     """USD an hour: of one GPU by its type, and of one GB of each volume; None where nobody knows.
 
     By a pod that is there, a GPU includes the container's volume, whose size most specs leave to the API.
@@ -105,13 +105,13 @@ class Rates(NamedTuple):
     persistent_gb: float | None = None
 
 
-class Room:
+class Reservation:
     """What one call may still create: it counts until its pods are there."""
 
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
         self.coming: list[float | None] = []
-        self.rates = Rates()
+        self.rates = PriceTable()
 
     def made(self, pod_id: str, spec: PodSpec) -> None:
         """Note that a pod is there, which counts from now on by itself."""
@@ -124,12 +124,14 @@ class Room:
 class Spending:
     """One client's pods and what they cost, as far as they are known."""
 
-    def __init__(self, endpoints: Endpoints, is_newborn: Callable[[str], bool], limit: SpendLimit | None) -> None:
+    def __init__(
+        self, endpoints: Endpoints, is_recently_created: Callable[[str], bool], limit: SpendLimit | None
+    ) -> None:
         self._endpoints = endpoints
-        self._is_newborn = is_newborn
+        self._is_newborn = is_recently_created
         self.limit = limit
         self.made: dict[str, float | None] = {}  # this client's pods, and what they cost by our reckoning
-        self._rooms: set[Room] = set()
+        self._rooms: set[Reservation] = set()
         self._asking = asyncio.Lock()
         self._asked = 0
         self._answered = 0  # the list shows what was there when so many had asked for one
@@ -182,13 +184,15 @@ class Spending:
             return pods
 
     @asynccontextmanager
-    async def room_for(self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None) -> AsyncIterator[Room]:
+    async def reserve(
+        self, candidates: Sequence[Sequence[PodSpec]], limit: SpendLimit | None
+    ) -> AsyncIterator[Reservation]:
         """Keep room for these pods while the block creates them. Raises SpendLimitError when there is none.
 
         Sends a list when there is a limit, and nothing otherwise. Of several candidates for one pod the dearest counts.
         """
         limits = self._limits(limit)
-        room = Room(self)
+        room = Reservation(self)
         coming: list[float | None] = []
         if limits:
             pods = await self._listed()
@@ -238,7 +242,7 @@ class Spending:
             )
 
 
-def _rates(pods: Sequence[Pod], prices: Mapping[str, float], volume_price: float | None) -> Rates:
+def _rates(pods: Sequence[Pod], prices: Mapping[str, float], volume_price: float | None) -> PriceTable:
     """Return what the caller says, or else what the account's pods cost."""
     gpus: dict[str, float] = {}
     for pod in pods:
@@ -246,13 +250,13 @@ def _rates(pods: Sequence[Pod], prices: Mapping[str, float], volume_price: float
             volume = (pod.persistent_volume_price or 0.0) * (pod.persistent_volume_in_gb or 0)
             gpus[pod.gpu_type] = (pod.hourly_price - volume) / pod.gpu_count
     if volume_price is not None:
-        return Rates({**gpus, **prices}, volume_price, volume_price)
+        return PriceTable({**gpus, **prices}, volume_price, volume_price)
     container = (pod.container_volume_price for pod in pods if pod.container_volume_price is not None)
     persistent = (pod.persistent_volume_price for pod in pods if pod.persistent_volume_price is not None)
-    return Rates({**gpus, **prices}, max(container, default=None), max(persistent, default=None))
+    return PriceTable({**gpus, **prices}, max(container, default=None), max(persistent, default=None))
 
 
-def _price(spec: PodSpec, rates: Rates) -> float | None:
+def _price(spec: PodSpec, rates: PriceTable) -> float | None:
     """Return what a pod would cost in USD an hour, rather too much than too little, or None when nothing tells."""
     gpu = rates.gpus.get(spec.gpu_type or "")
     container, persistent = spec.container_volume_in_gb or 0, spec.persistent_volume_in_gb or 0
@@ -262,7 +266,7 @@ def _price(spec: PodSpec, rates: Rates) -> float | None:
     return gpu * (spec.gpu_count or 1) + volumes
 
 
-def _dearest(candidates: Sequence[PodSpec], rates: Rates) -> float | None:
+def _dearest(candidates: Sequence[PodSpec], rates: PriceTable) -> float | None:
     each = [_price(spec, rates) for spec in candidates]
     known = [price for price in each if price is not None]
     return max(known) if len(known) == len(each) else None

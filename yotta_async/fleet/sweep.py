@@ -31,7 +31,7 @@ class SweepReport:
         return None if None in prices else sum(price for price in prices if price is not None)
 
 
-def chosen(
+def select_pods(
     pods: Sequence[Pod],
     *,
     now: datetime,

@@ -189,7 +189,7 @@ class Pod:
         """How the container's port `number` is reached from outside, or None when it is not exposed."""
         return next((exposed for exposed in self.expose if exposed.port == number), None)
 
-    def without_values(self) -> Pod:
+    def redacted(self) -> Pod:
         """Return a copy without environment values, start-up command and unknown fields, fit for an error."""
         masked = tuple(attrs.evolve(variable, value="***") for variable in self.environment_vars)
         command = "***" if self.initialization_command else self.initialization_command

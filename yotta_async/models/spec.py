@@ -23,7 +23,7 @@ from yotta_async.models.validators import (
     whole,
     whole_text,
 )
-from yotta_async.support.secrets import raised_without_frames
+from yotta_async.support.secrets import strip_traceback_frames
 
 
 def _id_text(value: int | str | None) -> str | None:
@@ -233,7 +233,7 @@ class PodSpec:
                 "and image_registry_token"
             )
 
-    def without_values(self) -> Self:
+    def redacted(self) -> Self:
         """Return a copy without environment values, registry token and start-up command, fit for an error."""
         masked = tuple(attrs.evolve(variable, value="***") for variable in self.environment_vars)
         return attrs.evolve(
@@ -264,7 +264,7 @@ def spec_from(spec: PodSpec | None, fields: PodFields) -> PodSpec:
     return made
 
 
-@raised_without_frames
+@strip_traceback_frames
 def _merged(spec: PodSpec | None, fields: PodFields) -> PodSpec:
     if spec is None:
         return PodSpec(**fields)

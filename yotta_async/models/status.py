@@ -65,7 +65,7 @@ Statuses: TypeAlias = PodStatus | str | int | Iterable[PodStatus | str | int]
 """One status or several, each as the enumeration, its name in any case, or its number in `statusList`."""
 
 # Deleted, or about to be.
-GOING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+ENDING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 # The numbers of `statusList`. 0 to 4 are the guide's; 6 is what the vendor's own client sends. The others have none.
 STATUS_NUMBERS = {

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from yotta_async.errors import InvalidRequestError
-from yotta_async.support.secrets import raised_without_frames
+from yotta_async.support.secrets import strip_traceback_frames
 
 T = TypeVar("T")
 Field: TypeAlias = "attrs.Attribute[Any]"
@@ -135,5 +135,5 @@ def refuses_clearly(cls: type[T]) -> type[T]:
             raise InvalidRequestError(f"{cls.__name__} needs {' and '.join(missing)}")
         fill(self, **kwargs)
 
-    cls.__init__ = raised_without_frames(__init__)  # type: ignore[arg-type,method-assign]  # in place of attrs' own
+    cls.__init__ = strip_traceback_frames(__init__)  # type: ignore[arg-type,method-assign]  # in place of attrs' own
     return cls

@@ -11,14 +11,14 @@ from yotta_async.errors import InvalidRequestError, InvalidStateError, NotFoundE
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
 from yotta_async.polling.looks import PERMANENT
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.waiter import Eye, OnChange
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.waiter import OnChange, StatusWaiter
 
 Action: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 async def drive(
-    hub: Hub,
+    poller: StatusPoller,
     endpoints: Endpoints,
     pod_id: str,
     to: PodStatus,
@@ -32,35 +32,37 @@ async def drive(
         raise InvalidRequestError(f"a pod can be driven to RUNNING, PAUSED or TERMINATED, not to {to}")
     targets = frozenset({to})
     acted = -math.inf
-    with Eye(hub, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, every=True) as eye:
+    with StatusWaiter(
+        poller, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
+    ) as waiter:
         moved_from: PodStatus | None = None
         while True:
-            pod = await eye.next()
+            pod = await waiter.next()
             if pod.status == to:
                 return pod
-            action = _action(endpoints, pod.status, to, eye.deadline)
+            action = _action(endpoints, pod.status, to, waiter.deadline)
             # An action takes a moment to show. The same state is acted upon again only a tick later.
-            too_soon = pod.status == moved_from and hub.clock.time() - acted < interval / 2
-            if action is None or too_soon or hub.clock.time() >= eye.deadline:
+            too_soon = pod.status == moved_from and poller.clock.time() - acted < interval / 2
+            if action is None or too_soon or poller.clock.time() >= waiter.deadline:
                 continue
             try:
                 await action(pod_id)
             except InvalidStateError as error:
-                eye.action_error = error  # someone else, or our own lost try, was faster: look again
+                waiter.action_error = error  # someone else, or our own lost try, was faster: look again
             except NotFoundError as error:
                 if to == PodStatus.TERMINATED:
-                    return eye.terminated()
-                raise eye.error(PodGoneError, f"it is not there any more, and was to be {to}") from error
+                    return waiter.terminated()
+                raise waiter.error(PodGoneError, f"it is not there any more, and was to be {to}") from error
             except PERMANENT:
                 raise
             except YottaError as error:
-                eye.action_error = error
+                waiter.action_error = error
             else:
-                eye.action_error = None
+                waiter.action_error = None
                 if to == PodStatus.TERMINATED:
-                    hub.looks.deleted(pod_id)
-            moved_from, acted = pod.status, hub.clock.time()
-            eye.renew()
+                    poller.looks.deleted(pod_id)
+            moved_from, acted = pod.status, poller.clock.time()
+            waiter.renew()
 
 
 def _action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:

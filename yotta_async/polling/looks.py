@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.api.pod_list import Listing, collector_off
+from yotta_async.api.pod_list import PodListSnapshot, collector_off
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
@@ -24,10 +24,10 @@ from yotta_async.errors import (
 )
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
-from yotta_async.polling.strategy import Plan, Way
-from yotta_async.polling.subscription import Entry, Sighting, Survey, Wanting
+from yotta_async.polling.strategy import FetchMode, PollStrategy
+from yotta_async.polling.subscription import ListSubscription, Observation, TrackedPod, Wanting
 from yotta_async.support.clock import Clock
-from yotta_async.support.tasks import begin
+from yotta_async.support.tasks import spawn
 
 _STATUSES = PodStatus.__members__  # by name, at a tenth of the cost of calling the enumeration
 # What no later look will change.
@@ -47,7 +47,7 @@ _TURN, _AT_A_TIME = 1024, 64
 _PATIENCE = 1.0
 
 
-News: TypeAlias = tuple[Entry, int, Wanting]
+News: TypeAlias = tuple[TrackedPod, int, Wanting]
 """A pod that somebody wants to be told of, and where in a list it stands."""
 
 
@@ -55,30 +55,30 @@ class Looks:
     """What is watched, and the looks at it."""
 
     def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.surveys: list[Survey] = []
+        self.entries: dict[str, TrackedPod] = {}
+        self.surveys: list[ListSubscription] = []
         self.sent = 0  # how many requests there were: what a watcher is told comes from a later one than it saw begin
         self.errors = 0  # failures of lists, which all share
         self.last_error: tuple[int, YottaError | None] = (0, None)
-        self.not_before = -math.inf
-        self.telling = False  # some have still to be told what a list showed
+        self.blocked_until = -math.inf
+        self.notifying = False  # some have still to be told what a list showed
         self._clock = clock
         self._endpoints = endpoints
-        self._plan = Plan()
-        self._born: dict[str, float] = {}
+        self._plan = PollStrategy()
+        self._created_at: dict[str, float] = {}
         self._slowdown = 0.0
         self._asking: set[asyncio.Task[None]] = set()
 
     def created(self, pod_id: str) -> None:
         """Note that a pod was created just now, so that its absence is no news for a while."""
         now = self._clock.time()
-        while self._born and next(iter(self._born.values())) < now - _GRACE:
-            del self._born[next(iter(self._born))]
-        self._born[pod_id] = now
+        while self._created_at and next(iter(self._created_at.values())) < now - _GRACE:
+            del self._created_at[next(iter(self._created_at))]
+        self._created_at[pod_id] = now
 
     def deleted(self, pod_id: str) -> None:
         """Note that a pod was deleted, so that its absence is to be believed."""
-        self._born.pop(pod_id, None)
+        self._created_at.pop(pod_id, None)
 
     def check(self) -> None:
         """Raise ConfigurationError when the client is closed or belongs to another event loop."""
@@ -89,9 +89,9 @@ class Looks:
         for task in self._asking:
             task.cancel()
 
-    async def look(self, wanted: list[Entry], *, pause: float) -> bool:
+    async def look(self, wanted: list[TrackedPod], *, pause: float) -> bool:
         """Look at these, or by a list at all, and say whether it was all; `pause` is between two looks."""
-        way: Way = "list"
+        way: FetchMode = "list"
         try:
             way = self._plan.choose(len(wanted), Counter([entry.status for entry in self.entries.values()]), pause)
             way = "list" if self.surveys else way
@@ -108,7 +108,7 @@ class Looks:
         filtered = tuple(statuses)
         self.sent = sent = self.sent + 1
         try:
-            listing = await self._endpoints.listing_once(filtered)
+            snapshot = await self._endpoints.snapshot_once(filtered)
         except PERMANENT as error:
             if isinstance(error, BadRequestError) and filtered:
                 self._plan.no_filter()  # the filter was our idea, and no waiter's
@@ -123,89 +123,91 @@ class Looks:
             return
         self._slowdown = 0.0
         if not filtered:
-            for survey in tuple(self.surveys):
-                if survey.since < sent:
-                    survey.see(listing)
-        self._plan.listed(filtered, Counter([view.status for view in listing.views if view is not None]))
-        news = self._all_news(listing, sent)
-        self.telling = True
+            for subscribe_list in tuple(self.surveys):
+                if subscribe_list.since < sent:
+                    subscribe_list.see(snapshot)
+        self._plan.listed(filtered, Counter([view.status for view in snapshot.summaries if view is not None]))
+        news = self._all_news(snapshot, sent)
+        self.notifying = True
         try:
             for first in range(0, len(news), _TURN):
                 if first:
                     await asyncio.sleep(0)  # the loop's turn
-                self._tell_some(listing, news[first : first + _TURN])
+                self._tell_some(snapshot, news[first : first + _TURN])
         finally:
-            self.telling = False
-        listing.views.clear()
+            self.notifying = False
+        snapshot.summaries.clear()
         missing = [entry for entry in self.entries.values() if entry.sent < sent and self._awaits(entry, sent)]
         if filtered and self._plan.list_is_better(len(missing), pause):
             await self._list((), pause)
         else:
-            await self._get_each(missing if filtered else self._without_newborn(missing), pause)
+            await self._get_each(missing if filtered else self._without_recently_created(missing), pause)
 
-    def _all_news(self, listing: Listing, sent: int) -> list[News]:
+    def _all_news(self, snapshot: PodListSnapshot, sent: int) -> list[News]:
         """Note how a list shows the pods that are watched, and return what is to be told of them."""
-        find, born = self.entries.get, self._born
+        find, born = self.entries.get, self._created_at
         news: list[News] = []
-        for index, view in enumerate(listing.views):
+        for index, view in enumerate(snapshot.summaries):
             if view is None:
                 continue
             entry = find(view.id) if type(view.id) is str else find(str(view.id))
             if entry is None:
                 continue
-            if view.status == entry.status and not (entry.fresh or entry.every or (born and entry.pod_id in born)):
+            if view.status == entry.status and not (
+                entry.needs_poll or entry.notify_every_poll or (born and entry.pod_id in born)
+            ):
                 # What `_note` does when there is no news, without the call: it is so for nearly all of ten thousand.
                 if entry.sent < sent:
-                    entry.sent, entry.source, entry.index = sent, listing, index
+                    entry.sent, entry.source, entry.index = sent, snapshot, index
                     entry.looks += 1
-            elif wanting := self._note(entry, view.status, sent, listing, index):
+            elif wanting := self._note(entry, view.status, sent, snapshot, index):
                 news.append((entry, index, wanting))
         return news
 
     @staticmethod
-    def _tell_some(listing: Listing, news: list[News]) -> None:
+    def _tell_some(snapshot: PodListSnapshot, news: list[News]) -> None:
         """Tell who wants to know it of pods that a list showed."""
         with collector_off():
             for first in range(0, len(news), _AT_A_TIME):
                 some = news[first : first + _AT_A_TIME]
-                listing.prepare([index for _, index, _ in some])
+                snapshot.prepare([index for _, index, _ in some])
                 for entry, index, wanting in some:
-                    pod = listing.pod(index)
-                    if entry.source is listing:
+                    pod = snapshot.pod(index)
+                    if entry.source is snapshot:
                         entry.source = pod
                     entry.tell(pod, wanting)
 
     @staticmethod
-    def _awaits(entry: Entry, sent: int) -> bool:
+    def _awaits(entry: TrackedPod, sent: int) -> bool:
         return any(watch.since < sent for watch in entry.watches)
 
-    def _without_newborn(self, missing: list[Entry]) -> list[Entry]:
+    def _without_recently_created(self, missing: list[TrackedPod]) -> list[TrackedPod]:
         """Leave out pods whose absence is no news yet, but for a few, in turn: a lagging list can miss thousands."""
-        young = [entry for entry in missing if self.is_newborn(entry.pod_id)]
+        young = [entry for entry in missing if self.is_recently_created(entry.pod_id)]
         if len(young) <= _AT_ONCE:
             return missing
         asked = {entry.pod_id for entry in random.sample(young, _AT_ONCE)}
-        return [entry for entry in missing if entry.pod_id in asked or not self.is_newborn(entry.pod_id)]
+        return [entry for entry in missing if entry.pod_id in asked or not self.is_recently_created(entry.pod_id)]
 
-    def is_newborn(self, pod_id: str) -> bool:
+    def is_recently_created(self, pod_id: str) -> bool:
         """Say whether a pod was made so short a time ago, and not seen since, that its absence is no news."""
-        return self._clock.time() < self._born.get(pod_id, -math.inf) + _GRACE
+        return self._clock.time() < self._created_at.get(pod_id, -math.inf) + _GRACE
 
-    async def _get_each(self, entries: list[Entry], pause: float) -> None:
+    async def _get_each(self, entries: list[TrackedPod], pause: float) -> None:
         """Look at each by itself, some at a time. One that hangs goes on by itself, and holds up no other."""
         for first in range(0, len(entries), _AT_ONCE):
-            if self._clock.time() < self.not_before:
+            if self._clock.time() < self.blocked_until:
                 return  # the API wants fewer requests: what is left is for the next tick
             asked = [self._ask(entry, pause) for entry in entries[first : first + _AT_ONCE] if self._is_askable(entry)]
             if asked:
                 await asyncio.wait(asked, timeout=min(_PATIENCE, pause))
 
     @staticmethod
-    def _is_askable(entry: Entry) -> bool:
+    def _is_askable(entry: TrackedPod) -> bool:
         # Who came while a request was on its way needs one that starts later.
-        return bool(entry.watches) and entry.asking < (2 if entry.fresh else 1)
+        return bool(entry.watches) and entry.asking < (2 if entry.needs_poll else 1)
 
-    def _ask(self, entry: Entry, pause: float) -> asyncio.Task[None]:
+    def _ask(self, entry: TrackedPod, pause: float) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:
             entry.asking -= 1
             self._asking.discard(task)
@@ -213,12 +215,12 @@ class Looks:
                 self.end(None, error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
 
         entry.asking += 1
-        task = begin(self._get(entry, pause))
+        task = spawn(self._get(entry, pause))
         self._asking.add(task)
         task.add_done_callback(done)
         return task
 
-    async def _get(self, entry: Entry, pause: float) -> None:
+    async def _get(self, entry: TrackedPod, pause: float) -> None:
         """Look at one pod by itself."""
         self.sent = sent = self.sent + 1
         try:
@@ -232,51 +234,53 @@ class Looks:
             entry.last_error = (sent, error)
             self._slow_down(error, pause)
             # An absence that was asked for before the pod was last seen is older than that.
-            news = sent > entry.sent and not self.is_newborn(entry.pod_id)
+            news = sent > entry.sent and not self.is_recently_created(entry.pod_id)
             if isinstance(error, NotFoundError) and news:
                 for watch in tuple(entry.watches):
                     if watch.since < sent:
-                        watch.tell(Sighting("gone", error=error))
+                        watch.tell(Observation("gone", error=error))
         else:
             self._slowdown = 0.0
             entry.tell(pod, self._note(entry, pod.status, sent, pod))
 
-    def _note(self, entry: Entry, text: str | None, sent: int, source: Listing | Pod, index: int = 0) -> Wanting:
+    def _note(
+        self, entry: TrackedPod, text: str | None, sent: int, source: PodListSnapshot | Pod, index: int = 0
+    ) -> Wanting:
         """Note how an answer shows a pod, and return who wants to be told, and whether it has moved for them."""
         wanting: Wanting = []
         if sent < entry.sent:
             return wanting  # a slow answer, overtaken by a later one
         entry.sent, entry.source, entry.index = sent, source, index
         entry.looks += 1
-        if self._born:
-            self._born.pop(entry.pod_id, None)  # once it was seen, its absence is news
-        if text == entry.status and not entry.fresh and not entry.every:
+        if self._created_at:
+            self._created_at.pop(entry.pod_id, None)  # once it was seen, its absence is news
+        if text == entry.status and not entry.needs_poll and not entry.notify_every_poll:
             return wanting
         status = (_STATUSES.get(text) or PodStatus(text)) if text else None
         if status != entry.status:
             entry.status = status
             self._plan.arrived(status)
-        entry.fresh = False
+        entry.needs_poll = False
         now = self._clock.time()
         for watch in entry.watches:
             if watch.since >= sent:
-                entry.fresh = True
+                entry.needs_poll = True
                 continue
-            moved = watch.note(status, now)
-            if watch.wants(status, moved):
-                wanting.append((watch, moved))
+            status_changed = watch.note(status, now)
+            if watch.is_interested_in(status, status_changed):
+                wanting.append((watch, status_changed))
         return wanting
 
-    def end(self, entry: Entry | None, error: Exception, *, closing: bool = False) -> None:
+    def end(self, entry: TrackedPod | None, error: Exception, *, closing: bool = False) -> None:
         """Tell the watchers of this pod, or for None everyone, that there is no use in watching."""
         for each in [entry] if entry else list(self.entries.values()):
             for watch in tuple(each.watches):
-                watch.tell(Sighting("over", error=error))
+                watch.tell(Observation("over", error=error))
                 watch.close()
-        for survey in () if entry else tuple(self.surveys):
-            if not (closing and survey.to_the_end):
-                survey.over(error)
-                survey.close()
+        for subscribe_list in () if entry else tuple(self.surveys):
+            if not (closing and subscribe_list.to_the_end):
+                subscribe_list.over(error)
+                subscribe_list.close()
 
     def _slow_down(self, error: YottaError, pause: float) -> None:
         """Let everybody wait as long as the API asks, or ever longer while it says that there are too many requests."""
@@ -286,4 +290,4 @@ class Looks:
         if asked is None:
             self._slowdown = min(_MAX_SLOWDOWN, max(pause, self._slowdown * 2))
         seconds = min(asked or self._slowdown, _LONGEST)
-        self.not_before = max(self.not_before, self._clock.time() + seconds)
+        self.blocked_until = max(self.blocked_until, self._clock.time() + seconds)

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.api.pod_list import Listing
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
 from yotta_async.polling.looks import Looks
-from yotta_async.polling.subscription import Entry, Sighting, Survey, Watch
+from yotta_async.polling.subscription import ListSubscription, Observation, Subscription, TrackedPod
 from yotta_async.support.clock import Clock
-from yotta_async.support.tasks import begin
+from yotta_async.support.tasks import spawn
 
 # A look is taken so long before a deadline, or a tenth of the wait if that is less.
 _LAST_LOOK = 0.5
@@ -30,7 +30,7 @@ _LAST_LOOK = 0.5
 _GATHER = 0.02
 
 
-class Hub:
+class StatusPoller:
     """One client's poller."""
 
     def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class Hub:
         self.looks = Looks(endpoints, clock)
         self._intervals: Counter[float] = Counter()  # that anybody asked for
         # By number: a wait that ended before its deadline must not be kept until then, with all that it saw.
-        self._timed: dict[int, Watch] = {}
+        self._timed: dict[int, Subscription] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._numbers = itertools.count()
         self._fresh = False  # somebody waits for a first look
@@ -47,32 +47,32 @@ class Hub:
         self._jitter = 1.0
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._poked: asyncio.Future[None] | None = None
+        self._woken: asyncio.Future[None] | None = None
 
-    def watch(self, watch: Watch, pod_id: str) -> Entry:
+    def watch(self, watch: Subscription, pod_id: str) -> TrackedPod:
         """Take a new watch up; its own constructor calls this."""
         if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
             self.looks.check()
         entry = self.looks.entries.get(pod_id)
         if entry is None:
-            entry = self.looks.entries[pod_id] = Entry(pod_id)
+            entry = self.looks.entries[pod_id] = TrackedPod(pod_id)
         entry.watches.append(watch)
-        entry.every += watch.every
+        entry.notify_every_poll += watch.notify_every_poll
         self._intervals[watch.interval] += 1
         if watch.deadline < math.inf:
             watch.number = next(self._numbers)
             self._timed[watch.number] = watch
             heapq.heappush(self._deadlines, (watch.deadline, watch.number))
-        self.want_look(entry)
+        self.request_poll(entry)
         return entry
 
-    def unwatch(self, watch: Watch) -> None:
+    def unsubscribe(self, watch: Subscription) -> None:
         """Forget a watch. The last one ends the polling."""
         entry = watch.entry
         if watch not in entry.watches:
             return
         entry.watches.remove(watch)
-        entry.every -= watch.every
+        entry.notify_every_poll -= watch.notify_every_poll
         self._drop(watch.interval)
         if not entry.watches:
             del self.looks.entries[entry.pod_id]
@@ -81,39 +81,39 @@ class Hub:
             self._deadlines = [(watch.deadline, number) for number, watch in self._timed.items()]
             heapq.heapify(self._deadlines)
         if not self._intervals:
-            self._poke()
+            self._wake()
 
-    def survey(
+    def subscribe_list(
         self,
         *,
         interval: float,
-        see: Callable[[Listing], None],
+        see: Callable[[PodListSnapshot], None],
         over: Callable[[Exception], None],
         to_the_end: bool = False,
-    ) -> Survey:
+    ) -> ListSubscription:
         """Begin to watch all pods; close what this returns. `to_the_end`: go on while the client is being closed."""
         self.looks.check()
-        survey = Survey(self.looks.sent, interval, see, over, to_the_end=to_the_end)
-        survey.close = lambda: self._unsurvey(survey)
-        self.looks.surveys.append(survey)
+        subscribe_list = ListSubscription(self.looks.sent, interval, see, over, to_the_end=to_the_end)
+        subscribe_list.close = lambda: self._unsubscribe_list(subscribe_list)
+        self.looks.surveys.append(subscribe_list)
         self._intervals[interval] += 1
         self._begin()
-        return survey
+        return subscribe_list
 
-    def _unsurvey(self, survey: Survey) -> None:
-        if survey in self.looks.surveys:
-            self.looks.surveys.remove(survey)
-            self._drop(survey.interval)
-            self._poke()
+    def _unsubscribe_list(self, subscribe_list: ListSubscription) -> None:
+        if subscribe_list in self.looks.surveys:
+            self.looks.surveys.remove(subscribe_list)
+            self._drop(subscribe_list.interval)
+            self._wake()
 
     def _drop(self, interval: float) -> None:
         self._intervals[interval] -= 1
         if not self._intervals[interval]:
             del self._intervals[interval]
 
-    def want_look(self, entry: Entry) -> None:
+    def request_poll(self, entry: TrackedPod) -> None:
         """Note that somebody waits for a look that starts from now on."""
-        entry.fresh = True
+        entry.needs_poll = True
         self._begin()
 
     def close(self, error: YottaError) -> None:
@@ -124,15 +124,15 @@ class Hub:
 
     def _begin(self) -> None:
         self._fresh = True
-        self._poke()
+        self._wake()
         if self._task is None:
-            self._task = begin(self._run())
+            self._task = spawn(self._run())
 
     async def _run(self) -> None:
         try:
             while self._intervals:
                 now = self.clock.time()
-                if self.looks.telling:
+                if self.looks.notifying:
                     await asyncio.sleep(0)  # what was seen in time counts before a deadline that passes meanwhile
                     continue
                 self._expire(now)
@@ -142,7 +142,7 @@ class Hub:
                 if self._looking is None:
                     due = self._due()
                     if now >= due:
-                        self._looking = begin(self._look(regular=now >= self._tick()))
+                        self._looking = spawn(self._look(regular=now >= self._tick()))
                     else:
                         wake = min(wake, due)
                 await self._sleep(wake - now)
@@ -158,20 +158,20 @@ class Hub:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep by the client's clock until then, or until something happens."""
-        self._poked = asyncio.get_running_loop().create_future()
+        self._woken = asyncio.get_running_loop().create_future()
         sleeper = asyncio.ensure_future(self.clock.sleep(seconds)) if seconds < math.inf else None
         try:
             await asyncio.wait(
-                {self._poked, sleeper} if sleeper else {self._poked}, return_when=asyncio.FIRST_COMPLETED
+                {self._woken, sleeper} if sleeper else {self._woken}, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            self._poked = None
+            self._woken = None
             if sleeper is not None:
                 sleeper.cancel()
 
-    def _poke(self) -> None:
-        if self._poked is not None and not self._poked.done():
-            self._poked.set_result(None)
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     def _tick(self) -> float:
         """Return when the next regular look is due."""
@@ -190,25 +190,25 @@ class Hub:
     def _due(self) -> float:
         """Return when the next look of any kind is due."""
         due = min(self._tick(), self._gathered()) if self._fresh else self._tick()
-        return max(due, self.looks.not_before)
+        return max(due, self.looks.blocked_until)
 
     def _expire(self, now: float) -> None:
         """Tell those whose time is up, and forget the deadlines of those who ended before."""
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._timed):
             watch = self._timed.get(heapq.heappop(self._deadlines)[1])
             if watch is not None:
-                watch.tell(Sighting("late"))
-                self.unwatch(watch)
+                watch.tell(Observation("late"))
+                self.unsubscribe(watch)
 
     async def _look(self, *, regular: bool) -> None:
         self._last_look = began = self.clock.time()
         # Spread, so that the clients of a fleet that was started together do not stay together.
         self._jitter = random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, hides nothing
         self._fresh = False
-        wanted = [entry for entry in self.looks.entries.values() if regular or entry.fresh]
+        wanted = [entry for entry in self.looks.entries.values() if regular or entry.needs_poll]
         try:
             if await self.looks.look(wanted, pause=min(self._intervals, default=1.0)) or regular:
                 self._last_tick = began
         finally:
             self._looking = None
-            self._poke()
+            self._wake()

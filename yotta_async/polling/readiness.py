@@ -8,8 +8,8 @@ from collections.abc import Collection
 from yotta_async.errors import PodFailedError
 from yotta_async.models.pod import ExposedPort, Pod
 from yotta_async.models.status import PodStatus
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.waiter import Eye, OnChange
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.waiter import OnChange, StatusWaiter
 
 _RUNNING = frozenset({PodStatus.RUNNING})
 # How long one connection may take, and the pause before the next one is tried.
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 1.0
 
 
 async def wait_until_ready(
-    hub: Hub,
+    poller: StatusPoller,
     pod_id: str,
     ports: Collection[int] | None,
     *,
@@ -28,29 +28,31 @@ async def wait_until_ready(
 ) -> Pod:
     """Wait until the pod can be reached; see `Pods.wait_until_ready`."""
     # Every look: `healthy` changes while the status does not.
-    eye = Eye(hub, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, every=True)
+    waiter = StatusWaiter(
+        poller, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
+    )
     late = f"it was not ready within {timeout:g} s: "
-    with eye:
-        pod = await eye.next()
+    with waiter:
+        pod = await waiter.next()
         while True:
             if pod.status != PodStatus.RUNNING:
-                eye.stuck = f"{late}it is {pod.status}, not RUNNING"
-                pod = await eye.next()
+                waiter.stuck = f"{late}it is {pod.status}, not RUNNING"
+                pod = await waiter.next()
                 continue
-            wanted = _ports_of(pod, ports, eye)
+            wanted = _ports_of(pod, ports, waiter)
             unhealthy = [str(port.port) for port in wanted if port.healthy is False]
             if unhealthy:
-                eye.stuck = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
-                pod = await eye.next()
+                waiter.stuck = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
+                pod = await waiter.next()
                 continue
-            refused = await _unreachable(hub, wanted, left=eye.deadline - hub.clock.time())
+            refused = await _unreachable(poller, wanted, left=waiter.deadline - poller.clock.time())
             if not refused:
                 return pod
-            eye.stuck = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"
-            pod = await eye.next_within(_PAUSE_SECONDS, hub) or pod
+            waiter.stuck = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"
+            pod = await waiter.next_within(_PAUSE_SECONDS, poller) or pod
 
 
-def _ports_of(pod: Pod, ports: Collection[int] | None, eye: Eye) -> list[ExposedPort]:
+def _ports_of(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter) -> list[ExposedPort]:
     """Return the ports that count. Raises PodFailedError for one that is not exposed, as that cannot change."""
     if ports is None:
         return list(pod.expose)
@@ -58,14 +60,14 @@ def _ports_of(pod: Pod, ports: Collection[int] | None, eye: Eye) -> list[Exposed
     missing = [number for number in ports if pod.port(number) is None]
     if missing and pod.expose:
         exposed = ", ".join(str(port.port) for port in pod.expose)
-        raise eye.error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
+        raise waiter.error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
     return found
 
 
-async def _unreachable(hub: Hub, ports: Collection[ExposedPort], *, left: float) -> list[str]:
+async def _unreachable(poller: StatusPoller, ports: Collection[ExposedPort], *, left: float) -> list[str]:
     """Try to connect to each port; return those that did not accept, as texts for an error."""
     limit = max(0.0, min(_CONNECT_SECONDS, left))
-    with hub.clock.call():
+    with poller.clock.call():
         problems = await asyncio.gather(*(_connection_problem(port, limit) for port in ports))
     return [problem for problem in problems if problem]
 

@@ -26,10 +26,10 @@ _GETS_A_SECOND = 5
 # A filter must save so much of an unfiltered list to be worth a second request now and then.
 _WORTH = 0.7
 
-Way: TypeAlias = Literal["gets", "list"] | tuple[PodStatus, ...]
+FetchMode: TypeAlias = Literal["gets", "list"] | tuple[PodStatus, ...]
 
 
-class Plan:
+class PollStrategy:
     """What is known of the account, and the way of the next look."""
 
     def __init__(self) -> None:
@@ -42,21 +42,21 @@ class Plan:
         """Note that this API refuses filters that its documents allow."""
         self._filterable = ()
 
-    def choose(self, looked_at: int, waited_for: Counter[PodStatus | None], pause: float) -> Way:
+    def choose(self, looked_at: int, waited_for: Counter[PodStatus | None], pause: float) -> FetchMode:
         """Return the way to look at so many of the pods that are waited for, which had these statuses."""
         arrivals, self._arrivals = self._arrivals, Counter()
         few = looked_at <= max(1.0, _GETS_A_SECOND * pause)
         if self._counts is None:
             return "gets" if few and looked_at <= _UNKNOWN else "list"
         gets = _REQUEST * looked_at if few else math.inf
-        every = _REQUEST + self._counts.total()
+        notify_every_poll = _REQUEST + self._counts.total()
         expected = Counter[str | None](waited_for) + arrivals
         inside = tuple(status for status in self._filterable if _REQUEST * expected[status] > self._counts[status])
         outside = sum(count for status, count in expected.items() if status not in inside)
-        some = _REQUEST + sum(self._counts[status] for status in inside) + min(_REQUEST * outside, every)
-        if inside and some < min(gets, _WORTH * every):
+        some = _REQUEST + sum(self._counts[status] for status in inside) + min(_REQUEST * outside, notify_every_poll)
+        if inside and some < min(gets, _WORTH * notify_every_poll):
             return inside
-        return "gets" if gets <= every else "list"
+        return "gets" if gets <= notify_every_poll else "list"
 
     def list_is_better(self, pods: int, pause: float) -> bool:
         """Whether so many pods that a filtered list did not show are better looked for by a whole one."""

@@ -21,8 +21,8 @@ from yotta_async.errors import (
 )
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus, can_reach
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.subscription import Sighting, Watch
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.subscription import Observation, Subscription
 
 OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 """Called with the pod when a status is first seen and whenever it is another; it may be a coroutine function."""
@@ -30,21 +30,21 @@ OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 Targets: TypeAlias = frozenset[PodStatus]
 
 
-class Eye(Watch):
+class StatusWaiter(Subscription):
     """A watch that one coroutine drives: `next` returns the pod, or raises what ends the wait."""
 
     __slots__ = ("_on_change", "_told", "_wakeup", "action_error", "stuck", "targets", "timeout")
 
     def __init__(
         self,
-        hub: Hub,
+        poller: StatusPoller,
         pod_id: str,
         targets: Targets,
         *,
         timeout: float,
         interval: float,
         on_change: OnChange | None = None,
-        every: bool = False,
+        notify_every_poll: bool = False,
     ) -> None:
         if on_change is not None and not callable(on_change):
             raise InvalidRequestError(f"on_change must be a function, not {type(on_change).__name__}")
@@ -53,9 +53,9 @@ class Eye(Watch):
         self.stuck = ""  # what is still missing, for the error of a deadline
         self.action_error: YottaError | None = None
         self._on_change = on_change
-        self._told: tuple[Sighting, ...] = ()
+        self._told: tuple[Observation, ...] = ()
         self._wakeup: asyncio.Future[None] | None = None
-        super().__init__(hub, pod_id, interval=interval, timeout=timeout, every=every)
+        super().__init__(poller, pod_id, interval=interval, timeout=timeout, notify_every_poll=notify_every_poll)
 
     def __enter__(self) -> Self:
         return self
@@ -63,9 +63,9 @@ class Eye(Watch):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def wants(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: FBT001  # as it is asked
+    def is_interested_in(self, status: PodStatus | None, status_changed: bool) -> bool:  # noqa: FBT001  # as it is asked
         """Want what ends the wait, with `on_change` every change, and with `every` every look."""
-        if self.every or (moved and self._on_change is not None):
+        if self.notify_every_poll or (status_changed and self._on_change is not None):
             return True
         return status in self.targets or not self._is_possible(status)
 
@@ -75,12 +75,17 @@ class Eye(Watch):
                 return True
         return False
 
-    def tell(self, sighting: Sighting) -> None:
+    def tell(self, observation: Observation) -> None:
         """Keep it for the coroutine; of looks that showed nothing new the last one is enough."""
-        if self._told and self._told[-1].kind == "seen" and not sighting.moved and sighting.kind == "seen":
-            sighting = sighting._replace(moved=self._told[-1].moved)
+        if (
+            self._told
+            and self._told[-1].kind == "seen"
+            and not observation.status_changed
+            and observation.kind == "seen"
+        ):
+            observation = observation._replace(status_changed=self._told[-1].status_changed)
             self._told = self._told[:-1]
-        self._told += (sighting,)
+        self._told += (observation,)
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
@@ -98,12 +103,12 @@ class Eye(Watch):
         """Return the pod when something about it is to be known; raise the error that ends the wait."""
         if not self._told:
             await self.told()
-        sighting, self._told = self._told[0], self._told[1:]
-        if sighting.pod is not None and sighting.moved and self._on_change is not None:
-            result = self._on_change(sighting.pod)
+        observation, self._told = self._told[0], self._told[1:]
+        if observation.pod is not None and observation.status_changed and self._on_change is not None:
+            result = self._on_change(observation.pod)
             if inspect.isawaitable(result):
                 await result
-        return self.verdict(sighting)
+        return self.verdict(observation)
 
     async def reached(self) -> Pod:
         """Return the pod when its status is one of the targets, or raise what `next` does."""
@@ -112,33 +117,33 @@ class Eye(Watch):
             if pod.status in self.targets:
                 return pod
 
-    def verdict(self, sighting: Sighting) -> Pod:
+    def verdict(self, observation: Observation) -> Pod:
         """Return the pod that was seen, or raise what ends the wait."""
-        if sighting.pod is None:
-            return self._last(sighting)
-        if not self._is_possible(sighting.pod.status):
-            raise self._failed(sighting.pod.status)
-        return sighting.pod
+        if observation.pod is None:
+            return self._last(observation)
+        if not self._is_possible(observation.pod.status):
+            raise self._failed(observation.pod.status)
+        return observation.pod
 
     def _failed(self, status: PodStatus | None) -> WaitError:
         why = " (no capacity for it, or an image that does not start)" if status == PodStatus.FAILED else ""
         return self.error(PodFailedError, f"it is {status}{why}, from where {self._goal} cannot come")
 
-    def _last(self, sighting: Sighting) -> Pod:
+    def _last(self, observation: Observation) -> Pod:
         """Return or raise what ends a wait without the pod."""
-        if sighting.kind == "gone":
+        if observation.kind == "gone":
             if PodStatus.TERMINATED in self.targets:
                 return self.terminated()
             error = self.error(PodGoneError, f"it is not there any more, and was waited for to be {self._goal}")
-            raise error from copy.copy(sighting.error)
-        if sighting.error is not None:
-            raise copy.copy(sighting.error)  # one that all waiters raised would hold the frames of all of them
+            raise error from copy.copy(observation.error)
+        if observation.error is not None:
+            raise copy.copy(observation.error)  # one that all waiters raised would hold the frames of all of them
         raise self.error(WaitTimeoutError, self.stuck or f"it was not {self._goal} within {self.timeout:g} s")
 
-    async def next_within(self, seconds: float, hub: Hub) -> Pod | None:
+    async def next_within(self, seconds: float, poller: StatusPoller) -> Pod | None:
         """Return what `next` does, or None when nothing was seen for so many seconds."""
         if not self._told:
-            sleeper = asyncio.ensure_future(hub.clock.sleep(seconds))
+            sleeper = asyncio.ensure_future(poller.clock.sleep(seconds))
             try:
                 await asyncio.wait({self.told(), sleeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -165,7 +170,7 @@ class Eye(Watch):
         return kind(
             text,
             pod_id=self.entry.pod_id,
-            last_pod=last_pod.without_values() if last_pod else None,
+            last_pod=last_pod.redacted() if last_pod else None,
             history=self.history,
             last_error=last_error,
         )

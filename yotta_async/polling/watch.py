@@ -10,11 +10,11 @@ from typing import Literal
 
 import attrs
 
-from yotta_async.api.pod_list import Listing
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
-from yotta_async.polling.poller import Hub
-from yotta_async.polling.subscription import Sighting, Survey, Watch
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.subscription import ListSubscription, Observation, Subscription
 
 
 @attrs.frozen
@@ -33,11 +33,11 @@ class PodEvent:
 class _Stream:
     """What a reader knows, and what it is still to be told: at most one event for each pod."""
 
-    def __init__(self, hub: Hub, interval: float) -> None:
-        self._hub = hub
+    def __init__(self, poller: StatusPoller, interval: float) -> None:
+        self._poller = poller
         self._interval = interval
-        self._watches: dict[str, Watch] = {}
-        self._survey: Survey | None = None
+        self._watches: dict[str, Subscription] = {}
+        self._survey: ListSubscription | None = None
         self._raw: dict[str, int] = {}  # a hash of the JSON of each pod that the last list showed
         self._known: dict[str, Pod] = {}  # as the reader saw them
         self._pending: dict[str, Pod | None] = {}  # as they are; None is removed
@@ -47,11 +47,11 @@ class _Stream:
     def follow(self, pod_id: str) -> None:
         """Watch one pod."""
         if pod_id not in self._watches:
-            self._watches[pod_id] = _PodWatch(self, self._hub, pod_id, self._interval)
+            self._watches[pod_id] = _PodWatch(self, self._poller, pod_id, self._interval)
 
     def follow_all(self) -> None:
         """Watch every pod of the account, those still to come included."""
-        self._survey = self._hub.survey(interval=self._interval, see=self._listed, over=self._over)
+        self._survey = self._poller.subscribe_list(interval=self._interval, see=self._listed, over=self._over)
 
     def close(self) -> None:
         """Watch no more."""
@@ -60,23 +60,23 @@ class _Stream:
         if self._survey is not None:
             self._survey.close()
 
-    def told(self, pod_id: str, sighting: Sighting) -> None:
+    def told(self, pod_id: str, observation: Observation) -> None:
         """Take what was seen of one pod."""
-        if sighting.kind == "over" and sighting.error is not None:
-            self._over(sighting.error)
+        if observation.kind == "over" and observation.error is not None:
+            self._over(observation.error)
             return
-        self._show(pod_id, sighting.pod)
-        if self._survey is not None and sighting.kind == "gone":
+        self._show(pod_id, observation.pod)
+        if self._survey is not None and observation.kind == "gone":
             self._watches.pop(pod_id).close()
 
-    def _listed(self, listing: Listing) -> None:
+    def _listed(self, snapshot: PodListSnapshot) -> None:
         seen: dict[str, int] = {}
-        for index, view in enumerate(listing.views):
+        for index, view in enumerate(snapshot.summaries):
             if view is None:
                 continue
             pod_id = str(view.id)
-            seen[pod_id] = hash(bytes(listing.raws[index]))
-            if seen[pod_id] != self._raw.get(pod_id) and (pod := listing.pod(index)) is not None:
+            seen[pod_id] = hash(bytes(snapshot.raws[index]))
+            if seen[pod_id] != self._raw.get(pod_id) and (pod := snapshot.pod(index)) is not None:
                 self._show(pod_id, pod)
         # What a list has lost is watched by itself until it is in a list again, or gone.
         for pod_id in self._raw.keys() - seen.keys():
@@ -117,27 +117,29 @@ class _Stream:
         return PodEvent("changed" if previous else "added", pod, previous)
 
 
-class _PodWatch(Watch):
+class _PodWatch(Subscription):
     """Feeds a stream with every look at one pod."""
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: _Stream, hub: Hub, pod_id: str, interval: float) -> None:
+    def __init__(self, stream: _Stream, poller: StatusPoller, pod_id: str, interval: float) -> None:
         self._stream = stream
-        super().__init__(hub, pod_id, interval=interval, timeout=math.inf, every=True)
+        super().__init__(poller, pod_id, interval=interval, timeout=math.inf, notify_every_poll=True)
 
-    def wants(self, status: PodStatus | None, moved: bool) -> bool:  # noqa: ARG002, FBT001  # as it is asked
+    def is_interested_in(self, status: PodStatus | None, status_changed: bool) -> bool:  # noqa: ARG002, FBT001  # as it is asked
         """Want all of it: any field may have changed."""
         return True
 
-    def tell(self, sighting: Sighting) -> None:
+    def tell(self, observation: Observation) -> None:
         """Pass it on."""
-        self._stream.told(self.entry.pod_id, sighting)
+        self._stream.told(self.entry.pod_id, observation)
 
 
-async def watch(hub: Hub, pod_ids: Collection[str] | None, *, interval: float) -> AsyncGenerator[PodEvent, None]:
+async def watch(
+    poller: StatusPoller, pod_ids: Collection[str] | None, *, interval: float
+) -> AsyncGenerator[PodEvent, None]:
     """Yield what becomes of these pods, or for None of all; see `Pods.watch`."""
-    stream = _Stream(hub, interval)
+    stream = _Stream(poller, interval)
     try:
         if pod_ids is None:
             stream.follow_all()

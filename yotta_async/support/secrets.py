@@ -30,7 +30,7 @@ class Secret(Generic[S]):
         return "Secret('***')"
 
 
-def scrub(text: str, secrets: Iterable[Secret[str]]) -> str:
+def redact(text: str, secrets: Iterable[Secret[str]]) -> str:
     """Replace every secret that a server repeats in its words, as it is or as it stands in JSON or in a repr of either.
 
     Secrets of fewer than four characters stay: masking every "1" would hide the message and protect nothing.
@@ -49,7 +49,7 @@ def _forms(value: str) -> set[str]:
     return plain | shown | {form.replace("'", "\\'") for form in shown}
 
 
-def raised_without_frames(function: Callable[P, R]) -> Callable[P, R]:
+def strip_traceback_frames(function: Callable[P, R]) -> Callable[P, R]:
     """Let what `function` raises leave without the frames below it.
 
     A traceback can be printed with the local variables of each frame, and the frames that build a request or take an

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Return a task that begins at the loop's next turn, whatever the loop makes tasks with.
 
     An eager task factory (Python 3.12) would run it here and now, before whoever begins it has noted that it runs.

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
-from yotta_async.api.wire import MAX_BYTES, Answer, Request
+from yotta_async.api.wire import MAX_BYTES, Request, Response
 from yotta_async.support.secrets import Secret
 
 # `total` is not aiohttp's to watch: the deadline over the whole attempt is set around it, the wait for a connection
@@ -32,10 +32,10 @@ _TURNS_TO_END = 100
 _BUFFER = 2**20
 
 
-class Mark:
+class SendState:
     """Whether a request was written, whether an answer has begun, and whether it is wanted no more."""
 
-    sent = answering = given_up = False
+    sent = answering = abandoned = False
 
 
 class TooLargeError(Exception):
@@ -118,7 +118,7 @@ class Session:
             return (head + content).encode("ascii") + request.body.reveal()
         return (f"{head}\r\n" if request.method == "GET" else f"{head}Content-Length: 0\r\n\r\n").encode("ascii")
 
-    async def exchange(self, request: Request, mark: Mark) -> Answer:
+    async def exchange(self, request: Request, send_state: SendState) -> Response:
         """Send the request, and return the whole answer.
 
         Raises what aiohttp and the network raise, TimeoutError where there was no connection within CONNECT_SECONDS,
@@ -132,14 +132,14 @@ class Session:
         try:
             connection = await self._connect()
             try:
-                answer = await self._over(connection, request, mark)
+                response = await self._over(connection, request, send_state)
             except BaseException:
                 _drop(connection)
                 raise
             if request.body is not None and connection.transport and connection.transport.get_write_buffer_size():
                 _drop(connection)  # the answer came before all was sent, and what is left would still be
             connection.release()
-            return answer
+            return response
         finally:
             turns.give_back()
 
@@ -158,7 +158,7 @@ class Session:
                 raise aiohttp.ClientConnectionError("the server closed the connection, or spoke, before it was asked")
         raise aiohttp.ClientConnectionError("there are no connections any more")
 
-    async def _over(self, connection: Connection, request: Request, mark: Mark) -> Answer:
+    async def _over(self, connection: Connection, request: Request, send_state: SendState) -> Response:
         protocol, transport = connection.protocol, connection.transport
         assert protocol is not None  # noqa: S101  # `_connect` saw to both
         assert transport is not None  # noqa: S101  # likewise
@@ -168,12 +168,12 @@ class Session:
         busy = self._turns.busy
         busy.add(transport)
         try:
-            mark.sent = True
+            send_state.sent = True
             transport.write(self._bytes(request))
             message, content = await protocol.read()
             while message.code < 200 and message.code != 101:  # 1xx: the answer proper is still to come
                 message, content = await protocol.read()
-            mark.answering = True
+            send_state.answering = True
             chunks = [await content.readany()]
             size = len(chunks[0])
             # Counted after decompression, and before the next chunk is read.
@@ -184,7 +184,7 @@ class Session:
             busy.discard(transport)
         if size > request.max_bytes:
             raise TooLargeError
-        return Answer(message.code, message.headers, chunks, self._key, size)
+        return Response(message.code, message.headers, chunks, self._key, size)
 
 
 def _drop(connection: Connection) -> None:

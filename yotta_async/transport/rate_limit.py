@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from yotta_async.support.clock import Clock
-from yotta_async.support.tasks import begin
+from yotta_async.support.tasks import spawn
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -45,7 +45,7 @@ _BRIEF, _BREATH = 0.25, 1.0
 
 
 @contextmanager
-def in_bulk() -> Iterator[None]:
+def bulk_priority() -> Iterator[None]:
     """Mark the calls of this task, and of the tasks that it makes, as those of a fan-out."""
     token = _IN_BULK.set(True)
     try:
@@ -54,7 +54,7 @@ def in_bulk() -> Iterator[None]:
         _IN_BULK.reset(token)
 
 
-class Pressure:
+class AdaptiveRateLimiter:
     """One client's gate. Each attempt takes its `turn` before it is sent and says afterwards how it went."""
 
     def __init__(self, clock: Clock, requests_per_second: float | None = None) -> None:
@@ -65,7 +65,7 @@ class Pressure:
         self._pace: float | None = None  # requests a second, once the API has complained
         self._limit = float(_FIRST_LIMIT)  # calls in flight
         self._in_flight = 0
-        self._not_before = 0.0
+        self._blocked_until = 0.0
         self._best = 0.0
         self._changed = self._halved = 0.0  # when pace and limit last were, in real time
         self._good: deque[float] = deque(maxlen=2_000)  # when calls went well, in real time
@@ -77,7 +77,7 @@ class Pressure:
 
     def is_free(self) -> bool:
         """Say whether a call may go at once; then it has gone."""
-        if self._pace is not None or self._fixed is not None or self._not_before:
+        if self._pace is not None or self._fixed is not None or self._blocked_until:
             return False
         if _IN_BULK.get() and (self._waiting or self._in_flight >= self._limit):
             return False
@@ -89,7 +89,7 @@ class Pressure:
         turn = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (_IN_BULK.get(), next(self._order), turn))
         if self._pump is None:
-            self._pump = begin(self._let_out())
+            self._pump = spawn(self._let_out())
         try:
             await turn
         except asyncio.CancelledError:
@@ -133,7 +133,7 @@ class Pressure:
         self._set_pace(max(_LEAST, self._best / 2, good * _BELOW), now)
 
     def _pause(self, seconds: float) -> None:
-        self._not_before = max(self._not_before, self._clock.time() + min(seconds, _LONGEST))
+        self._blocked_until = max(self._blocked_until, self._clock.time() + min(seconds, _LONGEST))
 
     def _set_pace(self, pace: float, now: float) -> None:
         from aiolimiter import AsyncLimiter  # only now: most clients never need it
@@ -146,7 +146,7 @@ class Pressure:
 
     def close(self) -> None:
         """Let everybody go: a closed client tells each by itself."""
-        self._not_before = 0.0
+        self._blocked_until = 0.0
         self._pace = self._fixed = self._limiter = self._fixed_limiter = None
         self._limit = math.inf
         if self._pump is not None:
@@ -158,15 +158,15 @@ class Pressure:
             while self._waiting:
                 if self._waiting[0][2].done():  # cancelled meanwhile: it costs no turn
                     heapq.heappop(self._waiting)
-                elif (pause := self._not_before - self._clock.time()) > 0:
+                elif (pause := self._blocked_until - self._clock.time()) > 0:
                     await self._clock.sleep(pause)
-                    self._not_before = 0.0 if self._clock.time() >= self._not_before else self._not_before
+                    self._blocked_until = 0.0 if self._clock.time() >= self._blocked_until else self._blocked_until
                 elif self._in_flight >= self._limit and (self._pace is not None or self._waiting[0][0]):
                     self._room.clear()
                     await self._room.wait()
                 else:
                     await self._keep_pace()
-                    if self._waiting and self._not_before <= self._clock.time():
+                    if self._waiting and self._blocked_until <= self._clock.time():
                         turn = heapq.heappop(self._waiting)[2]
                         if not turn.done():
                             self._in_flight += 1

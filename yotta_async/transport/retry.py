@@ -85,7 +85,7 @@ class RetryPolicy:
         return 8 if self.max_attempts == 4 else self.max_attempts
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: any failure but a plain refusal."""
     if isinstance(error, ConnectError):
         return error.temporary
@@ -94,18 +94,18 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, TransportError)
 
 
-def not_heard(error: BaseException) -> bool:
+def is_known_unprocessed(error: BaseException) -> bool:
     """Whether the server cannot have acted: nothing was sent, or 429, which is taken as not acted on."""
     if isinstance(error, TransportError):
-        return may_pass(error) and not error.maybe_heard
+        return is_transient(error) and not error.request_sent
     return isinstance(error, RateLimitError)
 
 
-def maybe_done(error: BaseException) -> bool:
+def may_have_been_processed(error: BaseException) -> bool:
     """Whether the server may have acted although it did not say so."""
     if isinstance(error, APIError):
         return isinstance(error, ServerError) or error.http_status == 408
-    return isinstance(error, TransportError) and error.maybe_heard
+    return isinstance(error, TransportError) and error.request_sent
 
 
 def is_for_lack_of_capacity(error: YottaError) -> bool:
@@ -139,7 +139,7 @@ class Retries:
         attempt: Callable[[], Awaitable[T]],
         *,
         attempts: int,
-        on: Callable[[BaseException], bool] = may_pass,
+        on: Callable[[BaseException], bool] = is_transient,
         deadline: float = math.inf,
         budgeted: bool = True,
     ) -> T:
@@ -167,7 +167,7 @@ class Retries:
         attempt: Callable[[], Awaitable[T]],
         *,
         attempts: int,
-        on: Callable[[BaseException], bool] = may_pass,
+        on: Callable[[BaseException], bool] = is_transient,
         deadline: float = math.inf,
         budgeted: bool = True,
     ) -> T:

@@ -24,7 +24,7 @@ _HEADERS = {
 }
 
 
-class Bound:
+class LoopGuard:
     """Something that belongs to the event loop of its first use, until it is closed."""
 
     def __init__(self, what: str) -> None:
@@ -62,7 +62,7 @@ class SessionPool:
         if type(limit) is not int or limit < 1:
             raise ConfigurationError("SessionPool.limit must be a whole number of at least 1")
         self._limit = limit
-        self.bound = Bound("SessionPool")
+        self.bound = LoopGuard("SessionPool")
         self._connectors: dict[bool, aiohttp.TCPConnector] = {}
         self._turns = {single_use: Turns(limit) for single_use in (False, True)}
         weakref.finalize(self, _abandon, self._connectors)

@@ -11,7 +11,7 @@ from typing import Any
 from yarl import URL
 
 from yotta_async.errors import ConfigurationError
-from yotta_async.support.secrets import Secret, raised_without_frames
+from yotta_async.support.secrets import Secret, strip_traceback_frames
 
 VENDOR_URL = "https://api.yottalabs.ai"
 
@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@raised_without_frames
+@strip_traceback_frames
 def read_key(given: Secret[Any]) -> Secret[str]:
     """Return the key that was given, or for None the one of $YOTTA_API_KEY. No message quotes it."""
     from_environment = given.reveal() is None
@@ -49,7 +49,7 @@ def account_name(url: URL, key: Secret[str]) -> str:
     return hashlib.sha256(f"{url} {key.reveal()}".encode()).hexdigest()[:8]
 
 
-@raised_without_frames
+@strip_traceback_frames
 def read_base_url(given: Secret[Any]) -> URL:
     """Return the base URL that was given, or for None that of $YOTTA_BASE_URL or the vendor's, without a final slash.
 

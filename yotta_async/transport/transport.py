@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from yotta_async.api.wire import Answer, Request, retry_after
+from yotta_async.api.wire import Request, Response, retry_after
 from yotta_async.errors import (
     ConfigurationError,
     ConnectError,
@@ -26,10 +26,10 @@ from yotta_async.errors import (
 )
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
-from yotta_async.transport.exchange import CONNECT_SECONDS, Mark, Session, TooLargeError
+from yotta_async.transport.exchange import CONNECT_SECONDS, SendState, Session, TooLargeError
 from yotta_async.transport.limits import Limit, Limits
-from yotta_async.transport.rate_limit import Pressure
-from yotta_async.transport.session_pool import Bound, SessionPool
+from yotta_async.transport.rate_limit import AdaptiveRateLimiter
+from yotta_async.transport.session_pool import LoopGuard, SessionPool
 
 logger = logging.getLogger("yotta_async")
 
@@ -55,8 +55,8 @@ class Transport:
         self._pool = pool or SessionPool()
         self._owns_pool = pool is None
         self._told = None if isinstance(clock, RealClock) else clock.call  # real time has no use for it
-        self._pressure = Pressure(clock, requests_per_second)
-        self._bound = Bound("YottaClient")
+        self._rate_limiter = AdaptiveRateLimiter(clock, requests_per_second)
+        self._bound = LoopGuard("YottaClient")
         self._sessions: dict[bool, Session] = {}
         self._limits = Limits()
 
@@ -66,8 +66,13 @@ class Transport:
         self._pool.bound.check()
 
     async def send(
-        self, request: Request, *, mark: Mark | None = None, single_use: bool = False, seconds: float = float("inf")
-    ) -> Answer:
+        self,
+        request: Request,
+        *,
+        send_state: SendState | None = None,
+        single_use: bool = False,
+        seconds: float = float("inf"),
+    ) -> Response:
         """Send once, and return the whole answer. `seconds` shortens the client's time limit for this attempt.
 
         `mark` tells whoever holds it, while this goes on, whether the request may have been heard.
@@ -78,61 +83,63 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._bound.loop is not loop or self._pool.bound.loop is not loop:
             self.check()
-        if not self._pressure.is_free():
-            await self._pressure.turn()
+        if not self._rate_limiter.is_free():
+            await self._rate_limiter.turn()
             if self._bound.closed:
-                self._pressure.over()
+                self._rate_limiter.over()
                 self.check()
         began = time.perf_counter()
         session = self._sessions.get(single_use)
         if session is None:
             session = self._sessions[single_use] = self._pool.session(self._root, self._key, single_use=single_use)
-        mark = mark or Mark()
-        mark.sent = mark.answering = False
-        answer: Answer | None = None
+        send_state = send_state or SendState()
+        send_state.sent = send_state.answering = False
+        response: Response | None = None
         is_late = False
         seconds = min(seconds, self._timeout)
         limit = Limit(self._limits, loop, seconds)
         try:
             try:
                 if self._told is None:
-                    answer = await session.exchange(request, mark)
+                    response = await session.exchange(request, send_state)
                 else:
                     with self._told(limit, seconds):
-                        answer = await session.exchange(request, mark)
+                        response = await session.exchange(request, send_state)
             finally:
                 is_late = limit.end()
         except asyncio.CancelledError as error:
             if is_late:
-                problem: BaseException = self._failure(TimeoutError(), mark, request, seconds)
+                problem: BaseException = self._failure(TimeoutError(), send_state, request, seconds)
             else:
                 problem = error.with_traceback(None)  # its frames hold headers and body: it goes on without them
         except Exception as error:  # noqa: BLE001  # every foreign exception becomes one of ours
-            problem = self._failure(error, mark, request, CONNECT_SECONDS)
+            problem = self._failure(error, send_state, request, CONNECT_SECONDS)
         else:
             if logger.isEnabledFor(logging.DEBUG):
                 taken = (time.perf_counter() - began) * 1000
-                size = answer.size
+                size = response.size
                 logger.debug(
-                    "%s %s: HTTP %d, %d bytes, %.0f ms", request.method, request.path, answer.status, size, taken
+                    "%s %s: HTTP %d, %d bytes, %.0f ms", request.method, request.path, response.status, size, taken
                 )
-            return answer
+            return response
         finally:
-            if answer is None:
-                self._pressure.over()
-            elif answer.status == _TOO_MANY or (answer.status >= _SERVER_ERROR and "Retry-After" in answer.headers):
-                self._pressure.over(too_many=True, retry_after=retry_after(answer.headers))
+            if response is None:
+                self._rate_limiter.over()
+            elif response.status == _TOO_MANY or (
+                response.status >= _SERVER_ERROR and "Retry-After" in response.headers
+            ):
+                self._rate_limiter.over(too_many=True, retry_after=retry_after(response.headers))
             else:
-                self._pressure.over(good=True)
+                self._rate_limiter.over(good=True)
         # Raised here and not above, so that the foreign exception is not its context.
         logger.debug("%s %s: %s", request.method, request.path, type(problem).__name__)
         problem.__context__ = None
         raise problem
 
-    def _failure(self, error: Exception, mark: Mark, request: Request, seconds: float) -> YottaError:
+    def _failure(self, error: Exception, send_state: SendState, request: Request, seconds: float) -> YottaError:
         """Turn what aiohttp raised into what it means. Narrow classes first: several of aiohttp's are others' too."""
         what = f"{request.method} {request.path}"
-        if not mark.sent:
+        if not send_state.sent:
             if self._bound.closed or self._pool.bound.closed:
                 return ConfigurationError(f"{what} was not sent: the client or its SessionPool was closed meanwhile")
             untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
@@ -152,7 +159,7 @@ class Transport:
             kind, text = ProtocolError, f"the answer is larger than {request.max_bytes} bytes, and was not read on"
         elif isinstance(error, TimeoutError):
             kind, text = RequestTimeoutError, f"there was no whole answer within {seconds:g} s"
-        elif mark.answering or isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        elif send_state.answering or isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
             kind, text = ProtocolError, f"the answer is cut short, or no HTTP ({type(error).__name__})"
         else:
             kind, text = ConnectionLostError, f"the connection ended before the answer ({type(error).__name__})"
@@ -162,7 +169,7 @@ class Transport:
     async def aclose(self) -> None:
         """End the calls in flight and close the sessions, and the pool if no one else gave it. May be called again."""
         self._bound.close()
-        self._pressure.close()
+        self._rate_limiter.close()
         self._limits.close()
         # Each call needs a few turns of the loop to let go of its connection, and none that waits for the network.
         for _ in range(100):
