@@ -25,10 +25,9 @@ import attrs
 import looptime
 
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async.api.wire import Request, Response
 from yotta_async.creation.journal import Journal
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
-from yotta_async.transport.exchange import SendState
+from yotta_async.transport.messages import Request, Response, SendState
 
 logger = logging.getLogger("yotta_async")
 
@@ -188,7 +187,7 @@ class World:
         await self.trip(process)
         if fault == "not sent":
             raise ConnectError("nobody listens", method=request.method, path=request.path)
-        send_state.sent = True
+        send_state.request_sent = True
         acts = fault not in ("request lost", "5xx before", "429", "refused", "no effect")
         result: dict[str, Any] = SUCCESS | {"data": None}
         if action == "create":
@@ -285,7 +284,7 @@ class Process:
 
     async def send(self, request: Request, *, send_state: SendState | None = None, **_: Any) -> Response:
         send_state = send_state or SendState()
-        send_state.sent = send_state.answering = False
+        send_state.request_sent = send_state.response_started = False
         return await self.world.exchange(self, request, send_state)
 
     async def run(self) -> None:

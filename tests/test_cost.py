@@ -42,7 +42,7 @@ def thoroughly(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return count
 
 
-async def test_a_call_takes_one_request_no_timer_and_few_calls(
+async def test_a_call_takes_one_request_one_timer_and_few_calls(
     server: RawServer, monkeypatch: pytest.MonkeyPatch, thoroughly: Counter[str]
 ) -> None:
     server.answers(envelope(POD | {"id": "7"}))
@@ -76,8 +76,8 @@ async def _ten_calls(server: RawServer, client: YottaClient, monkeypatch: pytest
     finally:
         sys.setprofile(None)
     assert len(server.heard) - before == 10
-    assert len(timers) <= 1
-    assert calls.total() <= 10 * 33, calls
+    assert len(timers) <= 10, "the time limit of each"
+    assert calls.total() <= 10 * 45, calls
 
 
 async def test_a_list_takes_one_request_and_little_memory(

@@ -25,9 +25,9 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.api.wire import get_request
+from yotta_async.api.wire import delete_request, pause_request, resume_request
 from yotta_async.emulator.clock import make_clock
-from yotta_async.transport.exchange import SendState
+from yotta_async.transport.messages import SendState
 
 
 def client_of(url: str, **options: Any) -> YottaClient:
@@ -151,6 +151,9 @@ async def test_who_waits_for_a_connection_was_not_heard(server: RawServer) -> No
         await quick.aclose()
 
 
+CHANGES = (delete_request, pause_request, resume_request)
+
+
 async def test_no_mark_no_byte() -> None:
     """Whatever ends a request and whenever: without the mark the server saw nothing of it."""
     draw = random.Random(7)
@@ -169,7 +172,7 @@ async def test_no_mark_no_byte() -> None:
         async def one(number: int) -> None:
             mark = marks[str(number)] = SendState()
             sending: Awaitable[object] = draw.choice(clients)._transport.send(
-                get_request(str(number)), send_state=mark, single_use=draw.random() < 0.5
+                draw.choice(CHANGES)(str(number)), send_state=mark
             )
             task = asyncio.ensure_future(sending)
             if draw.random() < 0.5:
@@ -181,7 +184,7 @@ async def test_no_mark_no_byte() -> None:
         for first in range(0, 1_500, 50):
             await asyncio.gather(*(one(number) for number in range(first, first + 50)))
         await asyncio.sleep(0.02)
-        unmarked = {number for number, mark in marks.items() if not mark.sent}
+        unmarked = {number for number, mark in marks.items() if not mark.request_sent}
         assert len(unmarked) > 50
         assert len(seen) > 50
         assert not unmarked & seen

@@ -47,7 +47,9 @@ ORDER = [
         "models.spec",
         "support.clock",
         "support.tasks",
-        "transport.limits",
+        "support.loop_guard",
+        "transport.messages",
+        "transport.headers",
         "transport.settings",
         "api.strict_json",
         "api.converter",
@@ -60,8 +62,8 @@ ORDER = [
         "api.pieces",
         "transport.retry",
         "transport.rate_limit",
-        "transport.exchange",
         "transport.session_pool",
+        "transport.failures",
         "transport.transport",
         "api.endpoints",
         "polling.strategy",
@@ -206,6 +208,8 @@ def test_every_error_pickles_with_all_that_it_holds(kind: type[YottaError]) -> N
     kept = inspect.signature(kind).parameters if inspect.isfunction(kind.__init__) else ()
     names = [name for name in kept if name not in ("message", "args", "kwargs")]
     given: dict[str, Any] = {name: (("RUNNING", 1.5),) if name == "history" else f"a {name}" for name in names}
+    if "retry_after" in given:
+        given["retry_after"] = 7.5
     if "last_pod" in given:
         given["last_pod"] = Pod(id="7")
     error = kind("what happened", **given)

@@ -21,7 +21,7 @@ from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaEr
 from yotta_async.handle import PodHandle
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.transport.exchange import SendState
+from yotta_async.transport.messages import SendState
 from yotta_async.transport.retry import is_transient
 
 Change: TypeAlias = Callable[[YottaClient], None]
@@ -62,7 +62,11 @@ class RepeatsWhatWasHeard(Endpoints):
 
     async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
         create = super().create
-        return await self._retries.run(lambda: create(spec, client_token, send_state), attempts=3, on=is_transient)
+
+        async def attempt() -> str:
+            return await create(spec, client_token, send_state)
+
+        return await self._retrier.run(attempt, max_attempts=3, is_retryable=is_transient)
 
 
 class TakesLostForUnheard(Endpoints):
@@ -72,7 +76,7 @@ class TakesLostForUnheard(Endpoints):
         try:
             return await super().create(spec, client_token, send_state)
         except YottaError as error:
-            send_state.sent = False
+            send_state.request_sent = False
             raise NotFoundError from error
 
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
     from yotta_async.models.status import PodStatus
     from yotta_async.polling.watch import PodEvent
-    from yotta_async.transport.retry import RetryPolicy
+    from yotta_async.transport.retry import RetryEvent, RetryPolicy
     from yotta_async.transport.session_pool import SessionPool
 
 __all__ = [
@@ -98,6 +98,7 @@ __all__ = [
     "ReapedPod",
     "RequestTimeoutError",
     "ResourceType",
+    "RetryEvent",
     "RetryPolicy",
     "ServerError",
     "SessionPool",
@@ -116,7 +117,7 @@ __all__ = [
 # Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
 # every run of whoever has it installed, and the command line starts without what it does not need.
 _HOMES = {
-    "transport.retry": "RetryPolicy",
+    "transport.retry": "RetryEvent RetryPolicy",
     "transport.session_pool": "SessionPool",
     "client": "YottaClient",
     "errors": """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Self
 
 from yotta_async.api.endpoints import Endpoints
@@ -14,7 +15,7 @@ from yotta_async.fleet.spending import SpendLimit
 from yotta_async.pods import Pods
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
-from yotta_async.transport.retry import Retries, RetryPolicy
+from yotta_async.transport.retry import Retrier, RetryPolicy
 from yotta_async.transport.session_pool import SessionPool
 from yotta_async.transport.settings import account_name, read_base_url, read_key
 from yotta_async.transport.transport import Transport
@@ -39,6 +40,7 @@ class YottaClient:
         requests_per_second: the most that is sent, evenly spaced, single calls before those of a fan-out; None leaves
             it to the API, whose 429 and Retry-After slow this client down as a whole.
         spend_limit: how many pods there may be, and for how much an hour; creates that would pass it are not sent.
+        user_agent: the name and version of your program, put before this package's in the User-Agent header.
         clock: what waits and pauses follow instead of real time, such as an emulator's clock.
 
     Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
@@ -60,6 +62,7 @@ class YottaClient:
         journal: str | os.PathLike[str] | None = None,
         requests_per_second: float | None = None,
         spend_limit: SpendLimit | None = None,
+        user_agent: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -80,6 +83,8 @@ class YottaClient:
             raise ConfigurationError(f"session_pool must be a SessionPool, not {type(session_pool).__name__}")
         if not isinstance(client_token, bool):
             raise ConfigurationError("client_token must be True or False; the token itself is drawn for each create")
+        if user_agent is not None and not (isinstance(user_agent, str) and re.fullmatch(r"[\x20-\x7e]+", user_agent)):
+            raise ConfigurationError("user_agent must be printable ASCII text, such as 'my-app/1.0'")
         folder = journal_folder(journal)
         if folder is not None and not client_token:
             raise ConfigurationError(
@@ -96,8 +101,9 @@ class YottaClient:
             pool=session_pool,
             clock=clock,
             requests_per_second=requests_per_second,
+            user_agent=user_agent or "",
         )
-        endpoints = Endpoints(self._transport, Retries(retry, clock))
+        endpoints = Endpoints(self._transport, Retrier(retry, clock))
         self.pods = Pods(
             endpoints,
             clock,

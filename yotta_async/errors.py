@@ -61,10 +61,12 @@ class TransportError(YottaError):
         path: str = "",
         request_sent: bool = True,
         retry_after: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.method = method
         self.path = path
+        self.request_id = request_id
         self.request_sent = request_sent
         self.retry_after = retry_after
 
@@ -92,6 +94,7 @@ class ProtocolError(TransportError):
     """An answer came that is not the documented envelope.
 
     HTML, a body cut short, bad JSON, wrong types, more bytes than allowed, a redirect, or a 5xx without an envelope.
+    `request_id` is the id under which the server knows the request (None: it sent none).
     """
 
 
@@ -99,7 +102,8 @@ class APIError(YottaError):
     """The API answered with an error.
 
     `http_status` is the HTTP status, `code` the envelope's code (None where there was no envelope), `message` the API's
-    own words, `retry_after` the seconds that it asked to wait (None: it did not ask).
+    own words, `retry_after` the seconds that it asked to wait (None: it did not ask), `request_id` the id under which
+    the server knows the request (None: it sent none).
     """
 
     advice: ClassVar[str] = "The code is not a documented one; the API's message is all there is to go by."
@@ -113,6 +117,7 @@ class APIError(YottaError):
         method: str = "",
         path: str = "",
         retry_after: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -121,12 +126,19 @@ class APIError(YottaError):
         self.method = method
         self.path = path
         self.retry_after = retry_after
+        self.request_id = request_id
 
     def __str__(self) -> str:
         # %r keeps a server's control characters out of terminals and logs.
         said = repr(self.message[:500]) if self.message else "no message"
         code = "no envelope" if self.code is None else f"code {self.code}"
-        return f"{self.method} {self.path}: {said} (HTTP {self.http_status}, {code}). {self.advice}"
+        request_id = "" if self.request_id is None else f", request id {self.request_id!r}"
+        return f"{self.method} {self.path}: {said} (HTTP {self.http_status}, {code}{request_id}). {self._next_step()}"
+
+    def _next_step(self) -> str:
+        if self.retry_after is None:
+            return self.advice
+        return f"The API asks to wait {self.retry_after:g} s. {self.advice}"
 
 
 class BadRequestError(APIError):

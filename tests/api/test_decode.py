@@ -18,8 +18,9 @@ from yotta_async.api.converter import StructureError, pod_from
 from yotta_async.api.decode import pod_from_json, pods_in
 from yotta_async.api.pieces import parse_pods
 from yotta_async.api.pod_list import parse_snapshot
-from yotta_async.api.wire import Response, list_request
+from yotta_async.api.wire import list_request
 from yotta_async.support.secrets import Secret
+from yotta_async.transport.messages import Response
 
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
 from tests.conftest import KEY, SPEC
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, raw, reset, silence
@@ -24,6 +23,7 @@ from yotta_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    InvalidStateError,
     PodSpec,
     ProtocolError,
     RequestTimeoutError,
@@ -34,8 +34,6 @@ from yotta_async import (
     YottaError,
 )
 from yotta_async.api.wire import create_request, get_request
-from yotta_async.transport.exchange import Turns
-from yotta_async.transport.limits import Limit, Limits
 
 ONCE = RetryPolicy(max_attempts=1)
 Make = Callable[..., YottaClient]
@@ -196,24 +194,20 @@ async def test_each_create_has_a_connection_of_its_own(server: RawServer, client
     assert server.connections == 3
 
 
-async def test_what_came_unasked_is_not_taken_for_an_answer(server: RawServer, client_of: Make) -> None:
-    """A second answer to a request waits on a connection that is kept."""
-    ended = asyncio.Event()
+async def test_a_change_has_a_connection_of_its_own(server: RawServer, client_of: Make) -> None:
+    """What is left over on a connection is never taken for the response to a change."""
 
     async def doubled(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await envelope({"id": "7"})(heard, writer)
-        await ended.wait()
         await envelope({"id": "7"})(heard, writer)
 
-    server.answers(doubled, envelope({"id": "7", "status": "PAUSED"}))
-    yotta = client_of()
-    assert (await yotta.pods.get(7)).status is None
-    [[(idle, _)]] = yotta._transport._pool._connectors[False]._conns.values()
-    ended.set()
-    while not idle.should_close:
-        await asyncio.sleep(0)
-    assert (await yotta.pods.get(7)).status == "PAUSED"
-    assert server.connections == 2
+    server.answers(doubled, envelope(code=12001), doubled)
+    yotta = client_of(retry=ONCE)
+    for change in (yotta.pods.pause, yotta.pods.resume):
+        server.answers(doubled, envelope(code=12001))
+        await yotta.pods.get(7)
+        with pytest.raises(InvalidStateError):
+            await change(7)
 
 
 def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_either() -> None:
@@ -252,18 +246,6 @@ def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_ei
     assert [request.partition(b" ")[0] for request in heard] == [b"GET", b"DELETE"]
 
 
-async def test_a_server_that_speaks_first_is_not_asked_again_and_again(
-    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is seen where a handshake takes turns of the loop: here, as if it always were."""
-    monkeypatch.setattr(ResponseHandler, "should_close", True)
-    server.answers(envelope(POD))
-    with pytest.raises(ConnectError, match="before it was asked"):
-        await client_of(retry=ONCE).pods.get(7)
-    assert server.connections <= 1
-    assert not server.heard
-
-
 @pytest.mark.parametrize("stage", ["writing", "waiting", "reading"])
 async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage: str) -> None:
     parts: dict[str, Reply] = {
@@ -288,7 +270,7 @@ async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage:
                 await asyncio.sleep(0)
             await asyncio.sleep(0.01)  # for the first byte of the answer, where there is one
             await asyncio.wait_for(pool.aclose(), 5)
-            with pytest.raises(ConnectionLostError, match="was closed before the answer"):
+            with pytest.raises(ConnectionLostError, match="was closed before the response"):
                 await asyncio.wait_for(sending, 5)
         over.set()
 
@@ -330,7 +312,7 @@ async def test_what_is_left_of_a_create_is_not_sent_on(unused_tcp_port: int, ans
         fields = SPEC | {"environment_vars": {"BIG": "x" * 2**25}}
         client = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE, settle_timeout=0.01)
         async with client:
-            sending = client._transport.send(create_request(PodSpec(**fields), None), single_use=True, seconds=0.1)
+            sending = client._transport.send(create_request(PodSpec(**fields), None), seconds=0.1)
             if answers:
                 assert (await sending).status == 413
             else:
@@ -417,6 +399,7 @@ def test_a_client_of_another_loop_says_so(tmp_path: Path) -> None:
         asyncio.run(call())
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(call())
+    asyncio.run(yotta.aclose())
 
 
 async def test_a_cancel_goes_through_without_the_frames_that_hold_the_request(
@@ -445,58 +428,3 @@ async def test_each_call_ends_at_its_own_limit(server: RawServer, client_of: Mak
         for seconds in (0.3, 0.1, 0.2):
             calls.create_task(call(seconds))
     assert ended == [0.1, 0.2, 0.3]
-
-
-async def test_a_cancel_is_not_taken_for_a_limit_that_passed_with_it() -> None:
-    limits = Limits()
-    to_blame = []
-
-    async def call() -> None:
-        limit = Limit(limits, asyncio.get_running_loop(), 60)
-        try:
-            await asyncio.sleep(60)
-        finally:
-            to_blame.append(limit.end())
-
-    for cancels in (True, False):
-        task = asyncio.create_task(call())
-        await asyncio.sleep(0)
-        limits.close()
-        if cancels:
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert to_blame == [False, True]
-    assert not limits.open
-
-
-async def test_who_waits_for_a_connection_goes_in_order_and_no_turn_is_lost() -> None:
-    turns = Turns(1)
-    went: list[int] = []
-
-    async def call(number: int) -> None:
-        if turns.free:
-            turns.free -= 1
-        else:
-            await turns.wait()
-        went.append(number)
-
-    tasks = [asyncio.create_task(call(number)) for number in range(6)]
-    await asyncio.sleep(0)
-    assert went == [0]
-    tasks[1].cancel()
-    turns.give_back()
-    await asyncio.sleep(0)
-    assert went == [0, 2]
-    turns.give_back()
-    tasks[3].cancel()  # it was its turn already, and it does not go
-    await asyncio.gather(*tasks[:4], return_exceptions=True)
-    await asyncio.sleep(0)
-    assert went == [0, 2, 4]
-    dropped = turns.wait()
-    dropped.send(None)
-    dropped.close()
-    turns.give_back()
-    await tasks[5]
-    turns.give_back()
-    assert turns.free == 1

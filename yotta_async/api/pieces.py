@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from yotta_async.api import strict_json
 from yotta_async.api.decode import UNREADABLE, pods_in
 from yotta_async.api.pod_list import PLACE, collector_off, raws_in, structure_or_warn, without_list
-from yotta_async.api.wire import Request, Response, invalid_response, parse_data
+from yotta_async.api.wire import invalid_response, parse_data
 from yotta_async.models.pod import Pod
 from yotta_async.support.secrets import strip_traceback_frames
+from yotta_async.transport.messages import Request, Response
 
 _PIECE = 2**16  # bytes: some forty pods, and half a millisecond
 _TURN = 0.002  # seconds that the loop is held for

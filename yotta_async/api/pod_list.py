@@ -20,10 +20,11 @@ import msgspec
 from yotta_async.api import strict_json
 from yotta_async.api.converter import StructureError
 from yotta_async.api.decode import UNREADABLE, pod_from_json, pods_in
-from yotta_async.api.wire import Request, Response, invalid_response, parse_data
+from yotta_async.api.wire import invalid_response, parse_data
 from yotta_async.errors import ProtocolError
 from yotta_async.models.pod import Pod
 from yotta_async.support.secrets import strip_traceback_frames
+from yotta_async.transport.messages import Request, Response
 
 T = TypeVar("T")
 

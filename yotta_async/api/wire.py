@@ -7,9 +7,7 @@ and HTTP 200 with a code other than 10000 is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -31,11 +29,12 @@ from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import STATUS_NUMBERS, PodStatus
 from yotta_async.support.secrets import Secret, redact, strip_traceback_frames
+from yotta_async.transport.headers import read_request_id, read_retry_after
+from yotta_async.transport.messages import Request, Response
 
 CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
 SUCCESS = 10000
-# A pod takes about 1.6 KB as JSON: these are room for hundreds of pods' worth of one, and for 40,000 pods in a list.
-MAX_BYTES = 2**20
+# Room for 40,000 pods in a list.
 MAX_LIST_BYTES = 2**26
 _ROOT = "/openapi/v1/pods"
 
@@ -57,54 +56,6 @@ _BY_STATUS = {
 # What a gateway in front of the API says about the key or the rate counts in any form of body. Its other statuses do
 # not: a gateway's 404 is not the API's word that a pod is gone.
 _GATEWAY = frozenset({401, 403, 429})
-
-
-class Request:
-    """One call as it goes out. `secrets` are what its answer may repeat and no error may."""
-
-    __slots__ = ("body", "max_bytes", "method", "path", "query", "secrets")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str = "",
-        *,
-        body: Secret[bytes] | None = None,
-        max_bytes: int = MAX_BYTES,
-        secrets: tuple[Secret[str], ...] = (),
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.body = body
-        self.max_bytes = max_bytes
-        self.secrets = secrets
-
-
-class Response:
-    """One whole answer as it came in, with the key of the request, which it may repeat and no error may.
-
-    `chunks` are its body; whoever reads a long one takes them away as they are read. `size` is in bytes.
-    """
-
-    __slots__ = ("chunks", "headers", "key", "size", "status")
-
-    def __init__(
-        self, status: int, headers: Mapping[str, str], chunks: list[bytes], key: Secret[str], size: int | None = None
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.chunks = chunks
-        self.key = key
-        self.size = sum(map(len, chunks)) if size is None else size
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        if len(self.chunks) != 1:
-            self.chunks = [b"".join(self.chunks)]
-        return self.chunks[0]
 
 
 @strip_traceback_frames
@@ -213,7 +164,8 @@ def parse_data(request: Request, response: Response) -> Any:
         code=code,
         method=request.method,
         path=request.path,
-        retry_after=retry_after(response.headers),
+        retry_after=read_retry_after(response.headers),
+        request_id=read_request_id(response.headers),
     )
 
 
@@ -238,23 +190,13 @@ def _envelope_problem(envelope: Any) -> str | None:
 def invalid_response(request: Request, response: Response, problem: str) -> ProtocolError:
     """Return the error for an answer that is not what the API documents."""
     kind = redact(response.headers.get("Content-Type", "no content type"), (response.key, *request.secrets))[:80]
+    request_id = read_request_id(response.headers)
+    named = "" if request_id is None else f", request id {request_id!r}"
     return ProtocolError(
-        f"{request.method} {request.path}: the answer is not what the API documents: {problem} "
-        f"(HTTP {response.status}, {kind!r}, {response.size} bytes). Check base_url and any proxy before it.",
+        f"{request}: the response is not what the API documents: {problem} "
+        f"(HTTP {response.status}, {kind!r}, {response.size} bytes{named}). Check base_url and any proxy before it.",
         method=request.method,
         path=request.path,
-        retry_after=retry_after(response.headers),
+        retry_after=read_retry_after(response.headers),
+        request_id=request_id,
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks to wait, given as seconds or as an HTTP date; None without one."""
-    text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

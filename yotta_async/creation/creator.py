@@ -23,7 +23,7 @@ from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, Yo
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.tasks import spawn
-from yotta_async.transport.exchange import SendState
+from yotta_async.transport.messages import SendState
 from yotta_async.transport.retry import may_have_been_processed
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class PodCreator:
                 raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return making.result()
         order.delete_on_exit = order.send_state.abandoned = True
-        if not making.done() and not order.send_state.sent:
+        if not making.done() and not order.send_state.request_sent:
             making.cancel()  # nobody has heard of it, and nobody will
         await wait_deferring_cancel(self.own(self._undo(making, order.token)), cancelled)
         raise cancelled
@@ -117,7 +117,7 @@ class PodCreator:
         """
         for making, order in self._making.items():
             order.send_state.abandoned = True
-            if not order.send_state.sent:
+            if not order.send_state.request_sent:
                 making.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -177,7 +177,7 @@ class PodCreator:
                 await self._journal.intend(order.token)
             found = [await self._endpoints.create(spec, order.token, order.send_state)]
         except asyncio.CancelledError:
-            if not order.send_state.sent:
+            if not order.send_state.request_sent:
                 await self._journal_done(order.token)
                 raise
             raise self.unknown(order.token, "Its answer was cut off, as every task was cancelled.") from None

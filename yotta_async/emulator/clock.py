@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from yotta_async.emulator.loops import do_in, finish
 
@@ -27,14 +27,6 @@ _CLOSED_PAUSE = 0.001
 _LAST = 221_845_392_000.0
 # How long a loop that was in use may take to turn before it is asked whether it still runs.
 _LOST_LOOP = 0.1
-
-
-class Limit(Protocol):
-    """When a client gives a call up."""
-
-    def expire(self) -> None:
-        """Give it up now, if it is still on its way."""
-        ...
 
 
 class EmulatorClock:
@@ -59,7 +51,7 @@ class EmulatorClock:
         await asyncio.sleep(seconds)
 
     @contextmanager
-    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
+    def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
         """Mark a call as in flight, which is given up after so many seconds."""
         yield
 
@@ -83,7 +75,7 @@ class ManualClock(EmulatorClock):
         self._time = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, Limit]] = {}
+        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
         self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # of those who slept or called
         self._guard = threading.RLock()
         self._calls = 0
@@ -123,12 +115,12 @@ class ManualClock(EmulatorClock):
             self._asleep -= 1
 
     @contextmanager
-    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> Iterator[None]:
+    def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:
         """Mark a call as in flight. Time stands still meanwhile, unless a fault delays the answer."""
         with self._guard:
             number = next(self._order)
-            if limit is not None:
-                self._limits[number] = (self._time + seconds, self._here(), limit)
+            if timeout is not None:
+                self._limits[number] = (self._time + seconds, self._here(), timeout)
             self._calls += 1
             self._activity += 1
         try:
@@ -220,10 +212,10 @@ class ManualClock(EmulatorClock):
             while self._sleepers and self._sleepers[0][0] <= when:
                 future = heapq.heappop(self._sleepers)[2]
                 do_in(future.get_loop(), finish, future)
-            for number, (moment, loop, limit) in list(self._limits.items()):
+            for number, (moment, loop, timeout) in list(self._limits.items()):
                 if moment <= when and self._delayed:
                     del self._limits[number]
-                    do_in(loop, limit.expire)
+                    do_in(loop, _expire, timeout)
 
     async def _quiet(self) -> None:
         """Return when no call is in flight and nothing has begun for some turns of every loop."""
@@ -298,3 +290,11 @@ def make_clock(kind: ClockKind) -> EmulatorClock:
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"clock must be one of real, manual, auto, not {kind!r}")
     return kinds[kind]()
+
+
+def _expire(timeout: asyncio.Timeout) -> None:
+    """End a call now. It may have ended since this was asked for, and its timeout then takes no other time."""
+    try:
+        timeout.reschedule(asyncio.get_running_loop().time())
+    except RuntimeError:
+        pass

@@ -252,7 +252,7 @@ class CreateManyRun:
             goal = " or ".join(sorted(self._until or ()))
             text = f"pod {place.pod_id}: it was created, and not seen to be {goal} {when}"
             return WaitTimeoutError(text, pod_id=place.pod_id)
-        if place.order is not None and place.order.send_state.sent:
+        if place.order is not None and place.order.send_state.request_sent:
             what = "It was still under way when the time was up; if it makes a pod, the client deletes that."
             return self._creator.unknown(place.order.token, what)
         return WaitTimeoutError(f"the create was not sent {when}")

@@ -9,14 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
-class Limit(Protocol):
-    """When a call is given up."""
-
-    def expire(self) -> None:
-        """Give it up now, if it is still on its way."""
-        ...
-
-
 class Clock(Protocol):
     """What a client asks about time: its waits, its pauses between repeats and its deadlines of waits follow this.
 
@@ -36,7 +28,7 @@ class Clock(Protocol):
         """Return after so many seconds of this clock."""
         ...
 
-    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:
+    def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:
         """Be told, by entering and leaving what this returns, that a call is in flight, and when it is given up."""
         ...
 
@@ -58,6 +50,6 @@ class RealClock:
         """Sleep as asyncio does."""
         await asyncio.sleep(seconds)
 
-    def call(self, limit: Limit | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:  # noqa: ARG002
+    def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:  # noqa: ARG002
         """Return nothing of note: real time goes on by itself."""
         return self._call

@@ -1,7 +1,8 @@
-"""What may be repeated, how often and after how long (tenacity), and the budget that keeps an outage from growing."""
+"""Retries: what may be retried, how often and after how long (tenacity), and a budget that bounds load."""
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import re
@@ -28,58 +29,97 @@ from yotta_async.support.clock import Clock
 
 T = TypeVar("T")
 
+logger = logging.getLogger("yotta_async")
+
 # The API has no code for it, so its words must do.
 _NO_CAPACITY = re.compile(
     r"capacity|insufficient|not enough|unavailable|no available|out of stock|sold out|resource", re.IGNORECASE
 )
 
 
-def _tries(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_attempts(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if type(value) is not int or value < 1:
         raise ConfigurationError(f"RetryPolicy.{field.name} must be a whole number of at least 1")
 
 
-def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]  # a number, by the first half
         raise ConfigurationError(f"RetryPolicy.{field.name} must be a finite number of at least 0")
 
 
-@attrs.frozen(kw_only=True)
-class RetryPolicy:
-    """How often a call is tried and how long is waited between tries. Seconds throughout.
+def _check_hook(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"RetryPolicy.{field.name} must be a function that takes a RetryEvent")
 
-    Only what is safe is ever repeated: a get or list after any failure that may pass; a create only when it was never
-    heard, or refused with 429; a pause or resume after it was heard only once a get has shown that it had no effect;
-    a delete after any failure that may pass.
 
-    `max_attempts` bounds every call's tries (1: one request). At its default of 4 a pause or resume gets 3, and a
-    delete, whose loss would cost money, 8; `change_attempts` and `delete_attempts` set these by themselves.
+@attrs.frozen
+class RetryEvent:
+    """A retry that is about to happen, as `RetryPolicy.on_retry` gets it.
 
-    The pause before try n+1 is drawn evenly from 0 to `backoff_base` · 2ⁿ⁻¹, at most `backoff_cap`; when the API sent
-    Retry-After it is no shorter than that, plus up to `backoff_base`. A Retry-After above `max_retry_after` is not
-    waited for: the error comes at once and carries it.
+    Args:
+        error: Why the last attempt failed; APIError and TransportError name the call in `.method` and `.path`.
+        attempt: Which attempt failed; the first is 1.
+        delay: Seconds until the next attempt.
 
-    `budget` is how many repeats a client has in hand; each takes one, and every success gives `budget_refill` back.
-    Deletes do without. Raises ConfigurationError for a number that makes no sense.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=_tries)
-    change_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_tries))
-    delete_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_tries))
-    backoff_base: float = attrs.field(default=0.25, validator=_amount)
-    backoff_cap: float = attrs.field(default=20.0, validator=_amount)
-    max_retry_after: float = attrs.field(default=120.0, validator=_amount)
-    budget: float = attrs.field(default=100.0, validator=_amount)
-    budget_refill: float = attrs.field(default=0.1, validator=_amount)
+    error: YottaError
+    attempt: int
+    delay: float
+
+    def __str__(self) -> str:
+        return f"will retry in {self.delay:.2f} s (attempt {self.attempt} failed), because of {self.error}"
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often a call is tried, and how long the client waits between attempts.
+
+    Only what is safe is ever retried: a get or list after any transient failure; a create only when nothing was sent
+    or the API refused it with 429; a pause or resume that may have reached the server only once a get has shown that
+    it had no effect; a delete after any transient failure.
+
+    The delay after attempt n is drawn evenly from 0 to `backoff_base` · 2ⁿ⁻¹ (full jitter), at most `backoff_cap`.
+    When the API sent Retry-After, the delay is at least that, plus up to `backoff_base`.
+
+    Args:
+        max_attempts: Bounds the attempts of every call (1: one request). At its default of 4, a pause or resume gets 3
+            and a delete, whose loss would cost money, 8.
+        change_attempts: Attempts of a pause or resume; None derives them from `max_attempts`.
+        delete_attempts: Attempts of a delete; None derives them from `max_attempts`.
+        backoff_base: Seconds.
+        backoff_cap: Seconds.
+        max_retry_after: Seconds. A longer Retry-After is not waited for: the error is raised at once and carries it.
+        budget: How many retries a client has in reserve; each takes one. Deletes do not use it.
+        budget_refill: How much of the budget every successful call gives back.
+        on_retry: Called with a RetryEvent before the client waits for a retry. What it raises ends the call.
+
+    Raises:
+        ConfigurationError: For a number that makes no sense.
+
+    Example:
+        RetryPolicy(max_attempts=6, on_retry=lambda event: print(event))
+
+    """
+
+    max_attempts: int = attrs.field(default=4, validator=_check_attempts)
+    change_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_check_attempts))
+    delete_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_check_attempts))
+    backoff_base: float = attrs.field(default=0.25, validator=_check_amount)
+    backoff_cap: float = attrs.field(default=20.0, validator=_check_amount)
+    max_retry_after: float = attrs.field(default=120.0, validator=_check_amount)
+    budget: float = attrs.field(default=100.0, validator=_check_amount)
+    budget_refill: float = attrs.field(default=0.1, validator=_check_amount)
+    on_retry: Callable[[RetryEvent], object] | None = attrs.field(default=None, validator=_check_hook)
 
     @property
-    def attempts_of_change(self) -> int:
-        """How often a pause or resume is tried."""
+    def change_limit(self) -> int:
+        """How many attempts a pause or resume has."""
         return min(self.max_attempts, 3) if self.change_attempts is None else self.change_attempts
 
     @property
-    def attempts_of_delete(self) -> int:
-        """How often a delete is tried."""
+    def delete_limit(self) -> int:
+        """How many attempts a delete has."""
         if self.delete_attempts is not None:
             return self.delete_attempts
         return 8 if self.max_attempts == 4 else self.max_attempts
@@ -120,8 +160,8 @@ def is_for_lack_of_capacity(error: YottaError) -> bool:
     return not isinstance(error, BadRequestError) or _NO_CAPACITY.search(error.message) is not None
 
 
-class Retries:
-    """One client's repeats: a policy, the clock that the pauses follow, and the budget."""
+class Retrier:
+    """Runs one client's calls through tenacity, by a policy, on the client's clock, with one retry budget for all."""
 
     def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
         self.policy = policy
@@ -130,92 +170,67 @@ class Retries:
         # Full jitter.
         self._backoff = tenacity.wait_random_exponential(multiplier=policy.backoff_base, max=policy.backoff_cap)
 
-    def left(self, deadline: float) -> float:
-        """Return the seconds until a deadline, and a moment for a try that begins with none left."""
+    def seconds_left(self, deadline: float) -> float:
+        """Return the seconds until a deadline, and a moment for an attempt that begins with none left."""
         return math.inf if deadline == math.inf else max(0.001, deadline - self._clock.time())
 
     async def run(
         self,
         attempt: Callable[[], Awaitable[T]],
         *,
-        attempts: int,
-        on: Callable[[BaseException], bool] = is_transient,
+        max_attempts: int,
+        is_retryable: Callable[[BaseException], bool] = is_transient,
         deadline: float = math.inf,
-        budgeted: bool = True,
+        uses_budget: bool = True,
     ) -> T:
-        """Try until it succeeds, `on` says no, the tries are used up, or the pause would pass `deadline`.
+        """Try until it succeeds, the error is not retryable, or there are no attempts, time or budget left."""
 
-        tenacity is entered only after a first failure: around every call it costs more than all the rest of the client.
-        """
-        try:
-            result = await attempt()
-        except YottaError as error:
-            first = error
-        else:
-            self.went_well()
-            return result
-        return await self.again(first, attempt, attempts=attempts, on=on, deadline=deadline, budgeted=budgeted)
-
-    def went_well(self) -> None:
-        """Give a success's part of the budget back."""
-        if self._budget < self.policy.budget:
-            self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
-
-    async def again(
-        self,
-        first: YottaError,
-        attempt: Callable[[], Awaitable[T]],
-        *,
-        attempts: int,
-        on: Callable[[BaseException], bool] = is_transient,
-        deadline: float = math.inf,
-        budgeted: bool = True,
-    ) -> T:
-        """Do what `run` does after a first try that failed with `first`."""
-        if attempts == 1 or not on(first):
-            raise first
-        failures = iter([first])
-
-        async def replayed() -> T:
-            for failure in failures:
-                raise failure
-            return await attempt()
-
-        def out_of_time_or_budget(state: tenacity.RetryCallState) -> bool:
-            if self._clock.time() + state.upcoming_sleep >= deadline:
+        def should_stop(state: tenacity.RetryCallState) -> bool:
+            error = _error_of(state)
+            if state.attempt_number >= max_attempts or self._clock.time() + state.upcoming_sleep >= deadline:
                 return True
-            error = state.outcome.exception() if state.outcome else None
-            if _asked_for(error) > self.policy.max_retry_after:
+            if _requested_wait(error) > self.policy.max_retry_after:
                 return True
-            if not budgeted:
-                return False
-            if self._budget < 1:
-                if error is not None:
-                    error.add_note("Not repeated: this client's retry budget is used up; successes refill it.")
+            if uses_budget and self._budget < 1:
+                error.add_note("Not retried: the retry budget of this client is used up. Successful calls refill it.")
                 return True
-            self._budget -= 1
             return False
+
+        def before_sleep(state: tenacity.RetryCallState) -> None:
+            if uses_budget:
+                self._budget -= 1
+            event = RetryEvent(error=_error_of(state), attempt=state.attempt_number, delay=state.upcoming_sleep)
+            logger.debug("%s", event)
+            if self.policy.on_retry is not None:
+                self.policy.on_retry(event)
 
         retrying = tenacity.AsyncRetrying(
             sleep=self._clock.sleep,
             # Names what to retry: tenacity's `retry_if_not_…` would repeat a cancelled call.
-            retry=tenacity.retry_if_exception(on),
-            wait=self._pause,
-            stop=lambda state: tenacity.stop_after_attempt(attempts)(state) or out_of_time_or_budget(state),
+            retry=tenacity.retry_if_exception(is_retryable),
+            wait=self._wait,
+            stop=should_stop,
+            before_sleep=before_sleep,
             reraise=True,
         )
-        result: T = await retrying(replayed)
-        self.went_well()
+        result: T = await retrying(attempt)
+        self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
         return result
 
-    def _pause(self, state: tenacity.RetryCallState) -> float:
+    def _wait(self, state: tenacity.RetryCallState) -> float:
         backoff = self._backoff(state)
-        asked = _asked_for(state.outcome.exception() if state.outcome else None)
-        if asked == 0:
+        requested = _requested_wait(_error_of(state))
+        if requested == 0:
             return backoff
-        return max(backoff, asked) + random.uniform(0, self.policy.backoff_base)  # noqa: S311  # spreads load, hides nothing
+        return max(backoff, requested) + random.uniform(0, self.policy.backoff_base)  # noqa: S311  # spreads load, hides nothing
 
 
-def _asked_for(error: BaseException | None) -> float:
+def _error_of(state: tenacity.RetryCallState) -> YottaError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, YottaError)  # noqa: S101  # nothing else is retried
+    return error
+
+
+def _requested_wait(error: YottaError) -> float:
     """Return the seconds that the server asked to wait."""
     return (isinstance(error, APIError | ProtocolError) and error.retry_after) or 0.0

@@ -1,104 +1,282 @@
-"""Connections: a pool that clients share, and sessions over it.
-
-With `_exchange` and `_transport`, the only file of the client that touches aiohttp.
-"""
+"""aiohttp sessions over connectors that clients share: connection limits, proxy, certificates, tracing."""
 
 from __future__ import annotations
 
 import asyncio
-import weakref
-from typing import Self
+import io
+import ssl as tls
+from collections.abc import Iterable
+from typing import Any, Self
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from yotta_async._version import __version__
 from yotta_async.errors import ConfigurationError
-from yotta_async.support.secrets import Secret
-from yotta_async.transport.exchange import Session, Turns
+from yotta_async.support.loop_guard import LoopGuard
+from yotta_async.support.secrets import Secret, strip_traceback_frames
+from yotta_async.transport.messages import Request, SendState
+from yotta_async.transport.settings import is_loopback
 
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
-    "User-Agent": f"yotta-async/{__version__}",
-}
+CONNECT_TIMEOUT_S = 10
+# Gateways add long headers (policies, cookies, traces); aiohttp's own limit of 8,190 bytes makes such a response an
+# error, which for a create means an unknown outcome.
+_MAX_HEADER_BYTES = 2**16
+_MAX_HEADERS = 1_000
+# How much of a response is buffered before reading pauses: with less, a long list stops and starts every 64 KiB.
+_READ_BUFFER_BYTES = 2**20
+# How long closing waits for calls that it has ended. They need a few turns of the event loop, and no network.
+_CLOSE_GRACE_S = 1.0
 
 
-class LoopGuard:
-    """Something that belongs to the event loop of its first use, until it is closed."""
+class LostConnectionError(aiohttp.ClientError):
+    """The connection ended before the response began; the `__cause__` is aiohttp's own error."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.closed = False
 
-    def check(self) -> None:
-        """Raise ConfigurationError when it is closed or belongs to another event loop."""
-        if self.closed:
-            raise ConfigurationError(f"this {self._what} is closed: make a new one, and keep it open while it is used")
-        loop = asyncio.get_running_loop()
-        if self.loop is None:
-            self.loop = loop
-        elif self.loop is not loop:
-            raise ConfigurationError(
-                f"this {self._what} belongs to another event loop: make one inside each loop (each asyncio.run)"
-            )
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET or DELETE by itself, which it does for the two errors that are renamed here.
 
-    def close(self) -> None:
-        """End its use."""
-        self.closed = True
-        self.loop = None
+    Every request counts: RetryPolicy decides whether it is repeated, and a DELETE that was repeated without notice
+    would be answered with the status that the first one caused.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise LostConnectionError(type(error).__name__) from error
+
+
+async def _mark_sent(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
+    # aiohttp calls this immediately before it writes the first byte.
+    context.trace_request_ctx.request_sent = True
+
+
+class ClientSessions:
+    """One client's two aiohttp sessions: one for reads, whose connections are kept, and one for changes.
+
+    Each change has a connection of its own: bytes left over on a used connection would be read as its response.
+    """
+
+    def __init__(self, reads: aiohttp.ClientSession, changes: aiohttp.ClientSession, key: Secret[str]) -> None:
+        self._reads = reads
+        self._changes = changes
+        # Given with each request: aiohttp sends the headers of a session to its proxy too.
+        self._headers = Secret(CIMultiDict({"x-api-key": key.reveal()}))
+        self._calls: set[asyncio.Timeout] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin_call(self, timeout: asyncio.Timeout) -> None:
+        """Note a call in flight, which `aclose` ends by its timeout."""
+        self._calls.add(timeout)
+        self._idle.clear()
+
+    def end_call(self, timeout: asyncio.Timeout) -> None:
+        """Note that a call has ended."""
+        self._calls.discard(timeout)
+        if not self._calls:
+            self._idle.set()
+
+    async def request(self, request: Request, url: URL, state: SendState) -> aiohttp.ClientResponse:
+        """Send the request, and return the response as soon as its headers are there. Raises what aiohttp raises."""
+        if request.is_read:
+            return await self._reads.get(url, headers=self._headers.reveal(), allow_redirects=False)
+        headers, data = self._headers.reveal(), None
+        skipped: tuple[str, ...] = ("Content-Type",)
+        if request.body is not None:
+            headers, skipped = headers.copy(), ()
+            headers["Content-Type"] = "application/json"
+            # As a file it is written piece by piece: what a server has not taken when the time is over is never sent.
+            data = io.BytesIO(request.body.reveal())
+        return await self._changes.request(
+            request.method,
+            url,
+            data=data,
+            headers=headers,
+            skip_auto_headers=skipped,
+            allow_redirects=False,
+            trace_request_ctx=state,
+        )
+
+    async def aclose(self) -> None:
+        """End the calls in flight, and close both sessions. May be called again."""
+        for timeout in self._calls:
+            if not timeout.expired():
+                timeout.reschedule(asyncio.get_running_loop().time())
+        try:
+            async with asyncio.timeout(_CLOSE_GRACE_S):
+                await self._idle.wait()
+        except TimeoutError:
+            pass  # a trace of the user's holds a call up; closing its connection ends it
+        await self._reads.close()
+        await self._changes.close()
 
 
 class SessionPool:
     """Connections that many clients share: `async with SessionPool(limit=100) as pool`.
 
-    `limit` is how many connections may be open at a time. Creates have as many again to themselves, each used once: a
-    body left over on a used connection would be read as the answer to a create. A client never closes a pool that it
-    was given. Raises ConfigurationError for a limit below 1, after closing, and on a second event loop.
+    A client never closes a pool that it was given. A pool belongs to the event loop of its first use.
+
+    Args:
+        limit: How many connections for reads may be open at a time. Changes (create, pause, resume, delete) may have
+            as many again; each of them uses a connection of its own once.
+        proxy: URL of a proxy for all requests, such as "http://user:password@proxy.example:3128". It opens a tunnel
+            (CONNECT), so that it sees neither the API key nor what is sent. None uses the environment's.
+        ssl: An `ssl.SSLContext`, for a certificate authority of your own or a client certificate. None trusts what
+            this machine trusts, or the file that $SSL_CERT_FILE names.
+        trust_env: Whether $HTTPS_PROXY and $NO_PROXY count. They are read once, when the pool is first used, and never
+            apply to loopback addresses.
+        trace_configs: `aiohttp.TraceConfig` objects, which see every request.
+
+    Raises:
+        ConfigurationError: For an argument that cannot work, after closing, and on a second event loop.
+
+    Example:
+        async with SessionPool(ssl=ssl.create_default_context(cafile="company-ca.pem")) as pool:
+            async with YottaClient(session_pool=pool) as yotta:
+                await yotta.pods.list()
+
     """
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(
+        self,
+        limit: int = 100,
+        *,
+        proxy: str | None = None,
+        ssl: tls.SSLContext | None = None,
+        trust_env: bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+    ) -> None:
         if type(limit) is not int or limit < 1:
             raise ConfigurationError("SessionPool.limit must be a whole number of at least 1")
+        if ssl is not None and not isinstance(ssl, tls.SSLContext):
+            raise ConfigurationError(
+                "SessionPool.ssl must be an ssl.SSLContext, such as ssl.create_default_context(cafile=…); "
+                "certificates are always checked"
+            )
+        if not isinstance(trust_env, bool):
+            raise ConfigurationError("SessionPool.trust_env must be True or False")
+        given, proxy = Secret(proxy), None  # a traceback can show this frame's variables
+        self.guard = LoopGuard("SessionPool")
+        """Whether the pool is open, and in which event loop."""
         self._limit = limit
-        self.bound = LoopGuard("SessionPool")
-        self._connectors: dict[bool, aiohttp.TCPConnector] = {}
-        self._turns = {single_use: Turns(limit) for single_use in (False, True)}
-        weakref.finalize(self, _abandon, self._connectors)
+        self._proxy = None if given.reveal() is None else _parse_proxy(given, "SessionPool.proxy")
+        self._ssl = ssl
+        self._trust_env = trust_env
+        self._trace_configs = _check_trace_configs(trace_configs)
+        self._environment: Secret[dict[str, str]] | None = None
+        self._connectors: dict[str, aiohttp.TCPConnector] = {}
+        self._sessions: list[ClientSessions] = []
 
-    def session(self, root: URL, key: Secret[str], *, single_use: bool) -> Session:
-        """Return a new session over the connections that are used once, or over those that are kept."""
-        self.bound.check()
-        if single_use not in self._connectors:
-            self._connectors[single_use] = aiohttp.TCPConnector(limit=self._limit, force_close=single_use)
-        return Session(self._connectors[single_use], self._turns[single_use], root, key, _HEADERS)
+    def __repr__(self) -> str:
+        return f"SessionPool(limit={self._limit})"
+
+    def open_sessions(self, base_url: URL, key: Secret[str], user_agent: str = "") -> ClientSessions:
+        """Return new sessions for one client; YottaClient calls this."""
+        self.guard.check()
+        proxy = self.proxy_for(base_url)
+        if base_url.scheme == "http" and proxy is not None and not is_loopback(proxy.reveal().host or ""):
+            raise ConfigurationError("base_url must be https with a proxy: http would show the key to the network")
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": f"{user_agent} yotta-async/{__version__}".lstrip(),
+        }
+        on_change = aiohttp.TraceConfig()
+        on_change.on_request_headers_sent.append(_mark_sent)
+        reads, changes = (
+            aiohttp.ClientSession(
+                connector=self._connector(base_url, for_changes=for_changes),
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+                proxy=proxy.reveal() if proxy else None,
+                # The time limit of an attempt is set around all of it, the wait for a connection included.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                read_bufsize=_READ_BUFFER_BYTES,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+                max_headers=_MAX_HEADERS,
+                middlewares=(_send_once,),
+                trace_configs=[*([on_change] if for_changes else []), *self._trace_configs],
+            )
+            for for_changes in (False, True)
+        )
+        sessions = ClientSessions(reads, changes, key)
+        self._sessions.append(sessions)
+        return sessions
+
+    async def close_sessions(self, sessions: ClientSessions) -> None:
+        """Close the sessions of one client; YottaClient calls this."""
+        await sessions.aclose()
+        if sessions in self._sessions:
+            self._sessions.remove(sessions)
+
+    def proxy_for(self, base_url: URL) -> Secret[URL] | None:
+        """Return the proxy for requests to this address, which may hold a password, or None."""
+        host = base_url.host or ""
+        if self._proxy is not None:
+            return self._proxy
+        if not self._trust_env or is_loopback(host):
+            return None
+        if self._environment is None:
+            self._environment = Secret(getproxies_environment())
+        found = self._environment.reveal().get(base_url.scheme)
+        address = f"{base_url.host_subcomponent}:{base_url.port}"  # NO_PROXY may name a host with or without its port
+        if not found or proxy_bypass_environment(address, self._environment.reveal()):
+            return None
+        return _parse_proxy(Secret(found if "://" in found else f"http://{found}"), f"${base_url.scheme.upper()}_PROXY")
+
+    def _connector(self, base_url: URL, *, for_changes: bool) -> aiohttp.TCPConnector:
+        if base_url.scheme == "https" and self._ssl is None:
+            self._ssl = tls.create_default_context()  # made now, so that $SSL_CERT_FILE counts whenever it was set
+        kind = f"{base_url.scheme} changes" if for_changes else f"{base_url.scheme} reads"
+        if kind not in self._connectors:
+            self._connectors[kind] = aiohttp.TCPConnector(
+                limit=self._limit, force_close=for_changes, ssl=self._ssl or True
+            )
+        return self._connectors[kind]
 
     async def aclose(self) -> None:
-        """Close every connection, which ends the calls over them. May be called again."""
-        self.bound.close()
-        for turns in self._turns.values():
-            await turns.close()
+        """End the calls in flight, and close every connection. May be called again."""
+        self.guard.close()
+        sessions, self._sessions = self._sessions, []
+        for each in sessions:
+            await each.aclose()
         connectors = list(self._connectors.values())
         self._connectors.clear()
         for connector in connectors:
             await connector.close()
 
     async def __aenter__(self) -> Self:
-        self.bound.check()
+        self.guard.check()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
-def _abandon(connectors: dict[bool, aiohttp.TCPConnector]) -> None:
-    """Let go of what was never closed, as quietly as a socket that is collected."""
-    for connector in connectors.values():
-        closing = connector.close(abort_ssl=True)
-        try:
-            closing.send(None)
-        except (StopIteration, RuntimeError):
-            pass
-        finally:
-            closing.close()
+@strip_traceback_frames
+def _parse_proxy(given: Secret[Any], source: str) -> Secret[URL]:
+    """Return a proxy's URL. No message quotes it, as it may hold a password."""
+    text = given.reveal()
+    try:
+        url = URL(text) if isinstance(text, str) else URL()
+        usable = url.scheme in ("http", "https") and url.host and url.port and url.path in ("", "/")
+    except Exception:  # noqa: BLE001  # yarl raises IndexError too
+        usable, url = None, URL()
+    if not usable or url.query_string or url.fragment:
+        raise ConfigurationError(
+            f"{source} must be the URL of an HTTP proxy, such as http://user:password@proxy.example:3128"
+        )
+    return Secret(url)
+
+
+def _check_trace_configs(given: Iterable[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, ...]:
+    configs = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(config, aiohttp.TraceConfig) for config in configs):
+        raise ConfigurationError("SessionPool.trace_configs must be a list of aiohttp.TraceConfig")
+    return configs

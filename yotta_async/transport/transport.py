@@ -1,9 +1,4 @@
-"""The network: one attempt at one request with its failure classified.
-
-With `_sessions` and `_exchange`, the only file of the client that touches aiohttp. Whether a request may have been
-heard is not told by the type of the exception but by a mark that is set just before it is written: without it no byte
-reached the server.
-"""
+"""One attempt at one request: limits of time and rate, and what each failure means."""
 
 from __future__ import annotations
 
@@ -12,28 +7,21 @@ import logging
 import time
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from yotta_async.api.wire import Request, Response, retry_after
-from yotta_async.errors import (
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    ProtocolError,
-    RequestTimeoutError,
-    YottaError,
-)
-from yotta_async.support.clock import Clock, RealClock
+from yotta_async.errors import YottaError
+from yotta_async.support.clock import Clock
+from yotta_async.support.loop_guard import LoopGuard
 from yotta_async.support.secrets import Secret
-from yotta_async.transport.exchange import CONNECT_SECONDS, SendState, Session, TooLargeError
-from yotta_async.transport.limits import Limit, Limits
+from yotta_async.transport.failures import Attempt, ResponseTooLargeError, build_cause, build_error
+from yotta_async.transport.headers import read_retry_after
+from yotta_async.transport.messages import Request, Response, SendState
 from yotta_async.transport.rate_limit import AdaptiveRateLimiter
-from yotta_async.transport.session_pool import LoopGuard, SessionPool
+from yotta_async.transport.session_pool import ClientSessions, SessionPool
 
 logger = logging.getLogger("yotta_async")
 
-_TOO_MANY, _SERVER_ERROR = 429, 500
+_TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 
 
 class Transport:
@@ -48,134 +36,126 @@ class Transport:
         pool: SessionPool | None,
         clock: Clock,
         requests_per_second: float | None = None,
+        user_agent: str = "",
     ) -> None:
-        self._root = base_url
+        self._base_url = base_url
         self._key = key
         self._timeout = timeout
         self._pool = pool or SessionPool()
         self._owns_pool = pool is None
-        self._told = None if isinstance(clock, RealClock) else clock.call  # real time has no use for it
+        self._user_agent = user_agent
+        self._clock = clock
         self._rate_limiter = AdaptiveRateLimiter(clock, requests_per_second)
-        self._bound = LoopGuard("YottaClient")
-        self._sessions: dict[bool, Session] = {}
-        self._limits = Limits()
+        self._guard = LoopGuard("YottaClient")
+        self._sessions: ClientSessions | None = None
+        self._prefix = base_url.raw_path.rstrip("/")
 
     def check(self) -> None:
         """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
-        self._bound.check()
-        self._pool.bound.check()
+        self._guard.check()
+        self._pool.guard.check()
 
     async def send(
-        self,
-        request: Request,
-        *,
-        send_state: SendState | None = None,
-        single_use: bool = False,
-        seconds: float = float("inf"),
+        self, request: Request, *, send_state: SendState | None = None, seconds: float = float("inf")
     ) -> Response:
-        """Send once, and return the whole answer. `seconds` shortens the client's time limit for this attempt.
+        """Send once, and return the whole response. `seconds` shortens the client's time limit for this attempt.
 
-        `mark` tells whoever holds it, while this goes on, whether the request may have been heard.
+        `send_state` tells its holder, while this goes on, whether the request may have reached the server.
 
         Raises ConnectError, RequestTimeoutError, ConnectionLostError or ProtocolError, and ConfigurationError when the
         client is closed.
         """
-        loop = asyncio.get_running_loop()
-        if self._bound.loop is not loop or self._pool.bound.loop is not loop:
-            self.check()
+        self.check()
         if not self._rate_limiter.is_free():
             await self._rate_limiter.turn()
-            if self._bound.closed:
+            if self._guard.closed:
                 self._rate_limiter.over()
                 self.check()
         began = time.perf_counter()
-        session = self._sessions.get(single_use)
-        if session is None:
-            session = self._sessions[single_use] = self._pool.session(self._root, self._key, single_use=single_use)
-        send_state = send_state or SendState()
-        send_state.sent = send_state.answering = False
-        response: Response | None = None
-        is_late = False
+        state = send_state or SendState()
+        state.request_sent = state.response_started = False
         seconds = min(seconds, self._timeout)
-        limit = Limit(self._limits, loop, seconds)
+        response: Response | None = None
         try:
-            try:
-                if self._told is None:
-                    response = await session.exchange(request, send_state)
-                else:
-                    with self._told(limit, seconds):
-                        response = await session.exchange(request, send_state)
-            finally:
-                is_late = limit.end()
+            response = await self._exchange(request, state, seconds)
         except asyncio.CancelledError as error:
-            if is_late:
-                problem: BaseException = self._failure(TimeoutError(), send_state, request, seconds)
-            else:
-                problem = error.with_traceback(None)  # its frames hold headers and body: it goes on without them
+            problem: BaseException = error.with_traceback(None)  # its frames hold headers and body
         except Exception as error:  # noqa: BLE001  # every foreign exception becomes one of ours
-            problem = self._failure(error, send_state, request, CONNECT_SECONDS)
+            problem = self._build_error(error, request, state, seconds)
         else:
             if logger.isEnabledFor(logging.DEBUG):
                 taken = (time.perf_counter() - began) * 1000
-                size = response.size
-                logger.debug(
-                    "%s %s: HTTP %d, %d bytes, %.0f ms", request.method, request.path, response.status, size, taken
-                )
+                logger.debug("%s: HTTP %d, %d bytes, %.0f ms", request, response.status, response.size, taken)
             return response
         finally:
-            if response is None:
-                self._rate_limiter.over()
-            elif response.status == _TOO_MANY or (
-                response.status >= _SERVER_ERROR and "Retry-After" in response.headers
-            ):
-                self._rate_limiter.over(too_many=True, retry_after=retry_after(response.headers))
-            else:
-                self._rate_limiter.over(good=True)
+            self._report_to_rate_limiter(response)
         # Raised here and not above, so that the foreign exception is not its context.
-        logger.debug("%s %s: %s", request.method, request.path, type(problem).__name__)
+        logger.debug("%s: %s", request, type(problem).__name__)
         problem.__context__ = None
         raise problem
 
-    def _failure(self, error: Exception, send_state: SendState, request: Request, seconds: float) -> YottaError:
-        """Turn what aiohttp raised into what it means. Narrow classes first: several of aiohttp's are others' too."""
-        what = f"{request.method} {request.path}"
-        if not send_state.sent:
-            if self._bound.closed or self._pool.bound.closed:
-                return ConfigurationError(f"{what} was not sent: the client or its SessionPool was closed meanwhile")
-            untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
-            if untrusted:
-                text = "the host's certificate is not trusted. Check base_url, and this machine's clock and roots"
-            elif isinstance(error, TimeoutError):
-                text = f"there was no connection to be had within {seconds:g} s. Check base_url and the network"
-            else:
-                text = f"{str(error) or type(error).__name__}. Check base_url and the network"
-            return ConnectError(
-                f"{what} was not sent: {text}.", method=request.method, path=request.path, temporary=not untrusted
-            )
-        kind: type[RequestTimeoutError | ProtocolError | ConnectionLostError]
-        if self._bound.closed or self._pool.bound.closed:
-            kind, text = ConnectionLostError, "the client or its SessionPool was closed before the answer was there"
-        elif isinstance(error, TooLargeError):
-            kind, text = ProtocolError, f"the answer is larger than {request.max_bytes} bytes, and was not read on"
-        elif isinstance(error, TimeoutError):
-            kind, text = RequestTimeoutError, f"there was no whole answer within {seconds:g} s"
-        elif send_state.answering or isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
-            kind, text = ProtocolError, f"the answer is cut short, or no HTTP ({type(error).__name__})"
+    async def _exchange(self, request: Request, state: SendState, seconds: float) -> Response:
+        sessions = self._sessions
+        if sessions is None:
+            sessions = self._sessions = self._pool.open_sessions(self._base_url, self._key, self._user_agent)
+        async with asyncio.timeout(seconds) as timeout:
+            sessions.begin_call(timeout)
+            try:
+                with self._clock.call(timeout, seconds):
+                    received = await sessions.request(request, self._url_of(request), state)
+                    state.request_sent = state.response_started = True
+                    try:
+                        chunks, size = await _read_body(received, request.max_bytes)
+                    finally:
+                        received.close()  # does nothing to a connection whose response was read to its end
+                    return Response(received.status, received.headers, chunks, self._key, size)
+            finally:
+                sessions.end_call(timeout)
+
+    def _url_of(self, request: Request) -> URL:
+        # Paths and queries are encoded where they are built; aiohttp must not encode them again.
+        url = self._base_url.with_path(f"{self._prefix}{request.path}", encoded=True)
+        return URL(f"{url}?{request.query}", encoded=True) if request.query else url
+
+    def _report_to_rate_limiter(self, response: Response | None) -> None:
+        if response is None:
+            self._rate_limiter.over()
+        elif response.status == _TOO_MANY_REQUESTS or (
+            response.status >= _SERVER_ERROR and "Retry-After" in response.headers
+        ):
+            self._rate_limiter.over(too_many=True, retry_after=read_retry_after(response.headers))
         else:
-            kind, text = ConnectionLostError, f"the connection ended before the answer ({type(error).__name__})"
-        acted = "" if request.method == "GET" else " The server may have acted on it: look before you repeat it."
-        return kind(f"{what}: {text}.{acted}", method=request.method, path=request.path)
+            self._rate_limiter.over(good=True)
+
+    def _build_error(self, error: Exception, request: Request, state: SendState, seconds: float) -> YottaError:
+        if isinstance(error, YottaError):
+            return error
+        closed = self._guard.closed or self._pool.guard.closed
+        proxy = self._pool.proxy_for(self._base_url)
+        problem = build_error(error, Attempt(request, state, seconds, self._base_url, proxy, closed))
+        problem.__cause__ = build_cause(error, (self._key, *request.secrets))
+        return problem
 
     async def aclose(self) -> None:
-        """End the calls in flight and close the sessions, and the pool if no one else gave it. May be called again."""
-        self._bound.close()
+        """End the calls in flight and close the sessions, and the pool if it is this client's own.
+
+        May be called again.
+        """
+        self._guard.close()
         self._rate_limiter.close()
-        self._limits.close()
-        # Each call needs a few turns of the loop to let go of its connection, and none that waits for the network.
-        for _ in range(100):
-            if not self._limits.open:
-                break
-            await asyncio.sleep(0)
-        self._sessions.clear()
+        if self._sessions is not None:
+            await self._pool.close_sessions(self._sessions)
+            self._sessions = None
         if self._owns_pool:
             await self._pool.aclose()
+
+
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[list[bytes], int]:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)  # after decompression, and before the next chunk is read
+        if size > max_bytes:
+            raise ResponseTooLargeError
+    return chunks or [b""], size
