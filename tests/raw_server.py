@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl as tls
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -104,12 +105,13 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(*replies: Reply) -> AsyncIterator[RawServer]:
-    """Serve on loopback until the block ends."""
+async def raw_server(*replies: Reply, ssl: tls.SSLContext | None = None) -> AsyncIterator[RawServer]:
+    """Serve on loopback until the block ends; with `ssl` over TLS, for the host name localhost."""
     server = RawServer(list(replies))
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=ssl)
     server.listener = listener
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    origin = "http://127.0.0.1" if ssl is None else "https://localhost"
+    server.url = f"{origin}:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:
