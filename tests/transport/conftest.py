@@ -21,7 +21,7 @@ PROXY_USER, PROXY_PASSWORD = "proxy-user", "proxy-password-that-nobody-may-see"
 
 @dataclass
 class SecureApi:
-    """Pods behind TLS."""
+    """Pods behind TLS, with a pod 7 from the start."""
 
     pods: PodServer
     server: RawServer
@@ -53,8 +53,8 @@ def authority(tmp_path: Path) -> CertificateAuthority:
 async def secure_api(authority: CertificateAuthority) -> AsyncIterator[SecureApi]:
     certificate = authority.issue("server", hosts=(*LOOPBACK, API_HOST))
     pods = PodServer()
+    pods.pods["7"] = {"id": "7", "status": "RUNNING"}
     async with raw_server(pods.serve, ssl=authority.server_context(certificate)) as server:
-        pods.url = server.url
         yield SecureApi(pods, server)
 
 
