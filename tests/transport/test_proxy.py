@@ -575,6 +575,18 @@ async def test_a_create_whose_connect_fails_is_sent_once(
         "",
         5,
     ],
+    ids=[
+        "ftp",
+        "socks",
+        "no host",
+        "port too large",
+        "port no number",
+        "no scheme",
+        "line break",
+        "no scheme or user",
+        "empty",
+        "no text",
+    ],
 )
 def test_a_bad_proxy_url_is_a_configuration_error_without_the_password(proxy_url: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -586,7 +598,9 @@ def test_a_bad_proxy_url_is_a_configuration_error_without_the_password(proxy_url
     assert_no_secret(caught.value.with_traceback(traceback.tb_next))
 
 
-@pytest.mark.parametrize("proxy_url", [f"ftp://me:{PROXY_PASSWORD}@127.0.0.1:1", f"http://me:{PROXY_PASSWORD}@:x"])
+@pytest.mark.parametrize(
+    "proxy_url", [f"ftp://me:{PROXY_PASSWORD}@127.0.0.1:1", f"http://me:{PROXY_PASSWORD}@:x"], ids=["ftp", "no host"]
+)
 async def test_a_bad_proxy_url_of_the_environment_is_a_configuration_error(
     monkeypatch: pytest.MonkeyPatch, proxy_url: str
 ) -> None:
@@ -601,7 +615,9 @@ async def test_a_bad_proxy_url_of_the_environment_is_a_configuration_error(
     assert_no_secret(error)
 
 
-@pytest.mark.parametrize("options", [{"ssl": False}, {"ssl": "ca.pem"}, {"trust_env": "yes"}, {"trace_configs": [5]}])
+@pytest.mark.parametrize(
+    "options", [{"ssl": False}, {"ssl": "ca.pem"}, {"trust_env": "yes"}, {"trace_configs": [5]}], ids=str
+)
 def test_a_bad_argument_of_the_pool_is_a_configuration_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         SessionPool(**options)

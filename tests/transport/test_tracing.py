@@ -35,6 +35,7 @@ from yotta_async import (
     PodStatus,
     RetryPolicy,
     SessionPool,
+    TransportError,
     YottaClient,
 )
 from yotta_async.emulator.clock import make_clock
@@ -121,7 +122,7 @@ async def test_opentelemetry_spans_are_children_of_the_callers_span(
         # What the server received names this very span.
         assert span.context is not None
         ids = f"{context.trace_id:032x}-{span.context.span_id:016x}"
-        assert request.headers["traceparent"] == f"00-{ids}-01"
+        assert request.headers["traceparent"].startswith(f"00-{ids}-")
 
 
 @pytest.mark.usefixtures("instrumented")
@@ -161,7 +162,7 @@ async def test_opentelemetry_has_no_proxy_password(server: RawServer, exporter: 
     ):
         await yotta.pods.get(7)
         proxy.closes = 100
-        await catch(ConnectError | ConnectionLostError, yotta.pods.list())  # type: ignore[arg-type]  # catches both
+        await catch(TransportError, yotta.pods.list())
     assert len(exporter.get_finished_spans()) == 2
     for span in exporter.get_finished_spans():
         assert "proxy-password" not in span.to_json()

@@ -190,7 +190,9 @@ async def test_without_a_request_id_there_is_none(server: RawServer, client_of: 
     assert not (await catch(APIError, client_of().pods.get(7))).request_id
 
 
-@pytest.mark.parametrize("value", [f"id-{KEY}", "x" * 5000, "a\x1b[31mb", "\t"])
+@pytest.mark.parametrize(
+    "value", [f"id-{KEY}", "x" * 5000, "a\x1b[31mb", "\t"], ids=["the key", "long", "escape", "blank"]
+)
 async def test_a_hostile_request_id_is_harmless(server: RawServer, client_of: Make, value: str) -> None:
     server.answers(http(b'{"message":"no","code":10001}', 400, {"X-Request-Id": value}))
     error = await catch(YottaError, client_of(retry=ONCE).pods.get(7))
