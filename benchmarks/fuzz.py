@@ -10,7 +10,7 @@
 
 Prints one line of counts for each attack, then its violations, and exits 1 if there are any. The server
 (`benchmarks/fuzz_server.py`) runs in the same process and event loop, and keeps the truth that calls are compared with.
-The seed fixes what is drawn, not the timing of sockets.
+The seed fixes what is drawn, not the timing of sockets. `--tls` needs `cryptography`, which the extra `test` has.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ OPERATIONS = ("create", "list", "get", "pause", "resume", "delete")
 DEFAULT_COUNTS = {"cuts": 40_000, "faults": 10_000, "keepalive": 10_000, "cancels": 5_000, "early": 600}
 POOL_LIMIT = 10
 HANG_S = 30.0  # no call of the fuzz may take longer
+LONGEST_S = 300.0  # nor an attack
+ENOUGH = 100  # violations, after which an attack begins no more calls
 CLOSE_S = 2.0  # after the pool is closed the server sees the end of all connections within this time
 TAKES_SSL = "ssl" in inspect.signature(SessionPool).parameters
 # The request lines and headers that aiohttp accepts by default. Before SessionPool(ssl=) the package kept that limit.
@@ -368,12 +370,14 @@ async def perform(client: YottaClient, outcome: Outcome) -> Any:
     return await calls[outcome.operation](pod_id)
 
 
-async def run_all(jobs: Iterable[Callable[[], Awaitable[None]]], in_flight: int) -> None:
-    """Run the jobs, so many at a time."""
+async def run_all(fuzz: Fuzz, jobs: Iterable[Callable[[], Awaitable[None]]], in_flight: int) -> None:
+    """Run the jobs, so many at a time, until there are enough violations."""
     waiting = iter(jobs)
 
     async def work() -> None:
         for job in waiting:
+            if len(fuzz.violations) >= ENOUGH:
+                return
             await job()
 
     async with asyncio.TaskGroup() as group:
@@ -419,7 +423,7 @@ async def cuts(fuzz: Fuzz) -> None:
             check_cut(fuzz, outcome, fuzz.server.requests[outcome.key][0], fault)
             fuzz.server.forget(outcome.key)
 
-        await run_all(((lambda case=case: cut(case)) for case in cases), 8)  # type: ignore[misc]
+        await run_all(fuzz, ((lambda case=case: cut(case)) for case in cases), 8)  # type: ignore[misc]
 
 
 def check_cut(fuzz: Fuzz, outcome: Outcome, request: Request, fault: Fault) -> None:
@@ -488,7 +492,7 @@ async def faults(fuzz: Fuzz) -> None:
             fuzz.counts["requests"] += len(fuzz.server.requests[outcome.key])
             fuzz.server.forget(outcome.key)
 
-        await run_all(itertools.repeat(attack, fuzz.count), 2 * POOL_LIMIT)
+        await run_all(fuzz, itertools.repeat(attack, fuzz.count), 2 * POOL_LIMIT)
         fuzz.counts["unasked responses"] = sum(sent.unasked for sent in fuzz.server.responses.values())
         fuzz.server.drop_share = 0.0
         await fuzz.check_capacity(pool)
@@ -535,7 +539,7 @@ async def keepalive(fuzz: Fuzz) -> None:
             else:
                 fuzz.violate(outcome, f"never succeeded, at last {outcome.error!r}")
 
-        await run_all(itertools.repeat(attack, fuzz.count), POOL_LIMIT)
+        await run_all(fuzz, itertools.repeat(attack, fuzz.count), POOL_LIMIT)
         fuzz.counts["connections"] = fuzz.server.accepted
         fuzz.counts["lost races"] = len(fuzz.server.partial_keys)
         fuzz.server.idle_s, fuzz.server.race_share = None, 0.0
@@ -549,7 +553,7 @@ async def cancels(fuzz: Fuzz) -> None:
         for first in range(0, fuzz.count, batch):
             async with fuzz.pool() as pool:
                 jobs = itertools.repeat(lambda pool=pool: cancel_one(fuzz, pool), min(batch, fuzz.count - first))
-                await run_all(jobs, POOL_LIMIT + 6)
+                await run_all(fuzz, jobs, POOL_LIMIT + 6)
                 await fuzz.check_capacity(pool)
 
 
@@ -605,7 +609,7 @@ async def early(fuzz: Fuzz) -> None:
         async def attack() -> None:
             await rng.choice((refuse_large_create, send_large_headers, announce))(fuzz, pool)
 
-        await run_all(itertools.repeat(attack, fuzz.count), 6)
+        await run_all(fuzz, itertools.repeat(attack, fuzz.count), 6)
         await fuzz.check_capacity(pool)
 
 
@@ -667,7 +671,11 @@ ATTACKS: dict[str, Callable[[Fuzz], Awaitable[None]]] = {
 async def attack(name: str, *, seed: int, count: int, certificates: Certificates | None = None) -> Fuzz:
     """Run one attack, and return its counts and violations."""
     fuzz = Fuzz(name, seed, count, certificates)
-    await ATTACKS[name](fuzz)
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            await ATTACKS[name](fuzz)
+    except TimeoutError:
+        fuzz.violate("the attack", f"did not end within {LONGEST_S:g} s")
     return fuzz
 
 
