@@ -56,10 +56,10 @@ from yotta_async import (
 OPERATIONS = ("create", "list", "get", "pause", "resume", "delete")
 DEFAULT_COUNTS = {"cuts": 40_000, "faults": 10_000, "keepalive": 10_000, "cancels": 5_000, "early": 600}
 POOL_LIMIT = 10
-HANG_S = 30.0  # no call of the fuzz may take longer
+HANG_S = 60.0  # no call of the fuzz may take longer
 LONGEST_S = 300.0  # nor an attack
 ENOUGH = 100  # violations, after which an attack begins no more calls
-CLOSE_S = 2.0  # after the pool is closed the server sees the end of all connections within this time
+CLOSE_POLLS = 1_000  # of 1 ms, after which the server has seen the end of all connections of a closed pool
 TAKES_SSL = "ssl" in inspect.signature(SessionPool).parameters
 # The request lines and headers that aiohttp accepts by default. Before SessionPool(ssl=) the package kept that limit.
 OLD_HEADER_LIMIT = 8190
@@ -210,15 +210,16 @@ class Fuzz:
             options["ssl"] = ssl.create_default_context(cafile=str(self.certificates.ca))
         async with SessionPool(POOL_LIMIT, **options) as pool:
             yield pool
-        deadline = time.monotonic() + CLOSE_S
-        while self.server.open and time.monotonic() < deadline:  # noqa: ASYNC110  # there is no event of this
+        for _ in range(CLOSE_POLLS):  # counted, as a busy machine may stop the process for longer than any deadline
+            if not self.server.open:
+                break
             await asyncio.sleep(0.001)
         self.expect(not self.server.open, "the closed pool", f"{len(self.server.open)} connections are still open")
 
     def client(self, pool: SessionPool, key: str, *, attempts: int = 4, **options: Any) -> YottaClient:
         """Return a client with this key. Its clock is fast; the timeout of an attempt is real time."""
         settings: dict[str, Any] = {
-            "timeout": 5.0,
+            "timeout": 20.0,
             "settle_timeout": 20.0,
             "poll_interval": 1.0,
             "clock": FastClock(options.pop("speed", 100.0)),
@@ -508,7 +509,7 @@ def check_single(fuzz: Fuzz, outcome: Outcome, fault: Fault) -> None:
     if isinstance(error, RequestTimeoutError | ConnectionLostError | ConnectError):
         return
     if error is None:
-        whole = fault.kind in SUCCESSFUL or (fault.kind == "cut" and fault.cut_share == 1)
+        whole = fault.kind in (*SUCCESSFUL, "late") or (fault.kind == "cut" and fault.cut_share == 1)
         fuzz.expect(whole, outcome, "succeeded with a response that was no success")
     else:
         expected = CLASS_OF_FAULT.get(fault.kind, ())
@@ -562,7 +563,7 @@ async def cancel_one(fuzz: Fuzz, pool: SessionPool) -> None:
     rng = fuzz.rng
     delays = [Fault(delay_s=rng.choice((0, 0.001, 0.003)), framing=rng.choice(FRAMINGS)) for _ in range(6)]
     outcome = fuzz.prepare(rng.choice(("create", *OPERATIONS)), delays)
-    client = fuzz.client(pool, outcome.key, speed=20.0)
+    client = fuzz.client(pool, outcome.key, speed=2.0)
     task = asyncio.ensure_future(perform(client, outcome))
     if rng.random() < 0.7:
         for _ in range(rng.randrange(30)):
@@ -617,7 +618,7 @@ async def refuse_large_create(fuzz: Fuzz, pool: SessionPool) -> None:
     """Answer 413 to a create whose body does not fit into the buffers of the sockets."""
     rng = fuzz.rng
     kind = rng.choice(("early and close", "early and deaf", "early and read"))
-    outcome = fuzz.prepare("create", [Fault(kind, resets=rng.random() < 0.5, delay_s=0.05)], attempts=1)
+    outcome = fuzz.prepare("create", [Fault(kind, resets=rng.random() < 0.5, delay_s=0.5)], attempts=1)
     value = "x" * rng.choice((100, 2**16, 2**21, 2**23))
     async with fuzz.client(pool, outcome.key, attempts=1, settle_timeout=0.5) as client:
         try:
