@@ -343,7 +343,7 @@ async def test_aioresponses_mocks_failures() -> None:
         mocked.get(f"{PODS_URL}/7", **reply({"id": "7", "status": "RUNNING"}))
         async with make_client("https://api.yotta.test") as yotta:
             assert (await yotta.pods.get(7)).id == "7"
-            await catch(ConnectError, yotta.pods.get(8))  # nothing is mocked for it
+            await catch(ConnectionLostError, yotta.pods.get(8))  # nothing is mocked for it
 
 
 async def test_mocked_calls_can_run_at_the_same_time() -> None:

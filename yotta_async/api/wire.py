@@ -165,7 +165,7 @@ def parse_data(request: Request, response: Response) -> Any:
         method=request.method,
         path=request.path,
         retry_after=read_retry_after(response.headers),
-        request_id=read_request_id(response.headers),
+        request_id=_read_request_id(request, response),
     )
 
 
@@ -187,10 +187,15 @@ def _envelope_problem(envelope: Any) -> str | None:
     return None
 
 
+def _read_request_id(request: Request, response: Response) -> str | None:
+    found = read_request_id(response.headers)
+    return None if found is None else redact(found, (response.key, *request.secrets))
+
+
 def invalid_response(request: Request, response: Response, problem: str) -> ProtocolError:
     """Return the error for an answer that is not what the API documents."""
     kind = redact(response.headers.get("Content-Type", "no content type"), (response.key, *request.secrets))[:80]
-    request_id = read_request_id(response.headers)
+    request_id = _read_request_id(request, response)
     named = "" if request_id is None else f", request id {request_id!r}"
     return ProtocolError(
         f"{request}: the response is not what the API documents: {problem} "

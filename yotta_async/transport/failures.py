@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import aiohttp
@@ -18,7 +17,7 @@ from yotta_async.errors import (
     RequestTimeoutError,
     YottaError,
 )
-from yotta_async.support.secrets import Secret, redact
+from yotta_async.support.secrets import Secret
 from yotta_async.transport.messages import Request, SendState
 from yotta_async.transport.session_pool import CONNECT_TIMEOUT_S, LostConnectionError
 
@@ -85,30 +84,30 @@ def build_error(error: Exception, attempt: Attempt) -> YottaError:
 
 
 def _may_have_been_sent(error: Exception, attempt: Attempt) -> bool:
-    return not isinstance(error, _NEVER_SENT) if attempt.request.is_read else attempt.state.request_sent
+    if attempt.request.is_read and attempt.proxy is None:
+        return not isinstance(error, _NEVER_SENT)
+    return attempt.state.request_sent
 
 
 def _name_of(error: Exception) -> str:
     return str(error) if isinstance(error, LostConnectionError) else type(error).__name__
 
 
-def build_cause(error: BaseException, secrets: Iterable[Secret[str]]) -> BaseException:
+def build_cause(error: BaseException) -> BaseException:
     """Return the original exception without frames and secrets.
 
     aiohttp's own exceptions hold the request with its `x-api-key` header, or the proxy's URL with its password. What
-    the operating system or OpenSSL said is taken out of them; the others are copied with nothing but their text.
+    the operating system or OpenSSL said is taken out of them. What the server said stays out: it may repeat a request.
     """
     while isinstance(error, aiohttp.ClientError) and (original := _unwrap(error)) is not None:
         error = original
-    if isinstance(error, aiohttp.ClientError):
-        secrets = tuple(secrets)
-        if isinstance(error, aiohttp.ClientResponseError):
-            cause: BaseException = aiohttp.ClientError(f"{type(error).__name__}: HTTP {error.status}")
-        else:
-            cause = type(error)()
-            cause.args = tuple(redact(part, secrets) if isinstance(part, str) else part for part in error.args)
-    else:
-        cause = error
+    cause = error
+    if isinstance(error, aiohttp.ClientResponseError):
+        cause = aiohttp.ClientError(f"{type(error).__name__}: HTTP {error.status}")
+    elif isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        cause = aiohttp.ClientPayloadError(type(error).__name__)
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        cause = aiohttp.ServerDisconnectedError()
     cause.__cause__ = cause.__context__ = None
     return cause.with_traceback(None)
 
@@ -137,6 +136,8 @@ def _explain_connect_problem(error: BaseException, attempt: Attempt) -> _Connect
             f"the proxy {via} cannot be reached ({_reason(error.os_error)}). Check SessionPool(proxy=…) and "
             "$HTTPS_PROXY, or give trust_env=False to do without the environment's proxy"
         )
+    if proxy is not None and isinstance(error, LostConnectionError):
+        return _ConnectProblem(f"the proxy {via} closed the connection before it led to {host}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError) and base_url.scheme == "https":
         return _ConnectProblem(_explain_certificate(error.certificate_error, host), is_transient=False)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -148,7 +149,8 @@ def _explain_connect_problem(error: BaseException, attempt: Attempt) -> _Connect
             return _ConnectProblem(_explain_client_certificate(host), is_transient=False)
         return _ConnectProblem(
             f"{host} ended the TLS handshake ({_reason(tls_error)}). Check the port in base_url, and whether the "
-            "server wants a client certificate, which SessionPool(ssl=…) can carry"
+            "server wants a client certificate, which SessionPool(ssl=…) can carry",
+            is_transient="ALERT" not in (tls_error.reason or "").upper(),  # the server said no, and will again
         )
     if isinstance(error, TimeoutError):
         limit = CONNECT_TIMEOUT_S if isinstance(error, aiohttp.ConnectionTimeoutError) else attempt.seconds
@@ -157,7 +159,7 @@ def _explain_connect_problem(error: BaseException, attempt: Attempt) -> _Connect
             "SessionPool(limit=…) is large enough"
         )
     reason = _reason(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
-    if "refused" in reason.lower():
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
         return _ConnectProblem(f"{host} refused the connection: nothing listens there. Check base_url")
     return _ConnectProblem(f"no connection to {via or host}: {reason}. Check base_url and the network")
 

@@ -83,7 +83,9 @@ class ClientSessions:
     async def request(self, request: Request, url: URL, state: SendState) -> aiohttp.ClientResponse:
         """Send the request, and return the response as soon as its headers are there. Raises what aiohttp raises."""
         if request.is_read:
-            return await self._reads.get(url, headers=self._headers.reveal(), allow_redirects=False)
+            return await self._reads.get(
+                url, headers=self._headers.reveal(), allow_redirects=False, trace_request_ctx=state
+            )
         headers, data = self._headers.reveal(), None
         skipped: tuple[str, ...] = ("Content-Type",)
         if request.body is not None:
@@ -167,7 +169,7 @@ class SessionPool:
         self._ssl = ssl
         self._trust_env = trust_env
         self._trace_configs = _check_trace_configs(trace_configs)
-        self._environment: Secret[dict[str, str]] | None = None
+        self._environment: Secret[dict[str, str]] | None = None  # read when the pool opens
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
         self._sessions: list[ClientSessions] = []
 
@@ -185,8 +187,10 @@ class SessionPool:
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"{user_agent} yotta-async/{__version__}".lstrip(),
         }
-        on_change = aiohttp.TraceConfig()
-        on_change.on_request_headers_sent.append(_mark_sent)
+        # A trace costs a tenth of a call. Reads, which may be repeated anyway, do without it, unless there is a proxy:
+        # of several exceptions only the mark tells whether they come from the proxy or from the server.
+        mark_sent = aiohttp.TraceConfig()
+        mark_sent.on_request_headers_sent.append(_mark_sent)
         reads, changes = (
             aiohttp.ClientSession(
                 connector=self._connector(base_url, for_changes=for_changes),
@@ -201,7 +205,7 @@ class SessionPool:
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADERS,
                 middlewares=(_send_once,),
-                trace_configs=[*([on_change] if for_changes else []), *self._trace_configs],
+                trace_configs=[*([mark_sent] if for_changes or proxy else []), *self._trace_configs],
             )
             for for_changes in (False, True)
         )
@@ -222,13 +226,12 @@ class SessionPool:
             return self._proxy
         if not self._trust_env or is_loopback(host):
             return None
+        return _find_proxy(self._read_environment(), base_url)
+
+    def _read_environment(self) -> Secret[dict[str, str]]:
         if self._environment is None:
             self._environment = Secret(getproxies_environment())
-        found = self._environment.reveal().get(base_url.scheme)
-        address = f"{base_url.host_subcomponent}:{base_url.port}"  # NO_PROXY may name a host with or without its port
-        if not found or proxy_bypass_environment(address, self._environment.reveal()):
-            return None
-        return _parse_proxy(Secret(found if "://" in found else f"http://{found}"), f"${base_url.scheme.upper()}_PROXY")
+        return self._environment
 
     def _connector(self, base_url: URL, *, for_changes: bool) -> aiohttp.TCPConnector:
         if base_url.scheme == "https" and self._ssl is None:
@@ -253,6 +256,7 @@ class SessionPool:
 
     async def __aenter__(self) -> Self:
         self.guard.check()
+        self._read_environment()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -273,6 +277,15 @@ def _parse_proxy(given: Secret[Any], source: str) -> Secret[URL]:
             f"{source} must be the URL of an HTTP proxy, such as http://user:password@proxy.example:3128"
         )
     return Secret(url)
+
+
+@strip_traceback_frames
+def _find_proxy(environment: Secret[dict[str, str]], base_url: URL) -> Secret[URL] | None:
+    found = environment.reveal().get(base_url.scheme)
+    address = f"{base_url.host_subcomponent}:{base_url.port}"  # NO_PROXY may name a host with or without its port
+    if not found or proxy_bypass_environment(address, environment.reveal()):
+        return None
+    return _parse_proxy(Secret(found if "://" in found else f"http://{found}"), f"${base_url.scheme.upper()}_PROXY")
 
 
 def _check_trace_configs(given: Iterable[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, ...]:

@@ -133,7 +133,7 @@ class Transport:
         closed = self._guard.closed or self._pool.guard.closed
         proxy = self._pool.proxy_for(self._base_url)
         problem = build_error(error, Attempt(request, state, seconds, self._base_url, proxy, closed))
-        problem.__cause__ = build_cause(error, (self._key, *request.secrets))
+        problem.__cause__ = build_cause(error)
         return problem
 
     async def aclose(self) -> None:
