@@ -27,12 +27,12 @@ from yotta_async.errors import (
     RateLimitError,
     ServerError,
 )
-from yotta_async.models.pod import Pod
+from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import STATUS_NUMBERS, PodStatus
 from yotta_async.support.secrets import Secret, redact, strip_traceback_frames
 
-CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
+CLIENT_TOKEN = CLIENT_TOKEN_VARIABLE
 SUCCESS = 10000
 # A pod takes about 1.6 KB as JSON: these are room for hundreds of pods' worth of one, and for 40,000 pods in a list.
 MAX_BYTES = 2**20
