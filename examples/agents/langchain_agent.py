@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
-from yotta_async.agents.tools import tools_for
+from yotta_async.agents import tools_for
 from yotta_async.emulator import Emulator, Timings
 
 

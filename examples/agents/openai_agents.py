@@ -11,7 +11,7 @@ from typing import Any
 from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, set_tracing_disabled
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
-from yotta_async.agents.tools import tools_for
+from yotta_async.agents import tools_for
 from yotta_async.emulator import Emulator, Timings
 
 

@@ -10,7 +10,7 @@ from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from yotta_async.agents.tools import tools_for
+from yotta_async.agents import tools_for
 from yotta_async.emulator import Emulator, Timings
 
 
