@@ -151,12 +151,12 @@ def test_the_command_line_stands_on_public_names() -> None:
     for path in (PACKAGE / "cli").glob("*.py"):
         outside = {name for name in imported(path) if not name.startswith("yotta_async.cli")}
         public = {"yotta_async", "yotta_async._version", "yotta_async.emulator", "yotta_async.timeline"}
-        public |= {"yotta_async.agents.mcp_server"}
+        public |= {"yotta_async.agents.mcp_http", "yotta_async.agents.mcp_server"}
         assert outside <= public, path.name
 
 
 def test_the_agents_tools_stand_on_public_names() -> None:
-    order = ["failures", "policy", "results", "create_tools", "tools", "mcp_server", "__init__"]
+    order = ["failures", "policy", "results", "create_tools", "tools", "mcp_server", "mcp_http", "__init__"]
     assert {path.stem for path in (PACKAGE / "agents").glob("*.py")} == set(order)
     for place, name in enumerate(order):
         above = {f"yotta_async.agents.{each}" for each in order[:place]}

@@ -1,4 +1,4 @@
-"""The MCP server: in this process, over stdio, on the emulator, with faults."""
+"""The MCP server: in this process, over stdio and over HTTP, on the emulator, with faults."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types of its own
 import pytest
+from aiohttp import ClientSession
 from mcp import Client
 from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from tests.conftest import SPEC
+from yotta_async import ConfigurationError
+from yotta_async.agents.mcp_http import serve_http
 from yotta_async.agents.mcp_server import server_for
 from yotta_async.emulator import Emulator, Timings
 
@@ -336,3 +339,112 @@ async def test_stdio_server_ends_with_its_host(end: str, deletes: bool) -> None:
             gone = (await yotta.pods.get(pod_id)).status in ("TERMINATING", "TERMINATED")
         assert gone is deletes
         assert ("Deleted pods" if deletes else pod_id) in text
+
+
+async def test_stdio_server_ends_quietly_when_stdout_is_closed_and_stdin_stays_open() -> None:
+    async with Emulator() as emulator, stdio(emulator) as client:
+        process: Any = client.process
+        process._transport.get_pipe_transport(1).close()
+        await client.send("tools/call", name="pod_list", arguments={})
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await process.stderr.read() == b""
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+@asynccontextmanager
+async def http(emulator: Emulator, *options: str, **environment: str) -> AsyncIterator[tuple[str, str, Any]]:
+    """Run the HTTP server on a free port; yield its URL, the token that it printed, and the process."""
+    environment = {**os.environ, "YOTTA_BASE_URL": emulator.url, "YOTTA_API_KEY": emulator.api_key, **environment}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from yotta_async.cli import main; main()", "mcp", "--http", "127.0.0.1:0", *options,
+        env=environment, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        url = (await process.stderr.readline()).decode().split()[-1]
+        is_given = "--token" in options or "YOTTA_MCP_TOKEN" in environment
+        token = "" if is_given else (await process.stderr.readline()).decode().split("Bearer ")[1].strip()
+        yield url, token, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def post(session: ClientSession, url: str, authorization: str | None, **headers: str) -> int:
+    headers |= ACCEPT | ({} if authorization is None else {"Authorization": authorization})
+    async with session.post(url, json=INITIALIZE, headers=headers) as response:
+        return response.status
+
+
+async def test_http_server_requires_its_token_and_its_origin(emulator: Emulator) -> None:
+    async with http(emulator) as (url, token, _), ClientSession() as session:
+        assert len(token) >= 40
+        for wrong in (
+            None,
+            "",
+            token,
+            f"Basic {token}",
+            "Bearer",
+            "Bearer ",
+            f"Bearer {token}x",
+            f"Bearer {token[:-1]}",
+            "Bearer t\u00f6ken",
+        ):
+            assert await post(session, url, wrong) == 401
+        assert await post(session, url.removesuffix("mcp"), None) == 401
+        async with session.options(url) as response:
+            assert response.status == 401
+        assert await post(session, url, f"Bearer {token}") == 200
+        assert await post(session, url, f"bearer {token}", Origin=url.removesuffix("/mcp")) == 200
+        for origin in ("null", "http://127.0.0.1:1", "http://localhost:8000", "https://example.com"):
+            assert await post(session, url, f"Bearer {token}", Origin=origin) == 403
+        assert await post(session, url, f"Bearer {token}", Host="example.com") == 421
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+async def test_http_token_can_be_given(emulator: Emulator, way: str) -> None:
+    options = ["--token", "my-token"] if way == "option" else []
+    environment = {"YOTTA_MCP_TOKEN": "my-token"} if way == "variable" else {}
+    async with http(emulator, *options, **environment) as (url, _, process), ClientSession() as session:
+        assert await post(session, url, None) == 401
+        assert await post(session, url, "Bearer my-token") == 200
+        process.terminate()
+        assert b"my-token" not in await process.stderr.read()
+
+
+async def test_http_server_with_an_open_stream_ends_and_deletes_its_pods() -> None:
+    async with (
+        Emulator(timings=Timings(initialize=0.0)) as emulator,
+        http(emulator, "--delete-on-exit") as (url, token, process),
+        ClientSession(headers=ACCEPT | {"Authorization": f"Bearer {token}"}) as session,
+    ):
+        async with session.post(url, json=INITIALIZE) as response:
+            headers = {"Mcp-Session-Id": response.headers["Mcp-Session-Id"]}
+        create = {"name": "pod_create", "arguments": CONFIRMED}
+        message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": create}
+        async with session.post(url, json=message, headers=headers) as response:
+            assert '"pod_id"' in await response.text()
+        async with session.get(url, headers=headers):
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 30)
+        assert b"Deleted pods that this session created: 1." in await process.stderr.read()
+        async with emulator.client() as yotta:
+            assert [pod.status for pod in await yotta.pods.list()] in (["TERMINATING"], ["TERMINATED"])
+
+
+async def test_http_serves_loopback_hosts_with_a_valid_token_only(emulator: Emulator) -> None:
+    server = server_for(emulator.client)
+    with pytest.raises(ConfigurationError, match="this machine only"):
+        await serve_http(server, "0.0.0.0", 0)
+    for token in ("", "two words", "t\u00f6ken"):
+        with pytest.raises(ConfigurationError, match="printable ASCII"):
+            await serve_http(server, "127.0.0.1", 0, token)
