@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypeAlias
+from typing import Any, Literal, NotRequired, TypeAlias
 
 import attrs
 from typing_extensions import TypedDict  # as in results
@@ -97,30 +97,7 @@ class CreateTools:
             min_single_card_vcpu: Minimum number of virtual CPUs for each GPU.
             confirm: True once the user has agreed to the cost; needed only if a call asked for it.
         """
-        spec = PodSpec(
-            image=image,
-            gpu_type=gpu_type,
-            gpu_count=gpu_count,
-            pod_name=pod_name,
-            region=region,
-            environment_vars=environment_vars,  # type: ignore[arg-type]  # TypedDicts are mappings
-            expose=expose,
-            initialization_command=initialization_command,
-            container_volume_in_gb=container_volume_in_gb,
-            persistent_volume_in_gb=persistent_volume_in_gb,
-            persistent_mount_path=persistent_mount_path,
-            shm_in_gb=shm_in_gb,
-            image_public_type=image_public_type,
-            image_registry=image_registry,
-            credential_id=credential_id,
-            image_registry_username=image_registry_username,
-            image_registry_token=image_registry_token,
-            resource_type=resource_type,
-            region_list=region_list,
-            min_single_card_vram_in_gb=min_single_card_vram_in_gb,
-            min_single_card_ram_in_gb=min_single_card_ram_in_gb,
-            min_single_card_vcpu=min_single_card_vcpu,
-        )
+        spec = _build_spec(locals())
         session = self._session
         await session.require_create_confirmation(spec, confirm=confirm)
         try:
@@ -161,15 +138,7 @@ class CreateTools:
         """
         if type(count) is not int or not 1 <= count <= MAX_PODS_PER_CALL:
             raise ToolFailedError(f"count must be a whole number from 1 to {MAX_PODS_PER_CALL}; nothing was created.")
-        spec = PodSpec(
-            image=image,
-            gpu_type=gpu_type,
-            gpu_count=gpu_count,
-            region=region,
-            environment_vars=environment_vars,  # type: ignore[arg-type]  # TypedDicts are mappings
-            expose=expose,
-            initialization_command=initialization_command,
-        )
+        spec = _build_spec(locals())
         session = self._session
         await session.require_create_confirmation(spec, count, confirm=confirm)
         names = [f"{pod_name}-{number}" if pod_name else None for number in range(1, count + 1)]
@@ -210,6 +179,12 @@ class CreateTools:
         return ResolvedResult(
             pod_id=None, hint="No pod has this token. Call again in a minute; if there is still none, create it again."
         )
+
+
+def _build_spec(arguments: dict[str, Any]) -> PodSpec:
+    """Return the spec that the arguments of a tool describe; those that are no fields of a spec do not count."""
+    fields = attrs.fields_dict(PodSpec)
+    return PodSpec(**{name: value for name, value in arguments.items() if name in fields})
 
 
 def _describe_failure(index: int, error: Exception) -> FailureView:
