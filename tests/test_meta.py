@@ -359,7 +359,15 @@ def test_every_example_runs(example: Path) -> None:
 LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # which pytest-asyncio 1.x wants to be told
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+# Every guide, wherever it lies.
+BLOCKS = [
+    pytest.param(block, id=f"{guide.relative_to(ROOT)}-{number}")
+    for guide in (ROOT / "README.md", *sorted(PACKAGE.rglob("README.md")))
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
 def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     # Served by the command line's emulator, as a reader would who has no account.
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]

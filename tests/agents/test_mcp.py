@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # it has no types of its own
+import jsonschema  # type: ignore[import-untyped]  # it has no type hints
 import pytest
 from aiohttp import ClientSession
 from mcp import Client
@@ -151,16 +151,16 @@ async def test_person_is_asked_if_the_client_supports_it(
 )
 async def test_limits_refuse_changes(emulator: Emulator, limits: dict[str, Any], name: str) -> None:
     async with emulator.client() as yotta:
-        there = await yotta.pods.create(**SPEC)
-        await there.wait_until()
+        handle = await yotta.pods.create(**SPEC)
+        await handle.wait_until()
         async with Client(server_for(emulator.client, **limits)) as client:
             for tool, more in (("pod_create", {}), ("pod_create_many", {"count": 2})):
                 assert name in await call_refused(client, tool, **CONFIRMED, **more)
             if name == "read_only":
                 for tool in ("pod_pause", "pod_resume"):
-                    assert name in await call_refused(client, tool, pod_id=there.id)
-                assert name in await call_refused(client, "pod_delete", pod_id=there.id, confirm=True)
-        assert [pod.id for pod in await yotta.pods.list()] == [there.id]
+                    assert name in await call_refused(client, tool, pod_id=handle.id)
+                assert name in await call_refused(client, "pod_delete", pod_id=handle.id, confirm=True)
+        assert [pod.id for pod in await yotta.pods.list()] == [handle.id]
 
 
 async def test_wait_reports_progress_and_returns_the_pod_at_its_timeout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import json
@@ -37,7 +38,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.dask import PodCluster, worker
+from yotta_async.dask import PodCluster, bootstrap, worker
 from yotta_async.dask.addresses import build_scheduler_spec, resolve_security
 from yotta_async.dask.bootstrap import GREETING, receive_address, sign
 from yotta_async.dask.handshake import HandshakeError, send_address
@@ -45,7 +46,7 @@ from yotta_async.dask.replacement import ReplacementBudget
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import make_clock
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the emulator runs no processes there")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the emulator runs no processes on Windows")
 TIMINGS = Timings(initialize=0.0, pausing=0.0, terminating=0.0)
 ONE = {"nthreads": 1, "memory_limit": "1 GiB"}
 WORKER = PodSpec(image="ghcr.io/dask/dask:latest", gpu_type="NVIDIA_L4_24G")
@@ -417,12 +418,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "says"), WRONG, ids=[says[:30] for _, says in WRONG])
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[message[:30] for _, message in WRONG])
 async def test_invalid_arguments_are_refused_before_any_request(
-    emulator: Emulator, options: dict[str, Any], says: str
+    emulator: Emulator, options: dict[str, Any], message: str
 ) -> None:
     async with emulator.client() as yotta:
-        with pytest.raises((ConfigurationError, InvalidRequestError), match=re.escape(says)):
+        with pytest.raises((ConfigurationError, InvalidRequestError), match=re.escape(message)):
             PodCluster(**{"yotta": yotta, **options})
     assert len(emulator.requests) == 0
 
@@ -439,7 +440,7 @@ async def test_unreachable_scheduler_is_refused(caplog: pytest.LogCaptureFixture
             "0.0.0.0",
             "tcp://gpu.example.com:8786",
         )
-        assert "runs code for anybody who can reach it" in caplog.text
+        assert "runs code for anyone who can reach it" in caplog.text
         moved = build_scheduler_spec(
             {"options": {"port": 9}}, host="a.example.com", port=None, security=resolve_security(None)
         )
@@ -589,6 +590,7 @@ async def test_close_names_a_pod_that_cannot_be_deleted(api: PodServer) -> None:
 
 
 PROGRAM = """
+import ast
 import asyncio
 from yotta_async import YottaClient
 from yotta_async.dask import PodCluster
@@ -621,6 +623,7 @@ async def test_interrupted_or_killed_program_leaves_no_pod(
 
 
 UNCLOSED_PROGRAM = """
+import ast
 import asyncio
 from yotta_async import YottaClient
 from yotta_async.dask import PodCluster
@@ -748,10 +751,10 @@ async def test_pod_accepts_its_address_only_with_the_token() -> None:
         while True:  # until it listens
             with contextlib.suppress(ConnectionError):
                 await send_address(**where, token="another")
-    for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, b"tcp://evil:1 " + b"0" * 64 + b"\n"):
+    for data in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, b"tcp://evil:1 " + b"0" * 64 + b"\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert (await reader.readline()).startswith(GREETING.encode())
-        writer.write(said)
+        writer.write(data)
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
@@ -792,3 +795,7 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_bootstrap_is_valid_for_python_3_10() -> None:
+    ast.parse(Path(bootstrap.__file__).read_text(), feature_version=(3, 10))

@@ -30,7 +30,7 @@ _ADVICE: list[tuple[type[ya.YottaError], str]] = [
         ya.PodFailedError,
         "Delete it with pod_delete and create another pod, with another gpu_type or region if need be.",
     ),
-    (ya.PodGoneError, "There is no such pod now: call pod_list to see which pods exist."),
+    (ya.PodGoneError, "There is no such pod: call pod_list to see which pods exist."),
     (ya.ConfigurationError, "Tell the user: this is about the configuration, and no argument can change it."),
     (ya.TransportError, _REPEAT),
 ]

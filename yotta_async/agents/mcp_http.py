@@ -1,4 +1,4 @@
-"""The MCP server over HTTP on this machine. Every request needs a bearer token: who can send one can spend money."""
+"""The MCP server over HTTP on this machine. Every request needs a bearer token, because it can spend money."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def serve_http(server: ToolServer, host: str, port: int, token: str | None
         print(f"MCP server at http://{host}:{port}/mcp", file=sys.stderr, flush=True)  # noqa: T201  # where to connect
         if token is None:
             token = secrets.token_urlsafe(32)
-            print(f"Clients must send: Authorization: Bearer {token}", file=sys.stderr, flush=True)  # noqa: T201  # said once
+            print(f"Clients must send: Authorization: Bearer {token}", file=sys.stderr, flush=True)  # noqa: T201  # as above
         config = uvicorn.Config(
             BearerTokenMiddleware(app, token),
             log_level="warning",

@@ -108,24 +108,35 @@ class ToolServer(MCPServer[None]):
 class RunningSession:
     """The session of a running server, and the questions for confirmations about it."""
 
-    def __init__(self, make_client: Callable[[], YottaClient], policy: ToolPolicy, *, delete_on_exit: bool) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], YottaClient],
+        policy: ToolPolicy,
+        *,
+        delete_on_exit: bool,
+        on_end: Callable[[], object],
+    ) -> None:
         self._make_client = make_client
         self._policy = policy
         self._delete_on_exit = delete_on_exit
+        self._on_end = on_end
         self.session = ToolSession(make_client(), policy)  # until the server runs, for the signatures of the tools
         self.tools = build_tools(self.session)
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
+    async def run(self, _: Any) -> AsyncIterator[None]:
         """Open a client on the running event loop for the block; at its end report or delete what was created."""
-        async with self._make_client() as yotta:
-            self.session = ToolSession(yotta, self._policy)
-            self.tools = build_tools(self.session)
-            try:
-                yield None
-            finally:
-                with CancelScope(shield=True):  # a cancel of the server must not leave pods
-                    await _end_session(self.session, delete=self._delete_on_exit)
+        try:
+            async with self._make_client() as yotta:
+                self.session = ToolSession(yotta, self._policy)
+                self.tools = build_tools(self.session)
+                try:
+                    yield None
+                finally:
+                    with CancelScope(shield=True):  # a cancel of the server must not leave pods
+                        await _end_session(self.session, delete=self._delete_on_exit)
+        finally:
+            self._on_end()
 
     async def ask_to_create(
         self,
@@ -194,22 +205,13 @@ def server_for(
     Raises:
         ConfigurationError: The client or the policy makes no sense.
     """
-    running = RunningSession(make_client, ToolPolicy(**policy), delete_on_exit=delete_on_exit)
-
-    @asynccontextmanager
-    async def run_session(_: Any) -> AsyncIterator[None]:
-        try:
-            async with running.run():
-                yield None
-        finally:
-            on_end()
-
+    running = RunningSession(make_client, ToolPolicy(**policy), delete_on_exit=delete_on_exit, on_end=on_end)
     server = ToolServer(
         "yotta",
         title="Yotta Labs GPU pods",
         instructions=INSTRUCTIONS,
         version=__version__,
-        lifespan=run_session,
+        lifespan=running.run,
         log_level="WARNING",
     )
     questions: dict[str, Callable[..., Any]] = {

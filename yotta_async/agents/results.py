@@ -45,7 +45,7 @@ class PodResult(TypedDict):
 
 
 class PodListResult(TypedDict):
-    """Pods, how many there are in all, and what all that are RUNNING cost together in US dollars an hour.
+    """Pods, the number of all pods, and what those that are RUNNING cost together in US dollars an hour.
 
     `hourly_price` is null if the price of one is unknown; a pod whose status cannot be read counts as RUNNING.
     """

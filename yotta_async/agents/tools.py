@@ -40,7 +40,7 @@ PROGRESS_INTERVAL_S = 2.0
 # Called during a wait with the seconds so far, the seconds at most, and a text.
 PROGRESS: ContextVar[ReportProgress | None] = ContextVar("PROGRESS", default=None)
 
-# What a wait needs somebody to do first, by the pod's status and the status to wait for.
+# The call that a wait depends on, by the status of the pod and the status to wait for.
 _REQUIRED_CALLS: dict[tuple[str | None, str], str] = {
     ("PAUSED", "RUNNING"): "pod_resume",
     ("RUNNING", "PAUSED"): "pod_pause",
@@ -52,6 +52,7 @@ _HINTS = {
     PodStatus.TERMINATING: "It is being deleted.",
     PodStatus.TERMINATED: "It is deleted.",
 }
+_LIMITS = ("confirm_above", "max_pods", "max_hourly", "read_only")
 
 
 class PodTools:
@@ -173,19 +174,13 @@ class PodTools:
     async def spend_summary(self) -> SpendResult:
         """Return how many pods there are, what they cost in US dollars an hour once they run, and the limits."""
         pods = [pod for pod in await self._pods.list() if not is_deleted(pod)]
-        policy = self._session.policy
         return SpendResult(
             pods=len(pods),
             running=sum(pod.status == PodStatus.RUNNING for pod in pods),
             hourly_price=total_price(pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)),
             created_here=list(self._session.created),
             unknown_here=list(self._session.unknown),
-            limits={
-                "confirm_above": policy.confirm_above,
-                "max_pods": policy.max_pods,
-                "max_hourly": policy.max_hourly,
-                "read_only": policy.read_only,
-            },
+            limits={name: getattr(self._session.policy, name) for name in _LIMITS},
         )
 
 
@@ -206,17 +201,9 @@ def build_tools(session: ToolSession) -> dict[str, Tool]:
     """Return all tools of a session by name."""
     creating, pods = CreateTools(session), PodTools(session)
     tools: list[Tool] = [
-        creating.pod_create,
-        creating.pod_create_many,
-        pods.pod_get,
-        pods.pod_list,
-        pods.pod_wait,
-        pods.pod_pause,
-        pods.pod_resume,
-        pods.pod_delete,
-        creating.pod_resolve,
-        pods.spend_summary,
-    ]
+        creating.pod_create, creating.pod_create_many, pods.pod_get, pods.pod_list, pods.pod_wait, pods.pod_pause,
+        pods.pod_resume, pods.pod_delete, creating.pod_resolve, pods.spend_summary,
+    ]  # fmt: skip
     return {tool.__name__: tool for tool in tools}
 
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("yotta_async.dask")
 
 
 def resolve_security(given: object) -> Security:
-    """Return the Security that a caller's `security` stands for. Raises ConfigurationError."""
+    """Return the Security for a caller's argument `security`. Raises ConfigurationError."""
     if given is None:
         return Security()
     if given == "temporary":
@@ -61,7 +61,7 @@ def build_scheduler_spec(
         name = f"[{host}]" if ":" in str(host) else host
         options.setdefault("contact_address", f"{options['protocol'].removesuffix('://')}://{name}:{options['port']}")
         if not security.require_encryption:
-            logger.warning("the scheduler at %s runs code for anybody who can reach it: use security='temporary'", name)
+            logger.warning("the scheduler at %s runs code for anyone who can reach it: use security='temporary'", name)
     return {"cls": given.get("cls", Scheduler), "options": options}
 
 
@@ -77,7 +77,7 @@ def check_reachable(base_url: str, spec: Mapping[str, Any], worker_port: int | N
             "or address at which this machine is reached from outside (and scheduler_port, if it is not 8786)"
         )
     if worker_port is not None and options.get("protocol") == "tcp":
-        logger.warning("workers run code for anybody who can reach their port: use security='temporary'")
+        logger.warning("workers run code for anyone who can reach their port: use security='temporary'")
 
 
 def is_loopback(host: str) -> bool:

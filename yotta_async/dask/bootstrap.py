@@ -4,8 +4,8 @@ Its text goes into the pod in an environment variable, so the image needs Dask a
 environment variables too; it removes them before any task or child process can see them.
 
 A pod behind port mapping cannot know its own outside address. So it listens on its port, and the cluster, which finds
-`host` and `proxyPort` in the API's response, connects there and sends the address. Anybody can connect to that port,
-so each side proves that it knows the pod's token without sending it:
+`host` and `proxyPort` in the API's response, connects there and sends the address. Every program can connect to that
+port, so each side proves that it knows the pod's token without sending it:
 
     pod      greeting, nonce
     cluster  address, HMAC(token, "announce", nonce, address)

@@ -54,7 +54,7 @@ class PodCluster(SpecCluster):
         scheduler: As for SpecCluster, `{"cls": …, "options": {…}}`. By default the scheduler runs in this process, and
             its dashboard (if bokeh is installed) is for this machine only.
         security: "temporary" makes certificates for this cluster and sends them to the pods; a Security has its own.
-            None: not encrypted, unless Dask's configuration says otherwise.
+            None: not encrypted, unless Dask's configuration requires it.
         asynchronous: True for use in a running event loop. If False, the cluster has its own loop, and `yotta` must be
             a function.
         name: The cluster's name; its workers are `<name>-0`, `<name>-1`, …
@@ -124,7 +124,7 @@ class PodCluster(SpecCluster):
         self._scaler = Scaler(self, self._context, self._replacer)
         self._numbers = itertools.count()  # of workers
         self._starting: asyncio.Task[None] | None = None
-        self._scaling: asyncio.Task[None] | None = None  # the latest `scale` that nobody has awaited
+        self._scaling: asyncio.Task[None] | None = None  # the latest `scale`, while it runs
         self._closing: asyncio.Task[None] | None = None
         self._was_awaited = False
         self._silence = ExitStack()  # SpecCluster's own would end before the last logs about the end
@@ -141,14 +141,14 @@ class PodCluster(SpecCluster):
             )
         except BaseException:
             if not asynchronous and hasattr(self, "_loop_runner") and self._loop_runner.is_started():
-                with suppress(Exception):  # the error of the constructor says more
+                with suppress(Exception):  # the error of the constructor is more useful
                     self.sync(self._close)
                 self._loop_runner.stop()
             self._silence.close()
             raise
         self._name = type(self).__name__  # for the repr, which has the cluster's own name too
 
-    # What it has and costs
+    # Pods and costs
 
     @property
     def pods(self) -> dict[str, Pod]:
@@ -211,7 +211,7 @@ class PodCluster(SpecCluster):
         return scaling
 
     def _forget_scaling(self, scaling: asyncio.Task[None]) -> None:
-        # Without a reference asyncio logs the task's error, if nobody has awaited it.
+        # Without a reference asyncio logs the task's error, if it was not awaited.
         if self._scaling is scaling:
             self._scaling = None
 
@@ -242,7 +242,7 @@ class PodCluster(SpecCluster):
     def _new_worker_name(self, _: int) -> str:
         return f"{self.name}-{next(self._numbers)}"
 
-    # What the scheduler says of workers
+    # Workers that join and leave
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # SpecCluster's own method forgets a lost worker before it is closed, and would make it twice.
@@ -343,7 +343,7 @@ class PodCluster(SpecCluster):
         try:
             await self._close()
         except YottaError as leftovers:
-            logger.error("%s", leftovers)  # noqa: TRY400  # its traceback says nothing
+            logger.error("%s", leftovers)  # noqa: TRY400  # its traceback is of no use
             error.add_note(str(leftovers))
 
     def close(self, timeout: float | None = None) -> Any:
