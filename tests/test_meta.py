@@ -253,11 +253,6 @@ def test_every_public_name_is_documented() -> None:
                     assert value.__doc__, f"{name}.{attribute}"
 
 
-def test_no_file_is_too_long_to_read_in_one_go() -> None:
-    long = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
-    assert {name: lines for name, lines in long.items() if lines > 300} == {}
-
-
 # A stranger's program, checked from a folder of its own as a stranger would.
 GOOD = """
     import asyncio

@@ -155,7 +155,7 @@ def check_ending(path: str | os.PathLike[str]) -> str:
     if ending not in (".svg", ".html"):
         raise InvalidRequestError(f"a timeline is written as .svg or .html, not as {str(path)!r}")
     if not Path(path).absolute().parent.is_dir():
-        raise InvalidRequestError(f"a timeline cannot be written to {str(path)!r}: its directory does not exist")
+        raise InvalidRequestError(f"a timeline cannot be written to {str(path)!r}: no such directory")
     return ending
 
 

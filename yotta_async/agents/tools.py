@@ -215,7 +215,7 @@ def tools_for(
     max_pods: int | None = None,
     max_hourly: float | None = None,
     read_only: bool = False,
-) -> Sequence[Tool]:
+) -> Sequence[Callable[..., Awaitable[Any]]]:
     """Return the tools as async functions bound to an open client, for a framework that takes functions.
 
     Each tool raises ToolFailedError, whose text is for the model.

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 from dask.utils import parse_bytes
 from distributed.core import Status
@@ -27,8 +27,6 @@ from yotta_async.dask.replacement import ReplacementBudget, WorkerReplacer
 from yotta_async.dask.scaling import PodAdaptive, Scaler, check_count
 from yotta_async.dask.template import DEFAULT_WORKER, WorkerTemplate
 from yotta_async.dask.worker import PodWorker, WorkerContext
-
-ClientFactory: TypeAlias = Callable[[], YottaClient | Awaitable[YottaClient]]
 
 CANCEL_DEFERRAL_S = 30.0  # for which a cancel waits for pods to be deleted
 RETIREMENT_TIMEOUT_S = 30.0
@@ -86,7 +84,7 @@ class PodCluster(SpecCluster):
 
     def __init__(
         self,
-        yotta: YottaClient | ClientFactory,
+        yotta: YottaClient | Callable[[], YottaClient | Awaitable[YottaClient]],
         *,
         n_workers: int = 0,
         worker: PodSpec | None = None,
