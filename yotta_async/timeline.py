@@ -70,7 +70,14 @@ class Timeline:
         self._bars: dict[object, _Bar] = {}
 
     def __call__(self, event: FanOutItem | PodEvent | Pod) -> None:
-        """Record an event, as of now. Raises InvalidRequestError for an object of another class."""
+        """Record an event, as of now.
+
+        Args:
+            event: What happened to a pod.
+
+        Raises:
+            InvalidRequestError: The event is of another class.
+        """
         if isinstance(event, FanOutItem):
             self._record_item(event)
         elif isinstance(event, PodEvent):
@@ -84,7 +91,14 @@ class Timeline:
         return len(self._bars)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture to a file. Raises InvalidRequestError if its name does not end in .svg or .html."""
+        """Write the picture to a file.
+
+        Args:
+            path: A name that ends in .svg or .html.
+
+        Raises:
+            InvalidRequestError: The name has another ending, or the directory does not exist.
+        """
         ending = check_ending(path)
         Path(path).write_text(self.svg() if ending == ".svg" else self.html(), encoding="utf-8")
 
@@ -149,7 +163,11 @@ class Timeline:
 def check_ending(path: str | os.PathLike[str]) -> str:
     """Return the ending of a picture's file.
 
-    Raises InvalidRequestError if it is neither .svg nor .html, or if the directory does not exist.
+    Args:
+        path: The name of the file.
+
+    Raises:
+        InvalidRequestError: The ending is neither .svg nor .html, or the directory does not exist.
     """
     ending = Path(path).suffix.lower()
     if ending not in (".svg", ".html"):

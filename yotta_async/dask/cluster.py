@@ -177,11 +177,17 @@ class PodCluster(SpecCluster):
     # Scaling
 
     def scale(self, n: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
-        """Have `n` workers, or as many as have this memory or this number of cores together.
+        """Change the number of workers.
 
-        Without a running event loop it returns when every create was answered, or after five seconds, and when the pods
-        of surplus workers are being deleted; their results were moved to other workers. With one it returns an
-        awaitable for that, which need not be awaited.
+        Args:
+            n: The number of workers.
+            memory: At least as many workers as have this memory together, such as "64 GiB".
+            cores: At least as many workers as have this number of threads together.
+
+        Returns:
+            Without a running event loop None, when every create was answered, or after five seconds, and when the pods
+            of surplus workers are being deleted; their results were moved to other workers. With one an awaitable for
+            that, which need not be awaited.
 
         Raises:
             SpendLimitError: A limit does not allow all of them. Nothing was created.
@@ -214,7 +220,15 @@ class PodCluster(SpecCluster):
             self._scaling = None
 
     def adapt(self, *args: Any, **kwargs: Any) -> Adaptive:
-        """Have as many workers as there is work for, from `minimum` to `maximum`; see `SpecCluster.adapt`."""
+        """Have as many workers as there is work for, within the spend limits.
+
+        Args:
+            *args: As for `SpecCluster.adapt`.
+            **kwargs: As for `SpecCluster.adapt`, such as `minimum` and `maximum`.
+
+        Returns:
+            Dask's object for adaptive scaling.
+        """
         self._check_open()
         self._scaler.reset_limits()
         if not args:
@@ -347,7 +361,10 @@ class PodCluster(SpecCluster):
     def close(self, timeout: float | None = None) -> Any:
         """Delete every pod and end the scheduler: when awaited, or at once without a running event loop.
 
-        May be called again. It gives up after `timeout` seconds, and 30 more for the pods to be deleted.
+        May be called again.
+
+        Args:
+            timeout: Seconds after which it gives up, and 30 more for the pods to be deleted. None: no limit.
 
         Raises:
             YottaError: Pods may be left; it names them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -146,7 +146,7 @@ class WorkerReplacer:
         await self.reconcile()
 
     @contextmanager
-    def retiring(self, names: Iterable[str]) -> Iterator[None]:
+    def retiring(self, names: Collection[str]) -> Iterator[None]:
         """Within the block these workers end on purpose. After it those that are still wanted are replaced."""
         self._retiring.update(names)
         try:
@@ -158,7 +158,7 @@ class WorkerReplacer:
                     self.replace(worker)
 
     @contextmanager
-    def collect_final_errors(self, names: Iterable[str]) -> Iterator[list[Exception]]:
+    def collect_final_errors(self, names: Collection[str]) -> Iterator[list[Exception]]:
         """Collect the errors of these workers after which they are not replaced."""
         errors: list[Exception] = []
         self._final_errors |= dict.fromkeys(names, errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ class Scaler:
         self._replacer.budget.reset()
 
     @contextmanager
-    def retiring(self, names: Sequence[str]) -> Iterator[None]:
+    def retiring(self, names: Collection[str]) -> Iterator[None]:
         """Within the block these workers end on purpose, which leaves room below the limits."""
         self.limit_retry_at = -math.inf
         with self._replacer.retiring(names):
@@ -93,7 +93,7 @@ class PodAdaptive(Adaptive):
         """Have `n` workers, or as many as the limits allow."""
         await self._scaler.scale_to(n, up_to_limit=True)
 
-    async def scale_down(self, workers: Sequence[str]) -> None:  # type: ignore[override]  # a coroutine in Adaptive too
+    async def scale_down(self, workers: Collection[str]) -> None:  # type: ignore[override]  # a coroutine in Adaptive too
         """End these workers, which are not replaced."""
         with self._scaler.retiring(workers):
             await super().scale_down(workers)
