@@ -1,4 +1,4 @@
-"""The picture: a bar for each pod, its states, and where something failed."""
+"""The timeline: a bar for each pod, its statuses, and its failure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from yotta_async.timeline import Timeline
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def found(picture: str, kind: str) -> list[ElementTree.Element]:
+def find_elements(picture: str, kind: str) -> list[ElementTree.Element]:
     tag, _, name = kind.partition(".")
-    root = ElementTree.fromstring(picture)  # our own
+    root = ElementTree.fromstring(picture)  # no foreign input
     return [each for each in root.iter(f"{SVG}{tag}") if not name or each.get("class") == name]
 
 
-async def test_twelve_pods_have_twelve_bars(tmp_path: Path) -> None:
+async def test_each_pod_has_a_bar_and_each_failure_a_mark(tmp_path: Path) -> None:
     async with (
         Emulator(clock="auto", timings=Timings(initialize=60.0), faults=[{"kind": "failed", "nth": 3}]) as emulator,
         emulator.client() as yotta,
@@ -33,10 +33,10 @@ async def test_twelve_pods_have_twelve_bars(tmp_path: Path) -> None:
         report = await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
         assert len(report.failed) == 1
     picture = timeline.svg()
-    assert len(timeline) == len(found(picture, "g.pod")) == 12
-    assert len(found(picture, "path.failure")) == 1
+    assert len(timeline) == len(find_elements(picture, "g.pod")) == 12
+    assert len(find_elements(picture, "path.failure")) == 1
     assert "1 failed" in picture
-    states = [title.text or "" for title in ElementTree.fromstring(picture).iter(f"{SVG}title")]  # likewise
+    states = [title.text or "" for title in ElementTree.fromstring(picture).iter(f"{SVG}title")]  # no foreign input
     assert sum("INITIALIZE for 1:0" in state for state in states) == 12
     assert any(re.search(r"train <2>: PodFailedError: ", state) for state in states)
     timeline.write(tmp_path / "run.svg")
@@ -44,39 +44,39 @@ async def test_twelve_pods_have_twelve_bars(tmp_path: Path) -> None:
     assert (tmp_path / "run.svg").read_text() == picture
     page = (tmp_path / "run.html").read_text()
     assert picture in page
-    assert not re.search(r'(src|href)="', page), "it needs nothing else"
+    assert not re.search(r'(src|href)="', page), "there are no external resources"
 
 
-async def test_what_watch_tells_is_in_it(emulator: Emulator, yotta: YottaClient) -> None:
+async def test_events_of_watch_and_on_change_are_drawn(emulator: Emulator, yotta: YottaClient) -> None:
     timeline = Timeline(now=emulator.clock.time)
 
-    async def follow() -> None:
+    async def record_events() -> None:
         async for event in yotta.pods.watch():
             timeline(event)
 
-    following = asyncio.create_task(follow())
+    recording = asyncio.create_task(record_events())
     handle = await yotta.pods.create(**SPEC)
     await handle.wait_until(on_change=timeline)
     await handle.delete()
     await handle.wait_until(status="TERMINATED", on_change=timeline)
-    following.cancel()
-    colours = [bar.get("fill") for bar in found(timeline.svg(), "rect.state")]
+    recording.cancel()
+    colours = [bar.get("fill") for bar in find_elements(timeline.svg(), "rect.state")]
     assert len(colours) == len(set(colours)) == 4
 
 
-async def test_a_create_that_made_no_pod_has_a_bar_too() -> None:
+async def test_failed_create_without_a_pod_has_a_bar() -> None:
     async with Emulator(clock="auto", balance=0) as emulator, emulator.client() as yotta:
         timeline = Timeline()
         await yotta.pods.create_many([SPEC] * 2, on_event=timeline)
-    assert len(found(timeline.svg(), "g.pod")) == len(found(timeline.svg(), "path.failure")) == 2
+    assert len(find_elements(timeline.svg(), "g.pod")) == len(find_elements(timeline.svg(), "path.failure")) == 2
 
 
-def test_wrong_calls(tmp_path: Path) -> None:
+def test_invalid_file_names_and_events_are_refused(tmp_path: Path) -> None:
     timeline = Timeline()
     with pytest.raises(InvalidRequestError, match=r"run\.png"):
         timeline.write(tmp_path / "run.png")
     with pytest.raises(InvalidRequestError, match="FanOutItem, PodEvent or Pod"):
-        timeline("pod")  # type: ignore[arg-type]  # that is the point
+        timeline("pod")  # type: ignore[arg-type]  # wrong on purpose
     assert "0 pods" in timeline.svg()
     timeline(Pod(id="7"))
     assert "unknown" in timeline.html()

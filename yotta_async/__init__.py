@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         YottaError,
     )
-    from yotta_async.fleet.report import FanOutItem, FanOutReport
+    from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent
     from yotta_async.fleet.spending import PlannedPod, PodPlan, SpendLimit
     from yotta_async.fleet.sweep import SweepReport
     from yotta_async.handle import PodHandle
@@ -52,11 +52,15 @@ if TYPE_CHECKING:
         ImageSource,
         PersistentVolume,
         Pod,
+        PodId,
         ResourceType,
     )
-    from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
-    from yotta_async.models.status import PodStatus
+    from yotta_async.models.spec import PersistentVolumeRequest, PodFields, PodSpec, PortRequest
+    from yotta_async.models.status import PodStatus, Statuses
+    from yotta_async.pods import Pods
+    from yotta_async.polling.waiter import OnChange
     from yotta_async.polling.watch import PodEvent
+    from yotta_async.support.clock import Clock
     from yotta_async.transport.retry import RetryEvent, RetryPolicy
     from yotta_async.transport.session_pool import SessionPool
 
@@ -64,6 +68,7 @@ __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequestError",
+    "Clock",
     "CloudType",
     "ConfigurationError",
     "ConnectError",
@@ -79,6 +84,8 @@ __all__ = [
     "InvalidRequestError",
     "InvalidStateError",
     "NotFoundError",
+    "OnChange",
+    "OnEvent",
     "PermissionDeniedError",
     "PersistentVolume",
     "PersistentVolumeRequest",
@@ -86,11 +93,14 @@ __all__ = [
     "Pod",
     "PodEvent",
     "PodFailedError",
+    "PodFields",
     "PodGoneError",
     "PodHandle",
+    "PodId",
     "PodPlan",
     "PodSpec",
     "PodStatus",
+    "Pods",
     "PortRequest",
     "ProtocolError",
     "RateLimitError",
@@ -104,6 +114,7 @@ __all__ = [
     "SessionPool",
     "SpendLimit",
     "SpendLimitError",
+    "Statuses",
     "SweepReport",
     "TransportError",
     "WaitError",
@@ -127,19 +138,22 @@ _HOMES = {
         RequestTimeoutError ServerError SpendLimitError TransportError WaitError WaitTimeoutError
         YottaError
     """,
-    "fleet.report": "FanOutItem FanOutReport",
+    "fleet.report": "FanOutItem FanOutReport OnEvent",
     "handle": "PodHandle",
     "models.pod": """
         CloudType EnvironmentVariable ExposedPort ImagePublicType ImageSource PersistentVolume Pod
-        ResourceType
+        PodId ResourceType
     """,
     "creation.reaper": "ReapedPod ReapReport",
     "creation.signals": "install_signal_handlers",
-    "models.spec": "PersistentVolumeRequest PodSpec PortRequest",
+    "models.spec": "PersistentVolumeRequest PodFields PodSpec PortRequest",
     "fleet.spending": "PlannedPod PodPlan SpendLimit",
-    "models.status": "PodStatus",
+    "models.status": "PodStatus Statuses",
     "fleet.sweep": "SweepReport",
+    "pods": "Pods",
+    "polling.waiter": "OnChange",
     "polling.watch": "PodEvent",
+    "support.clock": "Clock",
 }
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name is there

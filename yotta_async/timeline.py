@@ -1,11 +1,11 @@
-"""A picture of what became of many pods: a bar for each, coloured by its state over time, with the failures marked.
+"""A picture of what happened to many pods: a bar for each, coloured by status over time, with failures marked.
 
     timeline = Timeline()
     report = await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
     timeline.write("run.svg")
 
-What is in it is what it was told: of `create_many` the answer of each create and each outcome. Give it the events of
-`watch` too, or each Pod of an `on_change`, and it shows the states in between.
+`create_many` reports the response to each create and each outcome. For the statuses in between, pass the timeline the
+events of `watch` too, or use it as `on_change`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,11 @@ from pathlib import Path
 
 import attrs
 
-from yotta_async.errors import InvalidRequestError
-from yotta_async.fleet.report import FanOutItem
-from yotta_async.models.pod import Pod
-from yotta_async.models.status import PodStatus
-from yotta_async.polling.watch import PodEvent
+from yotta_async import FanOutItem, InvalidRequestError, Pod, PodEvent, PodStatus
 
-# Told apart by those who see no red and green too: by lightness, and by what stands in the legend.
+# They differ in lightness, for readers who cannot tell red from green.
 COLOURS = {
-    "INITIALIZE": "#f2c14e",
-    "PENDING": "#f2c14e",
-    "PREPARING": "#f2c14e",
+    **dict.fromkeys(("INITIALIZE", "PENDING", "PREPARING"), "#f2c14e"),
     "RUNNING": "#2a9d5c",
     "PAUSING": "#9db4d6",
     "PAUSED": "#5b7db1",
@@ -37,40 +31,59 @@ COLOURS = {
     "TERMINATED": "#d9d9d9",
     "FAILED": "#c8324b",
 }
-_OTHER = "#8a8a8a"
-_MARK = "#c8324b"
-_LEFT, _WIDTH, _RIGHT, _TOP = 190, 760, 24, 78
-_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+_OTHER_COLOUR = "#8a8a8a"
+_FAILURE_COLOUR = "#c8324b"
+# Lengths are in pixels.
+_LEFT, _WIDTH, _RIGHT, _TOP, _BOTTOM = 190, 760, 24, 78, 34
+_ROW_HEIGHT, _DENSE_ROW_HEIGHT, _MAX_SPACIOUS_ROWS = 18, 11, 60
+_MAX_NAME_LENGTH, _MAX_ERROR_LENGTH = 26, 500  # characters
+_MIN_DURATION_S = 0.001
+_MAX_TICKS = 10
+_DAY_S = 86400
+_TICK_INTERVALS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, _DAY_S)
 
 
 @attrs.define
 class _Bar:
     name: str
-    states: list[tuple[float, str]] = attrs.field(factory=list)  # since when which
-    problem: str = ""
-    problem_at: float = 0.0
-    ended: float | None = None
+    statuses: list[tuple[float, str]] = attrs.field(factory=list)  # with the time at which each began
+    failure: str = ""
+    failed_at: float = 0.0
+    ended_at: float | None = None
 
 
 class Timeline:
-    """What was seen of each pod, and when, in the order in which the pods were first seen.
+    """The statuses of each pod over time, in the order in which the pods were first seen.
 
-    Call it with a FanOutItem, a PodEvent or a Pod, at the time at which that is known; `now` tells the time in seconds.
+    Call it with each FanOutItem, PodEvent or Pod as soon as it is known.
+
+    Args:
+        now: Returns the time in seconds.
+
+    Example:
+        await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._began = now()
+        self._start = now()
         self._bars: dict[object, _Bar] = {}
 
     def __call__(self, event: FanOutItem | PodEvent | Pod) -> None:
-        """Note what is told, as of now. Raises InvalidRequestError for what is none of the three."""
+        """Record an event, as of now.
+
+        Args:
+            event: What happened to a pod.
+
+        Raises:
+            InvalidRequestError: The event is of another class.
+        """
         if isinstance(event, FanOutItem):
-            self._item(event)
+            self._record_item(event)
         elif isinstance(event, PodEvent):
-            self._pod(event.pod, is_gone=event.kind == "removed")
+            self._record_pod(event.pod, is_removed=event.kind == "removed")
         elif isinstance(event, Pod):
-            self._pod(event)
+            self._record_pod(event)
         else:
             raise InvalidRequestError(f"a Timeline takes FanOutItem, PodEvent or Pod, not {type(event).__name__}")
 
@@ -78,165 +91,164 @@ class Timeline:
         return len(self._bars)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture to a file, by its ending: .svg, or .html. Raises InvalidRequestError for another."""
+        """Write the picture to a file.
+
+        Args:
+            path: A name that ends in .svg or .html.
+
+        Raises:
+            InvalidRequestError: The name has another ending, or the directory does not exist.
+        """
         ending = check_ending(path)
         Path(path).write_text(self.svg() if ending == ".svg" else self.html(), encoding="utf-8")
 
     def html(self) -> str:
-        """Return the picture as a page of its own, that needs nothing else."""
+        """Return the picture as an HTML page without external resources."""
         style = "body{margin:0;background:#fff}svg{display:block;margin:0 auto;max-width:100%;height:auto}"
         head = f'<meta charset="utf-8"><title>{len(self)} pods</title><style>{style}</style>'
         return f'<!doctype html><html lang="en"><head>{head}</head><body>{self.svg()}</body></html>\n'
 
     def svg(self) -> str:
-        """Return the picture as SVG, that needs nothing else."""
-        row = 18 if len(self._bars) <= 60 else 11
-        until = max([self._now() - self._began if self._is_open() else 0.0, *self._moments(), 0.001])
-        height = _TOP + row * len(self._bars) + 34
-        scale = _WIDTH / until
-        bars = [
-            self._drawn(bar, _TOP + place * row, row, until, scale) for place, bar in enumerate(self._bars.values())
-        ]
-        width = _LEFT + _WIDTH + _RIGHT
+        """Return the picture as SVG without external resources."""
+        bars = list(self._bars.values())
+        row = _ROW_HEIGHT if len(bars) <= _MAX_SPACIOUS_ROWS else _DENSE_ROW_HEIGHT
+        now = self._elapsed()
+        moments = [now if bar.ended_at is None else bar.ended_at for bar in bars] + [bar.failed_at for bar in bars]
+        end = max([_MIN_DURATION_S, *moments, *(start for bar in bars for start, _ in bar.statuses)])
+        scale = _WIDTH / end
+        width, height = _LEFT + _WIDTH + _RIGHT, _TOP + row * len(bars) + _BOTTOM
         size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif">',
                 f'<rect width="100%" height="{height}" fill="#ffffff"/>',
-                self._legend(),
-                self._axis(until, scale, height),
-                *bars,
+                _draw_legend(bars),
+                _draw_axis(end, scale, height),
+                *(_draw_bar(bar, _TOP + index * row, row, end, scale) for index, bar in enumerate(bars)),
                 "</svg>\n",
             ]
         )
 
-    # What was seen
-
-    def _item(self, item: FanOutItem) -> None:
+    def _record_item(self, item: FanOutItem) -> None:
         if item.pod is not None:
-            self._pod(item.pod)
+            self._record_pod(item.pod)
         name = (item.spec.pod_name if item.spec else None) or item.pod_id or "not created"
-        bar = self._bar(item.pod_id or object(), name)
-        if item.pod is None and not bar.states and item.pod_id is not None:
-            bar.states.append((self._time(), "INITIALIZE"))
+        bar = self._get_bar(item.pod_id or object(), name)
+        if item.pod is None and not bar.statuses and item.pod_id is not None:
+            bar.statuses.append((self._elapsed(), "INITIALIZE"))
         if item.error is not None:
-            bar.problem, bar.problem_at = f"{type(item.error).__name__}: {item.error}", self._time()
+            bar.failure, bar.failed_at = f"{type(item.error).__name__}: {item.error}", self._elapsed()
             if item.pod_id is None:
-                bar.ended = self._time()
+                bar.ended_at = self._elapsed()
 
-    def _pod(self, pod: Pod, *, is_gone: bool = False) -> None:
-        bar = self._bar(pod.id, pod.pod_name or pod.id)
-        status = "TERMINATED" if is_gone else str(pod.status or "unknown")
-        if not bar.states or bar.states[-1][1] != status:
-            bar.states.append((self._time(), status))
-        if status == PodStatus.FAILED and not bar.problem:
-            bar.problem, bar.problem_at = "it turned FAILED", self._time()
-        bar.ended = self._time() if status == PodStatus.TERMINATED else None
+    def _record_pod(self, pod: Pod, *, is_removed: bool = False) -> None:
+        bar = self._get_bar(pod.id, pod.pod_name or pod.id)
+        status = "TERMINATED" if is_removed else str(pod.status or "unknown")
+        if not bar.statuses or bar.statuses[-1][1] != status:
+            bar.statuses.append((self._elapsed(), status))
+        if status == PodStatus.FAILED and not bar.failure:
+            bar.failure, bar.failed_at = "it turned FAILED", self._elapsed()
+        bar.ended_at = self._elapsed() if status == PodStatus.TERMINATED else None
 
-    def _bar(self, key: object, name: str) -> _Bar:
+    def _get_bar(self, key: object, name: str) -> _Bar:
         bar = self._bars.setdefault(key, _Bar(name))
         if bar.name == key:
             bar.name = name
         return bar
 
-    def _time(self) -> float:
-        return self._now() - self._began
-
-    def _is_open(self) -> bool:
-        return any(bar.ended is None for bar in self._bars.values())
-
-    def _moments(self) -> list[float]:
-        return [
-            moment
-            for bar in self._bars.values()
-            for moment in (*(since for since, _ in bar.states), bar.ended, bar.problem_at)
-            if moment is not None
-        ]
-
-    # How it is drawn
-
-    def _drawn(self, bar: _Bar, y: float, row: int, until: float, scale: float) -> str:
-        size = 11 if row > 12 else 8
-        label = bar.name if len(bar.name) <= 26 else bar.name[:25] + "…"
-        end = until if bar.ended is None else bar.ended
-        parts = [_text(_LEFT - 8, y + row * 0.72, label, size, anchor="end")]
-        for place, (since, status) in enumerate(bar.states):
-            then = bar.states[place + 1][0] if place + 1 < len(bar.states) else max(end, since)
-            parts.append(
-                f'<rect class="state" x="{_LEFT + since * scale:.1f}" y="{y + 1.5}" height="{row - 3}" '
-                f'width="{max(1.5, (then - since) * scale):.1f}" fill="{COLOURS.get(status, _OTHER)}">'
-                f"{_title(f'{bar.name}: {status} for {_span(then - since)}, from {_span(since)} on')}</rect>"
-            )
-        if bar.problem:
-            x = _LEFT + bar.problem_at * scale
-            half = row / 2 - 2.5
-            middle = y + row / 2
-            parts.append(
-                f'<path class="failure" d="M{x - half:.1f} {middle - half:.1f}l{2 * half:.1f} {2 * half:.1f}'
-                f'm0 {-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}" stroke="#111111" stroke-width="2.2" fill="none">'
-                f"{_title(f'{bar.name}: {bar.problem[:500]}')}</path>"
-            )
-        return f'<g class="pod">{"".join(parts)}</g>'
-
-    def _legend(self) -> str:
-        last = Counter(bar.states[-1][1] for bar in self._bars.values() if bar.states)
-        seen = {status for bar in self._bars.values() for _, status in bar.states}
-        failures = sum(1 for bar in self._bars.values() if bar.problem)
-        parts = [_text(_LEFT, 22, f"{len(self)} pods", 14)]
-        x = _LEFT
-        for status in sorted(seen, key=lambda name: [*COLOURS, name].index(name)):
-            text = f"{status} ({last[status]} at the end)" if last[status] else status
-            parts.append(
-                f'<rect x="{x}" y="33" width="11" height="11" fill="{COLOURS.get(status, _OTHER)}"/>'
-                + _text(x + 16, 43, text, 11)
-            )
-            x += 30 + int(6.4 * len(text))
-        if failures:
-            parts.append(_text(_LEFT + 90, 22, f"✕ {failures} failed", 14, colour=_MARK))
-        return "".join(parts)
-
-    def _axis(self, until: float, scale: float, height: float) -> str:
-        step = next((step for step in _STEPS if until / step <= 10), 86400 * max(1, int(until / 864000)))
-        parts = []
-        for number in range(int(until / step) + 1):
-            x = _LEFT + number * step * scale
-            parts.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 28}" stroke="#e6e6e6"/>'
-                + _text(x, _TOP - 12, _span(number * step), 10, anchor="middle")
-                + _text(x, height - 14, _span(number * step), 10, anchor="middle")
-            )
-        return "".join(parts)
+    def _elapsed(self) -> float:
+        return self._now() - self._start
 
 
 def check_ending(path: str | os.PathLike[str]) -> str:
     """Return the ending of a picture's file.
 
-    Raises InvalidRequestError for one that is neither .svg nor .html, and for a directory that is not there.
+    Args:
+        path: The name of the file.
+
+    Raises:
+        InvalidRequestError: The ending is neither .svg nor .html, or the directory does not exist.
     """
     ending = Path(path).suffix.lower()
     if ending not in (".svg", ".html"):
         raise InvalidRequestError(f"a timeline is written as .svg or .html, not as {str(path)!r}")
     if not Path(path).absolute().parent.is_dir():
-        raise InvalidRequestError(f"a timeline cannot be written to {str(path)!r}: there is no such directory")
+        raise InvalidRequestError(f"a timeline cannot be written to {str(path)!r}: no such directory")
     return ending
 
 
-def _text(x: float, y: float, text: str, size: int, *, anchor: str = "start", colour: str = "#333") -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{_clean(text)}</text>"
+def _draw_bar(bar: _Bar, y: float, row: int, end: float, scale: float) -> str:
+    is_dense = row == _DENSE_ROW_HEIGHT
+    label = bar.name if len(bar.name) <= _MAX_NAME_LENGTH else bar.name[: _MAX_NAME_LENGTH - 1] + "…"
+    parts = [_draw_text(_LEFT - 8, y + row * 0.72, label, 8 if is_dense else 11, anchor="end")]
+    last = end if bar.ended_at is None else bar.ended_at
+    for index, (start, status) in enumerate(bar.statuses):
+        stop = bar.statuses[index + 1][0] if index + 1 < len(bar.statuses) else max(last, start)
+        title = f"{bar.name}: {status} for {_format_duration(stop - start)}, from {_format_duration(start)} on"
+        parts.append(
+            f'<rect class="state" x="{_LEFT + start * scale:.1f}" y="{y + 1.5}" height="{row - 3}" '
+            f'width="{max(1.5, (stop - start) * scale):.1f}" fill="{COLOURS.get(status, _OTHER_COLOUR)}">'
+            f"{_draw_title(title)}</rect>"
+        )
+    if bar.failure:
+        half = row / 2 - 2.5
+        left, top = _LEFT + bar.failed_at * scale - half, y + row / 2 - half
+        parts.append(
+            f'<path class="failure" d="M{left:.1f} {top:.1f}l{2 * half:.1f} {2 * half:.1f}'
+            f'm0 {-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}" stroke="#111111" stroke-width="2.2" fill="none">'
+            f"{_draw_title(f'{bar.name}: {bar.failure[:_MAX_ERROR_LENGTH]}')}</path>"
+        )
+    return f'<g class="pod">{"".join(parts)}</g>'
 
 
-def _title(text: str) -> str:
-    return f"<title>{_clean(text)}</title>"
+def _draw_legend(bars: list[_Bar]) -> str:
+    last = Counter(bar.statuses[-1][1] for bar in bars if bar.statuses)
+    seen = {status for bar in bars for _, status in bar.statuses}
+    failures = sum(1 for bar in bars if bar.failure)
+    parts = [
+        _draw_text(_LEFT, 22, f"{len(bars)} pods", 14),
+        _draw_text(_LEFT + _WIDTH, 22, "(n): pods with this status at the end", 10, anchor="end"),
+    ]
+    names = sorted(seen, key=lambda name: [*COLOURS, name].index(name))
+    texts = [f"{name} ({last[name]})" if last[name] else name for name in names]
+    widths = [30 + int(6.6 * len(text)) for text in texts]
+    x = _LEFT if sum(widths) <= _WIDTH else _RIGHT
+    for name, text, width in zip(names, texts, widths, strict=True):
+        parts.append(f'<rect x="{x}" y="33" width="11" height="11" fill="{COLOURS.get(name, _OTHER_COLOUR)}"/>')
+        parts.append(_draw_text(x + 16, 43, text, 11))
+        x += width
+    if failures:
+        parts.append(_draw_text(_LEFT + 90, 22, f"✕ {failures} failed", 14, colour=_FAILURE_COLOUR))
+    return "".join(parts)
 
 
-def _clean(text: str) -> str:
-    """Return a server's text as XML can have it: without control characters and half surrogate pairs."""
+def _draw_axis(end: float, scale: float, height: float) -> str:
+    days = _DAY_S * max(1, int(end / (_DAY_S * _MAX_TICKS)))
+    interval = next((interval for interval in _TICK_INTERVALS_S if end / interval <= _MAX_TICKS), days)
+    parts = []
+    for number in range(int(end / interval) + 1):
+        x, label = _LEFT + number * interval * scale, _format_duration(number * interval)
+        line = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 28}" stroke="#e6e6e6"/>'
+        labels = [_draw_text(x, y, label, 10, anchor="middle") for y in (_TOP - 12, height - 14)]
+        parts += [line, *labels]
+    return "".join(parts)
+
+
+def _draw_text(x: float, y: float, text: str, size: int, *, anchor: str = "start", colour: str = "#333") -> str:
+    attributes = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"'
+    return f"<text {attributes}>{_escape(text)}</text>"
+
+
+def _draw_title(text: str) -> str:
+    return f"<title>{_escape(text)}</title>"
+
+
+def _escape(text: str) -> str:
+    """Return text for XML, which allows no control characters and no unpaired surrogates."""
     return escape("".join(each if each.isprintable() else "?" for each in text))
 
 
-def _span(seconds: float) -> str:
-    """Write a span of time as short as it can be read."""
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,6 +1,6 @@
-"""LangChain with the tools of yotta_async, on the emulator, with a model that follows a script.
+"""LangChain with the tools of yotta_async, on the emulator, with a scripted model.
 
-With a key of your own, give `create_agent` a model's name instead of `Scripted()`. Needs `langchain`.
+With an API key for a model, give `create_agent` a model's name instead of `Scripted()`. Needs `langchain`.
 """
 
 import asyncio
@@ -13,27 +13,27 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
-from yotta_async.agents.tools import tools_for
+from yotta_async.agents import tools_for
 from yotta_async.emulator import Emulator, Timings
 
 
 class Scripted(BaseChatModel):
-    """Creates a pod, waits for it, deletes it, and says so."""
+    """A model without a service: it creates a pod, waits for it and deletes it."""
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        """Know them already."""
+        """Return the model itself: its script knows the tools."""
         return self
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        answers = [json.loads(str(message.content)) for message in messages if isinstance(message, ToolMessage)]
-        if not answers:
+        results = [json.loads(str(message.content)) for message in messages if isinstance(message, ToolMessage)]
+        if not results:
             step = _call("pod_create", {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G", "confirm": True})
-        elif len(answers) == 1:
-            step = _call("pod_wait", {"pod_id": answers[0]["pod_id"], "status": "RUNNING", "timeout_s": 60})
-        elif len(answers) == 2:
-            step = _call("pod_delete", {"pod_id": answers[0]["pod_id"], "confirm": True})
+        elif len(results) == 1:
+            step = _call("pod_wait", {"pod_id": results[0]["pod_id"], "status": "RUNNING", "timeout_s": 60})
+        elif len(results) == 2:
+            step = _call("pod_delete", {"pod_id": results[0]["pod_id"], "confirm": True})
         else:
-            step = AIMessage(f"pod {answers[0]['pod_id']} ran and was deleted")
+            step = AIMessage(f"pod {results[0]['pod_id']} ran and was deleted")
         return ChatResult(generations=[ChatGeneration(message=step)])
 
     @property
@@ -47,14 +47,14 @@ def _call(name: str, arguments: dict[str, Any]) -> AIMessage:
 
 
 async def main() -> None:
-    """Let the agent rent a GPU and give it back."""
+    """Run the agent: it creates a pod and deletes it."""
     async with Emulator(timings=Timings(initialize=1)) as emulator, emulator.client(poll_interval=0.2) as yotta:
         tools = [
             StructuredTool.from_function(coroutine=tool, parse_docstring=True) for tool in tools_for(yotta, max_pods=2)
         ]
         agent = create_agent(Scripted(), tools)
         result = await agent.ainvoke(
-            {"messages": [{"role": "user", "content": "Rent an L4, wait until it runs, and give it back."}]}
+            {"messages": [{"role": "user", "content": "Create a pod with an L4, wait until it runs, and delete it."}]}
         )
         print(result["messages"][-1].content)
 

@@ -1,6 +1,6 @@
-"""The OpenAI Agents SDK with the tools of yotta_async, on the emulator, with a model that follows a script.
+"""The OpenAI Agents SDK with the tools of yotta_async, on the emulator, with a scripted model.
 
-With a key of your own, give `Agent` a model's name instead of `Scripted()`. Needs `openai-agents`.
+With an API key for a model, give `Agent` a model's name instead of `Scripted()`. Needs `openai-agents`.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from typing import Any
 from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, set_tracing_disabled
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
-from yotta_async.agents.tools import tools_for
+from yotta_async.agents import tools_for
 from yotta_async.emulator import Emulator, Timings
 
 
 class Scripted(Model):
-    """Creates a pod, waits for it, deletes it, and says so."""
+    """A model without a service: it creates a pod, waits for it and deletes it."""
 
     async def get_response(
         self, system_instructions: str | None, input: Any, *args: Any, **kwargs: Any
     ) -> ModelResponse:
-        """Take the next step; the id of the pod is in the answers so far."""
+        """Return the next call; the id of the pod is in the results so far."""
         outputs = [item["output"] for item in input if isinstance(item, dict) and "output" in item]
         if not outputs:
             return _call("pod_create", {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G", "confirm": True})
@@ -35,7 +35,7 @@ class Scripted(Model):
         return ModelResponse(output=[message], usage=Usage(), response_id=None)
 
     def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Nobody streams here."""
+        """Not used by this program."""
         raise NotImplementedError
 
 
@@ -46,12 +46,17 @@ def _call(name: str, arguments: dict[str, Any]) -> ModelResponse:
 
 
 async def main() -> None:
-    """Let the agent rent a GPU and give it back."""
+    """Run the agent: it creates a pod and deletes it."""
     set_tracing_disabled(disabled=True)
     async with Emulator(timings=Timings(initialize=1)) as emulator, emulator.client(poll_interval=0.2) as yotta:
         tools = [function_tool(tool, strict_mode=False) for tool in tools_for(yotta, max_pods=2)]
-        agent = Agent(name="renter", instructions="Rent GPUs, and give them back.", model=Scripted(), tools=list(tools))
-        result = await Runner.run(agent, "Rent an L4, wait until it runs, and give it back.")
+        agent = Agent(
+            name="renter",
+            instructions="Delete pods after use.",
+            model=Scripted(),
+            tools=list(tools),
+        )
+        result = await Runner.run(agent, "Create a pod with an L4, wait until it runs, and delete it.")
         print(result.final_output)
 
 

@@ -1,4 +1,4 @@
-"""The MCP server: in this process, over real stdio, on the emulator, with faults."""
+"""The MCP server: in this process, over stdio and over HTTP, on the emulator, with faults."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # it has no types of its own
+import jsonschema  # type: ignore[import-untyped]  # it has no type hints
 import pytest
+from aiohttp import ClientSession
 from mcp import Client
 from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from tests.conftest import SPEC
+from yotta_async import ConfigurationError
+from yotta_async.agents.mcp_http import serve_http
 from yotta_async.agents.mcp_server import server_for
 from yotta_async.emulator import Emulator, Timings
 
-SECRET = "value-that-nobody-may-see"
-AGREED = {**SPEC, "confirm": True}
+SECRET = "secret-value"
+CONFIRMED = {**SPEC, "confirm": True}
 
 
 def text_of(result: CallToolResult) -> str:
     return " ".join(block.text for block in result.content if block.type == "text")
 
 
-async def done(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(name, arguments)
     assert not result.is_error, text_of(result)
     structured: dict[str, Any] | None = result.structured_content
@@ -36,13 +39,13 @@ async def done(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     return structured
 
 
-async def refused(client: Client, name: str, **arguments: Any) -> str:
+async def call_refused(client: Client, name: str, **arguments: Any) -> str:
     result = await client.call_tool(name, arguments)
     assert result.is_error, text_of(result)
     return text_of(result)
 
 
-def asked(answer: ElicitResult, questions: list[str]) -> Any:
+def answering(answer: ElicitResult, questions: list[str]) -> Any:
     async def callback(_: Any, params: ElicitRequestParams) -> ElicitResult:
         questions.append(params.message)
         return answer
@@ -50,28 +53,30 @@ def asked(answer: ElicitResult, questions: list[str]) -> Any:
     return callback
 
 
-async def test_a_pods_whole_life(emulator: Emulator) -> None:
+async def test_create_pause_resume_and_delete(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
-        pod_id = (await done(client, "pod_create", **AGREED, environment_vars={"TOKEN": SECRET}, expose=[22]))["pod_id"]
+        pod_id = (await call(client, "pod_create", **CONFIRMED, environment_vars={"TOKEN": SECRET}, expose=[22]))[
+            "pod_id"
+        ]
         assert isinstance(pod_id, str)
-        waited = await done(client, "pod_wait", pod_id=pod_id)
+        waited = await call(client, "pod_wait", pod_id=pod_id)
         assert (waited["reached"], waited["pod"]["status"]) == (True, "RUNNING")
-        assert (await done(client, "pod_pause", pod_id=pod_id))["done"] == "pausing"
-        assert (await done(client, "pod_wait", pod_id=pod_id, status="PAUSED"))["reached"]
-        await done(client, "pod_resume", pod_id=pod_id)
-        await done(client, "pod_wait", pod_id=pod_id)
-        pod = (await done(client, "pod_get", pod_id=pod_id))["pod"]
+        assert (await call(client, "pod_pause", pod_id=pod_id))["done"] == "pausing"
+        assert (await call(client, "pod_wait", pod_id=pod_id, status="PAUSED"))["reached"]
+        await call(client, "pod_resume", pod_id=pod_id)
+        await call(client, "pod_wait", pod_id=pod_id)
+        pod = (await call(client, "pod_get", pod_id=pod_id))["pod"]
         assert pod["environment_vars"][0] == "TOKEN"
         assert pod["ports"][0]["proxy_port"] is not None
-        assert (await done(client, "spend_summary"))["created_here"] == [pod_id]
-        assert (await done(client, "pod_list", status="RUNNING"))["count"] == 1
+        assert (await call(client, "spend_summary"))["created_here"] == [pod_id]
+        assert (await call(client, "pod_list", status="RUNNING"))["count"] == 1
         assert SECRET not in str(await client.call_tool("pod_list", {}))
         assert SECRET not in str(await client.read_resource(f"yotta://pods/{pod_id}"))
-        await done(client, "pod_delete", pod_id=pod_id, confirm=True)
+        await call(client, "pod_delete", pod_id=pod_id, confirm=True)
         assert not [pod for pod in await emulator.client().pods.list() if pod.status == "RUNNING"]
 
 
-async def test_every_tool_has_schemas_and_hints(emulator: Emulator) -> None:
+async def test_every_tool_has_schemas_and_annotations(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert len(tools) == 10
@@ -88,29 +93,29 @@ async def test_every_tool_has_schemas_and_hints(emulator: Emulator) -> None:
                 assert schema["description"], f"{tool.name}.{name}"
         assert tools["pod_get"].input_schema["properties"]["pod_id"]["type"] == "string"
         assert tools["pod_wait"].input_schema["properties"]["timeout_s"]["maximum"] == 600
-        created = await done(client, "pod_create_many", **AGREED, count=2)
+        created = await call(client, "pod_create_many", **CONFIRMED, count=2)
         for name, arguments in {
             "pod_list": {}, "pod_get": {"pod_id": created["pod_ids"][0]}, "pod_wait": {"pod_id": created["pod_ids"][0]},
-            "spend_summary": {}, "pod_resolve": {"client_token": "nobody's"},
+            "spend_summary": {}, "pod_resolve": {"client_token": "unknown"},
         }.items():  # fmt: skip
-            jsonschema.validate(await done(client, name, **arguments), tools[name].output_schema)
+            jsonschema.validate(await call(client, name, **arguments), tools[name].output_schema)
 
 
-async def test_what_costs_wants_a_confirmation(emulator: Emulator) -> None:
+async def test_expensive_creates_and_deletes_need_confirmation(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
-        text = await refused(client, "pod_create", **SPEC)
+        text = await call_refused(client, "pod_create", **SPEC)
         assert "confirm=true" in text
-        assert "nobody knows before" in text
+        assert "unknown price" in text
         assert not [request for request in emulator.requests if request.method == "POST"]
-        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
-        await done(client, "pod_wait", pod_id=pod_id)
-        await done(client, "pod_create", **SPEC)  # now a pod shows its price, and that is below 5 USD an hour
-        assert "4.8 USD" not in await refused(client, "pod_create_many", **SPEC, count=9)
-        assert "confirm" in await refused(client, "pod_delete", pod_id=pod_id)
-        assert (await done(client, "pod_get", pod_id=pod_id))["pod"]["status"] == "RUNNING"
+        pod_id = (await call(client, "pod_create", **CONFIRMED))["pod_id"]
+        await call(client, "pod_wait", pod_id=pod_id)
+        await call(client, "pod_create", **SPEC)  # now a pod shows its price, and that is below 5 USD an hour
+        assert "4.8 USD" not in await call_refused(client, "pod_create_many", **SPEC, count=9)
+        assert "confirm" in await call_refused(client, "pod_delete", pod_id=pod_id)
+        assert (await call(client, "pod_get", pod_id=pod_id))["pod"]["status"] == "RUNNING"
     async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 2.0}, confirm_above=3.0)) as client:
-        await done(client, "pod_create", **SPEC)
-        assert "4 USD an hour" in await refused(client, "pod_create", **SPEC, gpu_count=2)
+        await call(client, "pod_create", **SPEC)
+        assert "4 USD an hour" in await call_refused(client, "pod_create", **SPEC, gpu_count=2)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +127,16 @@ async def test_what_costs_wants_a_confirmation(emulator: Emulator) -> None:
         (ElicitResult(action="cancel"), False),
     ],
 )
-async def test_a_person_is_asked_where_one_can_be(emulator: Emulator, answer: ElicitResult, is_done: bool) -> None:
+async def test_person_is_asked_if_the_client_supports_it(
+    emulator: Emulator, answer: ElicitResult, is_done: bool
+) -> None:
     questions: list[str] = []
-    async with Client(server_for(emulator.client), elicitation_callback=asked(answer, questions)) as client:
+    async with Client(server_for(emulator.client), elicitation_callback=answering(answer, questions)) as client:
         # The model's own word is not enough where a person can be asked.
-        result = await client.call_tool("pod_create", {**AGREED, "gpu_count": 2})
+        result = await client.call_tool("pod_create", {**CONFIRMED, "gpu_count": 2})
         assert result.is_error is not is_done
         assert "confirm=true" not in text_of(result)
-        assert questions == ["Create a pod with 2 x NVIDIA_L4_24G, at a price that nobody knows before?"]
+        assert questions == ["Create a pod with 2 x NVIDIA_L4_24G, at an unknown price?"]
         async with emulator.client() as yotta:
             assert len(await yotta.pods.list()) == is_done
             handle = await yotta.pods.create(**SPEC)
@@ -142,126 +149,127 @@ async def test_a_person_is_asked_where_one_can_be(emulator: Emulator, answer: El
     ("limits", "name"),
     [({"max_pods": 1}, "max_pods"), ({"max_hourly": 0.7}, "max_hourly"), ({"read_only": True}, "read_only")],
 )
-async def test_limits_bind(emulator: Emulator, limits: dict[str, Any], name: str) -> None:
+async def test_limits_refuse_changes(emulator: Emulator, limits: dict[str, Any], name: str) -> None:
     async with emulator.client() as yotta:
-        there = await yotta.pods.create(**SPEC)
-        await there.wait_until()
+        handle = await yotta.pods.create(**SPEC)
+        await handle.wait_until()
         async with Client(server_for(emulator.client, **limits)) as client:
             for tool, more in (("pod_create", {}), ("pod_create_many", {"count": 2})):
-                assert name in await refused(client, tool, **AGREED, **more)
+                assert name in await call_refused(client, tool, **CONFIRMED, **more)
             if name == "read_only":
                 for tool in ("pod_pause", "pod_resume"):
-                    assert name in await refused(client, tool, pod_id=there.id)
-                assert name in await refused(client, "pod_delete", pod_id=there.id, confirm=True)
-        assert [pod.id for pod in await yotta.pods.list()] == [there.id]
+                    assert name in await call_refused(client, tool, pod_id=handle.id)
+                assert name in await call_refused(client, "pod_delete", pod_id=handle.id, confirm=True)
+        assert [pod.id for pod in await yotta.pods.list()] == [handle.id]
 
 
-async def test_a_wait_is_bounded_tells_how_it_goes_on_and_returns_the_state() -> None:
-    told: list[str | None] = []
+async def test_wait_reports_progress_and_returns_the_pod_at_its_timeout() -> None:
+    messages: list[str | None] = []
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
-        told.append(message)
+        messages.append(message)
 
     async with Emulator(timings=Timings(initialize=3600)) as emulator, Client(server_for(emulator.client)) as client:
-        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
+        pod_id = (await call(client, "pod_create", **CONFIRMED))["pod_id"]
         result = await client.call_tool("pod_wait", {"pod_id": pod_id, "timeout_s": 2.2}, progress_callback=progress)
         assert not result.is_error
         assert result.structured_content is not None
         assert not result.structured_content["reached"]
         assert result.structured_content["pod"]["status"] == "INITIALIZE"
         assert "pod_wait again" in result.structured_content["hint"]
-        assert told == [f"pod {pod_id}: not RUNNING yet"]
+        assert messages == [f"pod {pod_id}: not RUNNING yet"]
 
 
-async def test_wrong_arguments_are_named_and_no_value_is_shown(emulator: Emulator) -> None:
+async def test_invalid_arguments_are_named_without_their_values(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
         for arguments, named in [
             ({"image": "a"}, "gpu_type"),
-            ({**AGREED, "gpu_cout": 8}, "did you mean gpu_count"),
-            ({**AGREED, "gpu_count": 3}, "gpu_count"),
-            ({**AGREED, "environment_vars": {"A": [SECRET]}}, "environment_vars"),
-            ({**AGREED, "expose": [{"port": 22, "protokol": "SSH"}]}, "protokol"),
-            ({**AGREED, "gpu_count": "2"}, "gpu_count"),
+            ({**CONFIRMED, "gpu_cout": 8}, "did you mean gpu_count"),
+            ({**CONFIRMED, "gpu_count": 3}, "gpu_count"),
+            ({**CONFIRMED, "environment_vars": {"A": [SECRET]}}, "environment_vars"),
+            ({**CONFIRMED, "expose": [{"port": 22, "protokol": "SSH"}]}, "protokol"),
+            ({**CONFIRMED, "gpu_count": "2"}, "gpu_count"),
             ({**SPEC, "confirm": "yes"}, "confirm"),
-            ({**AGREED, "environment_vars": {"A": SECRET}, "shm_in_gb": 0}, "shm_in_gb"),
-            ({**AGREED, "image_registry_token": SECRET, "image_public_type": "PRIVATE"}, "image_registry_username"),
+            ({**CONFIRMED, "environment_vars": {"A": SECRET}, "shm_in_gb": 0}, "shm_in_gb"),
+            ({**CONFIRMED, "image_registry_token": SECRET, "image_public_type": "PRIVATE"}, "image_registry_username"),
         ]:
-            text = await refused(client, "pod_create", **arguments)
+            text = await call_refused(client, "pod_create", **arguments)
             assert named in text
             assert SECRET not in text
-        assert "pod_id" in await refused(client, "pod_get", pod_id=331864222267218690)
-        assert "pod_id" in await refused(client, "pod_get", pod_id="../x")
-        assert "pod not found" in await refused(client, "pod_get", pod_id="12")
-        assert "no such pod" in await refused(client, "pod_wait", pod_id="12")
-        assert "status" in await refused(client, "pod_list", status="NOPE")
+        assert "pod_id" in await call_refused(client, "pod_get", pod_id=331864222267218690)
+        assert "pod_id" in await call_refused(client, "pod_get", pod_id="../x")
+        assert "pod not found" in await call_refused(client, "pod_get", pod_id="12")
+        assert "no such pod" in await call_refused(client, "pod_wait", pod_id="12")
+        assert "status" in await call_refused(client, "pod_list", status="NOPE")
         assert not [request for request in emulator.requests if request.method == "POST"]
 
 
-async def test_what_volumes_cost_counts_and_is_known_from_pods_that_are_there(emulator: Emulator) -> None:
+async def test_volume_prices_count_for_limits(emulator: Emulator) -> None:
     large = SPEC | {"persistent_volume_in_gb": 1_000_000, "persistent_mount_path": "/data"}
     async with Client(server_for(emulator.client, prices={"NVIDIA_L4_24G": 0.6}, max_hourly=50)) as client:
-        assert "nobody knows before" in await refused(client, "pod_create", **large)
-        assert "max_hourly" in await refused(client, "pod_create", **large, confirm=True)
-        await done(client, "pod_create", **SPEC)
-        assert "USD an hour" in await refused(client, "pod_create", **large)
-        assert "max_hourly" in await refused(client, "pod_create", **large, confirm=True)
+        for confirm in (False, True):
+            text = await call_refused(client, "pod_create", **large, confirm=confirm)
+            assert "unknown" in text
+            assert "max_hourly" in text
+        await call(client, "pod_create", **SPEC)
+        assert "max_hourly" in await call_refused(client, "pod_create", **large, confirm=True)
         assert [request.path for request in emulator.requests].count("/openapi/v1/pods/create") == 1
 
 
-async def test_a_wait_for_what_somebody_must_ask_for_first_says_so(emulator: Emulator) -> None:
+async def test_wait_names_the_call_that_has_to_come_first(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
-        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
-        await done(client, "pod_wait", pod_id=pod_id)
+        pod_id = (await call(client, "pod_create", **CONFIRMED))["pod_id"]
+        await call(client, "pod_wait", pod_id=pod_id)
         assert (
-            "pod_pause first" in (await done(client, "pod_wait", pod_id=pod_id, status="PAUSED", timeout_s=5))["hint"]
+            "pod_pause first" in (await call(client, "pod_wait", pod_id=pod_id, status="PAUSED", timeout_s=5))["hint"]
         )
-        await done(client, "pod_delete", pod_id=pod_id, confirm=True)
-        await done(client, "pod_delete", pod_id=pod_id, confirm=True)
+        await call(client, "pod_delete", pod_id=pod_id, confirm=True)
+        await call(client, "pod_delete", pod_id=pod_id, confirm=True)
 
 
-async def test_a_wait_ends_in_time_when_the_api_fails(emulator: Emulator) -> None:
+async def test_wait_ends_at_its_timeout_while_the_api_fails(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
-        pod_id = (await done(client, "pod_create", **AGREED))["pod_id"]
+        pod_id = (await call(client, "pod_create", **CONFIRMED))["pod_id"]
         emulator.faults.add(kind="status")
-        answer = await done(client, "pod_wait", pod_id=pod_id, timeout_s=20)
+        answer = await call(client, "pod_wait", pod_id=pod_id, timeout_s=20)
         assert (answer["reached"], answer["pod"]) == (False, None)
         assert "HTTP 500" in answer["hint"]
         emulator.faults.clear()
         emulator.faults.add(kind="status", on="create", http_status=400, code=10001, message="image unknown")
-        assert "None of 2" in await refused(client, "pod_create_many", **AGREED, count=2)
+        assert "None of 2" in await call_refused(client, "pod_create_many", **CONFIRMED, count=2)
 
 
-async def test_an_unknown_outcome_is_told_at_the_end_or_its_pod_deleted(
+async def test_unknown_create_is_resolved_at_the_end_and_reported_or_deleted(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for delete in (False, True):
         async with Client(server_for(lambda: emulator.client(settle_timeout=5.0), delete_on_exit=delete)) as client:
             emulator.faults.add(kind="answer_lost_after_commit", on="create")
             emulator.faults.add(kind="list_lag", on="list", seconds=3600.0)
-            assert "pod_resolve" in await refused(client, "pod_create", **AGREED)
+            assert "pod_resolve" in await call_refused(client, "pod_create", **CONFIRMED)
             emulator.faults.clear()
-        said = capsys.readouterr().err
-        assert ("Deleted pods" if delete else "may still cost money") in said
+        text = capsys.readouterr().err
+        assert ("Deleted pods" if delete else "may still cost money") in text
 
 
-async def test_an_unknown_outcome_comes_with_its_token_and_a_way_to_resolve_it(emulator: Emulator) -> None:
+async def test_unknown_create_returns_its_token_for_pod_resolve(emulator: Emulator) -> None:
     def make() -> Any:
         return emulator.client(settle_timeout=5.0)
 
     async with Client(server_for(make)) as client:
         emulator.faults.add(kind="answer_lost_after_commit", on="create")
         emulator.faults.add(kind="list_lag", on="list", seconds=3600.0)
-        text = await refused(client, "pod_create", **AGREED, environment_vars={"TOKEN": SECRET})
+        text = await call_refused(client, "pod_create", **CONFIRMED, environment_vars={"TOKEN": SECRET})
         token = text.split("client_token='")[1].split("'")[0]
         assert "pod_resolve" in text
-        assert (await done(client, "pod_resolve", client_token=token)).get("pod_id") is None
+        assert (await call(client, "pod_resolve", client_token=token)).get("pod_id") is None
         emulator.faults.clear()
-        pod_id = (await done(client, "pod_resolve", client_token=token))["pod_id"]
-        assert (await done(client, "spend_summary"))["created_here"] == [pod_id]
+        pod_id = (await call(client, "pod_resolve", client_token=token))["pod_id"]
+        assert (await call(client, "spend_summary"))["created_here"] == [pod_id]
 
 
 class Stdio:
-    """A client written by hand: lines of JSON-RPC."""
+    """An MCP client over stdio: lines of JSON-RPC."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -297,10 +305,10 @@ async def stdio(emulator: Emulator, *options: str) -> AsyncIterator[Stdio]:
     )  # fmt: skip
     client = Stdio(process)
     try:
-        said = await client.ask(
-            "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "by hand", "version": "1"}
+        text = await client.ask(
+            "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "test", "version": "1"}
         )
-        assert said["protocolVersion"] == "2025-06-18"
+        assert text["protocolVersion"] == "2025-06-18"
         await client.send("notifications/initialized")
         yield client
     finally:
@@ -309,25 +317,134 @@ async def stdio(emulator: Emulator, *options: str) -> AsyncIterator[Stdio]:
         await process.wait()
 
 
-@pytest.mark.parametrize(("way", "deletes"), [("eof", False), ("term", True)])
-async def test_over_stdio_until_the_client_goes(way: str, deletes: bool) -> None:
+@pytest.mark.parametrize(("end", "deletes"), [("eof", False), ("term", True)])
+async def test_stdio_server_ends_with_its_host(end: str, deletes: bool) -> None:
     async with Emulator(timings=Timings(initialize=0.0)) as emulator:
         async with stdio(emulator, *(["--delete-on-exit"] if deletes else [])) as client:
             assert len((await client.ask("tools/list"))["tools"]) == 10
-            created = await client.call("pod_create", **AGREED, environment_vars=[{"key": "A", "value": SECRET}])
+            created = await client.call("pod_create", **CONFIRMED, environment_vars=[{"key": "A", "value": SECRET}])
             pod_id = created["structuredContent"]["pod_id"]
             assert (await client.call("pod_wait", pod_id=pod_id))["structuredContent"]["reached"]
             assert SECRET not in str(await client.call("pod_list"))
             assert (await client.call("pod_delete", pod_id=pod_id))["isError"]
             assert client.process.stdin is not None
             assert client.process.stderr is not None
-            if way == "eof":
+            if end == "eof":
                 client.process.stdin.close()
             else:
                 client.process.send_signal(signal.SIGTERM)
-            said = (await client.process.stderr.read()).decode()
-            assert await client.process.wait() == (0 if way == "eof" else 143)
+            text = (await client.process.stderr.read()).decode()
+            assert await client.process.wait() == (0 if end == "eof" else 143)
         async with emulator.client() as yotta:
             gone = (await yotta.pods.get(pod_id)).status in ("TERMINATING", "TERMINATED")
         assert gone is deletes
-        assert ("Deleted pods" if deletes else pod_id) in said
+        assert ("Deleted pods" if deletes else pod_id) in text
+
+
+async def test_stdio_server_ends_quietly_when_stdout_is_closed_and_stdin_stays_open() -> None:
+    async with Emulator() as emulator, stdio(emulator) as client:
+        process: Any = client.process
+        process._transport.get_pipe_transport(1).close()
+        await client.send("tools/call", name="pod_list", arguments={})
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await process.stderr.read() == b""
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+@asynccontextmanager
+async def http(emulator: Emulator, *options: str, **environment: str) -> AsyncIterator[tuple[str, str, Any]]:
+    """Run the HTTP server on a free port; yield its URL, the token that it printed, and the process."""
+    environment = {**os.environ, "YOTTA_BASE_URL": emulator.url, "YOTTA_API_KEY": emulator.api_key, **environment}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from yotta_async.cli import main; main()", "mcp", "--http", "127.0.0.1:0", *options,
+        env=environment, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        url = (await process.stderr.readline()).decode().split()[-1]
+        is_given = "--token" in options or "YOTTA_MCP_TOKEN" in environment
+        token = "" if is_given else (await process.stderr.readline()).decode().split("Bearer ")[1].strip()
+        yield url, token, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def post(session: ClientSession, url: str, authorization: str | None, **headers: str) -> int:
+    headers |= ACCEPT | ({} if authorization is None else {"Authorization": authorization})
+    async with session.post(url, json=INITIALIZE, headers=headers) as response:
+        return response.status
+
+
+async def test_http_server_requires_its_token_and_its_origin(emulator: Emulator) -> None:
+    async with http(emulator) as (url, token, _), ClientSession() as session:
+        assert len(token) >= 40
+        for wrong in (
+            None,
+            "",
+            token,
+            f"Basic {token}",
+            "Bearer",
+            "Bearer ",
+            f"Bearer {token}x",
+            f"Bearer {token[:-1]}",
+            "Bearer t\u00f6ken",
+        ):
+            assert await post(session, url, wrong) == 401
+        assert await post(session, url.removesuffix("mcp"), None) == 401
+        async with session.options(url) as response:
+            assert response.status == 401
+        assert await post(session, url, f"Bearer {token}") == 200
+        assert await post(session, url, f"bearer {token}", Origin=url.removesuffix("/mcp")) == 200
+        for origin in ("null", "http://127.0.0.1:1", "http://localhost:8000", "https://example.com"):
+            assert await post(session, url, f"Bearer {token}", Origin=origin) == 403
+        assert await post(session, url, f"Bearer {token}", Host="example.com") == 421
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+async def test_http_token_can_be_given(emulator: Emulator, way: str) -> None:
+    options = ["--token", "my-token"] if way == "option" else []
+    environment = {"YOTTA_MCP_TOKEN": "my-token"} if way == "variable" else {}
+    async with http(emulator, *options, **environment) as (url, _, process), ClientSession() as session:
+        assert await post(session, url, None) == 401
+        assert await post(session, url, "Bearer my-token") == 200
+        process.terminate()
+        assert b"my-token" not in await process.stderr.read()
+
+
+async def test_http_server_with_an_open_stream_ends_and_deletes_its_pods() -> None:
+    async with (
+        Emulator(timings=Timings(initialize=0.0)) as emulator,
+        http(emulator, "--delete-on-exit") as (url, token, process),
+        ClientSession(headers=ACCEPT | {"Authorization": f"Bearer {token}"}) as session,
+    ):
+        async with session.post(url, json=INITIALIZE) as response:
+            headers = {"Mcp-Session-Id": response.headers["Mcp-Session-Id"]}
+        create = {"name": "pod_create", "arguments": CONFIRMED}
+        message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": create}
+        async with session.post(url, json=message, headers=headers) as response:
+            assert '"pod_id"' in await response.text()
+        async with session.get(url, headers=headers):
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 30)
+        assert b"Deleted pods that this session created: 1." in await process.stderr.read()
+        async with emulator.client() as yotta:
+            assert [pod.status for pod in await yotta.pods.list()] in (["TERMINATING"], ["TERMINATED"])
+
+
+async def test_http_serves_loopback_hosts_with_a_valid_token_only(emulator: Emulator) -> None:
+    server = server_for(emulator.client)
+    with pytest.raises(ConfigurationError, match="this machine only"):
+        await serve_http(server, "0.0.0.0", 0)
+    for token in ("", "two words", "t\u00f6ken"):
+        with pytest.raises(ConfigurationError, match="printable ASCII"):
+            await serve_http(server, "127.0.0.1", 0, token)

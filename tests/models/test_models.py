@@ -220,3 +220,14 @@ def test_what_is_no_id_is_refused(pod_id: Any) -> None:
 )
 def test_which_state_can_follow_which(now: str, target: str, possible: bool) -> None:
     assert can_reach(PodStatus(now), PodStatus(target)) is possible
+
+
+def test_pod_names_the_token_of_its_create() -> None:
+    marked = Pod(
+        id="7", environment_vars=(EnvironmentVariable("A", "1"), EnvironmentVariable("YOTTA_CLIENT_TOKEN", "t"))
+    )
+    assert (marked.client_token, Pod(id="7").client_token) == ("t", None)
+
+
+def test_deleted_statuses_are_being_deleted() -> None:
+    assert {status for status in PodStatus if status.is_being_deleted} == {"TERMINATING", "TERMINATED"}

@@ -1,80 +1,49 @@
-"""The tools of an agent that create pods, and what keeps them from spending a fortune by mistake."""
+"""The tools that create pods, and the one that finds the pod of a create whose outcome is unknown."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable
-from typing import (
-    Literal,
-    NotRequired,  # cattrs brings it; see _agent_views
-    ParamSpec,
-    TypeAlias,
-    TypeVar,
-)
+from typing import Any, Literal, NotRequired, TypeAlias
 
-from typing_extensions import TypedDict
+import attrs
+from typing_extensions import TypedDict  # as in results
 
-from yotta_async.agents.policy import Bounded
-from yotta_async.agents.results import (
-    CreatedAnswer,
-    CreatedManyAnswer,
-    FailureView,
-    ResolvedAnswer,
-    ToolFailedError,
-    failure,
-)
-from yotta_async.api.wire import CLIENT_TOKEN
-from yotta_async.errors import CreateOutcomeUnknownError, YottaError
-from yotta_async.models.spec import spec_from
-from yotta_async.models.status import ENDING
+from yotta_async import CreateOutcomeUnknownError, PodSpec, YottaError
+from yotta_async.agents.failures import ToolFailedError, explain_error, explain_errors
+from yotta_async.agents.policy import ToolSession
+from yotta_async.agents.results import CreatedManyResult, CreatedResult, FailureView, ResolvedResult, is_deleted
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-MOST_AT_ONCE = 100
+MAX_PODS_PER_CALL = 100
 
 
 class VariableArgument(TypedDict):
-    """An environment variable, as the API has it."""
+    """An environment variable in the form of the API."""
 
     key: str
     value: str
 
 
 class PortArgument(TypedDict):
-    """A port to expose, as the API has it; `protocol` is such as SSH, HTTP or TCP."""
+    """A port to expose in the form of the API; `protocol` is such as SSH, HTTP or TCP."""
 
     port: int
     protocol: NotRequired[str]
 
 
-# For pydantic, where a framework uses it: a name that is not known is a mistake, and nothing to drop.
+# pydantic would drop an unknown key without an error.
 for _argument in (VariableArgument, PortArgument):
-    setattr(_argument, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010  # no attribute that a type checker knows
+    setattr(_argument, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010  # unknown to type checkers
 
 Variables: TypeAlias = dict[str, str] | list[VariableArgument]
+Ports: TypeAlias = list[int | PortArgument]
 
 
-def for_agents(tool: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Let a tool fail with a text that says what to try."""
+class CreateTools:
+    """The tools that create, for one session."""
 
-    @functools.wraps(tool)
-    async def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await tool(*args, **kwargs)
-        except YottaError as error:
-            failed = failure(error)
-        # The arguments may hold environment values, and a traceback can show a frame's variables.
-        kwargs.clear()
-        raise failed
+    def __init__(self, session: ToolSession) -> None:
+        self._session = session
 
-    return called
-
-
-class Creating(Bounded):
-    """The tools that create."""
-
-    @for_agents
+    @explain_errors
     async def pod_create(
         self,
         image: str,
@@ -83,7 +52,7 @@ class Creating(Bounded):
         pod_name: str | None = None,
         region: str | None = None,
         environment_vars: Variables | None = None,
-        expose: list[int | PortArgument] | None = None,
+        expose: Ports | None = None,
         initialization_command: str | None = None,
         container_volume_in_gb: int | None = None,
         persistent_volume_in_gb: int | None = None,
@@ -100,71 +69,46 @@ class Creating(Bounded):
         min_single_card_ram_in_gb: int | None = None,
         min_single_card_vcpu: int | None = None,
         confirm: bool = False,  # noqa: FBT001, FBT002  # models call by name
-    ) -> CreatedAnswer:
-        """Rent a GPU pod. It costs money until it is paused or deleted. Returns at once with its id, while it starts.
+    ) -> CreatedResult:
+        """Create a GPU pod. It costs money until it is paused or deleted. Returns its id at once, while it starts.
 
         Args:
             image: Container image, such as yottalabsai/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04.
             gpu_type: GPU type, such as NVIDIA_L4_24G.
-            gpu_count: How many GPUs; a power of two.
-            pod_name: A name for people.
+            gpu_count: Number of GPUs; a power of two.
+            pod_name: A name for people to read.
             region: Region, such as us-east-3; without it, any.
-            environment_vars: Environment variables of the container, by name. Values are never shown again.
+            environment_vars: Environment variables of the container, by name. No tool ever returns their values.
             expose: Ports to reach from outside, such as 22 or 8888.
-            initialization_command: Command that the container runs at its start.
+            initialization_command: Command that the container runs when it starts.
             container_volume_in_gb: Size of the container's own volume, in GB.
-            persistent_volume_in_gb: Size of a volume that outlives pauses, in GB.
-            persistent_mount_path: Where that volume is mounted.
+            persistent_volume_in_gb: Size of a volume that is kept while the pod is paused, in GB.
+            persistent_mount_path: Path at which that volume is mounted.
             shm_in_gb: Shared memory, in GB.
-            image_public_type: PUBLIC or PRIVATE; a PRIVATE image wants credential_id, or user name and token.
+            image_public_type: PUBLIC or PRIVATE; a PRIVATE image needs credential_id, or user name and token.
             image_registry: Registry of the image.
             credential_id: Id of the credential for a private image, as text.
             image_registry_username: User name at the registry.
-            image_registry_token: Token for the registry. Never shown again.
+            image_registry_token: Token for the registry. No tool ever returns it.
             resource_type: GPU or CPU.
-            region_list: Regions of which any will do.
-            min_single_card_vram_in_gb: Least video memory of a GPU, in GB.
-            min_single_card_ram_in_gb: Least memory for each GPU, in GB.
-            min_single_card_vcpu: Least virtual CPUs for each GPU.
-            confirm: True once the user has agreed to the cost; only needed when a call asked for it.
+            region_list: Acceptable regions.
+            min_single_card_vram_in_gb: Minimum video memory of a GPU, in GB.
+            min_single_card_ram_in_gb: Minimum memory for each GPU, in GB.
+            min_single_card_vcpu: Minimum number of virtual CPUs for each GPU.
+            confirm: True once the user has agreed to the cost; needed only if a call asked for it.
         """
-        spec = spec_from(
-            None,
-            {
-                "image": image,
-                "gpu_type": gpu_type,
-                "gpu_count": gpu_count,
-                "pod_name": pod_name,
-                "region": region,
-                "environment_vars": environment_vars,  # type: ignore[typeddict-item]  # TypedDicts are mappings
-                "expose": expose,
-                "initialization_command": initialization_command,
-                "container_volume_in_gb": container_volume_in_gb,
-                "persistent_volume_in_gb": persistent_volume_in_gb,
-                "persistent_mount_path": persistent_mount_path,
-                "shm_in_gb": shm_in_gb,
-                "image_public_type": image_public_type,
-                "image_registry": image_registry,
-                "credential_id": credential_id,
-                "image_registry_username": image_registry_username,
-                "image_registry_token": image_registry_token,
-                "resource_type": resource_type,
-                "region_list": region_list,
-                "min_single_card_vram_in_gb": min_single_card_vram_in_gb,
-                "min_single_card_ram_in_gb": min_single_card_ram_in_gb,
-                "min_single_card_vcpu": min_single_card_vcpu,
-            },
-        )
-        await self._agree(spec, confirm=confirm)
+        spec = _build_spec(locals())
+        session = self._session
+        await session.require_create_confirmation(spec, confirm=confirm)
         try:
-            handle = await self._pods.create(spec, spend_limit=self._limit if self._bounded else None)
+            handle = await session.pods.create(spec, spend_limit=session.policy.spend_limit)
         except CreateOutcomeUnknownError as error:
-            self._note_unknown(error)
+            session.record_unknown(error)
             raise
-        self.created[handle.id] = None
-        return CreatedAnswer(pod_id=handle.id, hint="It is starting: call pod_wait with this pod_id.")
+        session.created[handle.id] = None
+        return CreatedResult(pod_id=handle.id, hint="It is starting: call pod_wait with this pod_id.")
 
-    @for_agents
+    @explain_errors
     async def pod_create_many(
         self,
         count: int,
@@ -174,64 +118,52 @@ class Creating(Bounded):
         pod_name: str | None = None,
         region: str | None = None,
         environment_vars: Variables | None = None,
-        expose: list[int | PortArgument] | None = None,
+        expose: Ports | None = None,
         initialization_command: str | None = None,
         confirm: bool = False,  # noqa: FBT001, FBT002  # models call by name
-    ) -> CreatedManyAnswer:
-        """Rent several GPU pods that are the same. They cost money until they are paused or deleted.
+    ) -> CreatedManyResult:
+        """Create several GPU pods with the same settings. They cost money until they are paused or deleted.
 
         Args:
-            count: How many pods, at most 100.
+            count: Number of pods, at most 100.
             image: Container image of all of them.
             gpu_type: GPU type, such as NVIDIA_L4_24G.
-            gpu_count: How many GPUs each of them has; a power of two.
+            gpu_count: Number of GPUs of each pod; a power of two.
             pod_name: Their name; a number is added to it.
             region: Region, such as us-east-3; without it, any.
-            environment_vars: Environment variables of the containers, by name. Values are never shown again.
+            environment_vars: Environment variables of the containers, by name. No tool ever returns their values.
             expose: Ports to reach from outside, such as 22 or 8888.
-            initialization_command: Command that each container runs at its start.
-            confirm: True once the user has agreed to the cost; only needed when a call asked for it.
+            initialization_command: Command that each container runs when it starts.
+            confirm: True once the user has agreed to the cost; needed only if a call asked for it.
         """
-        if type(count) is not int or not 1 <= count <= MOST_AT_ONCE:
-            raise ToolFailedError(f"count must be a whole number between 1 and {MOST_AT_ONCE}; nothing was created.")
-        spec = spec_from(
-            None,
-            {
-                "image": image,
-                "gpu_type": gpu_type,
-                "gpu_count": gpu_count,
-                "region": region,
-                "environment_vars": environment_vars,  # type: ignore[typeddict-item]  # TypedDicts are mappings
-                "expose": expose,
-                "initialization_command": initialization_command,
-            },
+        if type(count) is not int or not 1 <= count <= MAX_PODS_PER_CALL:
+            raise ToolFailedError(f"count must be a whole number from 1 to {MAX_PODS_PER_CALL}; nothing was created.")
+        spec = _build_spec(locals())
+        session = self._session
+        await session.require_create_confirmation(spec, count, confirm=confirm)
+        names = [f"{pod_name}-{number}" if pod_name else None for number in range(1, count + 1)]
+        report = await session.pods.create_many(
+            [attrs.evolve(spec, pod_name=name) for name in names], spend_limit=session.policy.spend_limit
         )
-        numbers = range(1, count + 1)
-        specs = [spec_from(spec, {"pod_name": f"{pod_name}-{number}"} if pod_name else {}) for number in numbers]
-        await self._agree(spec, count, confirm=confirm)
-        report = await self._pods.create_many(specs, spend_limit=self._limit if self._bounded else None)
         pod_ids = [item.pod_id for item in report.succeeded if item.pod_id is not None]
-        self.created |= dict.fromkeys(pod_ids)
+        session.created |= dict.fromkeys(pod_ids)
         failed: list[FailureView] = []
         unknown: list[FailureView] = []
         for index, item in enumerate(report.items):
-            token = item.error.client_token if isinstance(item.error, CreateOutcomeUnknownError) else None
-            said = failure(item.error) if isinstance(item.error, YottaError) else item.error
-            view = FailureView(index=index, error=str(said), client_token=token)
             if isinstance(item.error, CreateOutcomeUnknownError):
-                self._note_unknown(item.error)
-                unknown.append(view)
+                session.record_unknown(item.error)
+                unknown.append(_describe_failure(index, item.error))
             elif item.error is not None:
-                failed.append(view)
+                failed.append(_describe_failure(index, item.error))
         if not pod_ids and not unknown:
-            raise ToolFailedError(f"None of {count} pods was created. The first said: {failed[0]['error']}")
+            raise ToolFailedError(f"None of {count} pods was created. The first error: {failed[0]['error']}")
         hint = f"{len(pod_ids)} of {count} are starting: call pod_wait with each pod_id."
         if unknown:
             hint += " Call pod_resolve with each client_token in `unknown` before you create those again."
-        return CreatedManyAnswer(pod_ids=pod_ids, failed=failed, unknown=unknown, hint=hint)
+        return CreatedManyResult(pod_ids=pod_ids, failed=failed, unknown=unknown, hint=hint)
 
-    @for_agents
-    async def pod_resolve(self, client_token: str) -> ResolvedAnswer:
+    @explain_errors
+    async def pod_resolve(self, client_token: str) -> ResolvedResult:
         """Find the pod of a create whose outcome was unknown, by the client_token that the error named.
 
         Args:
@@ -239,13 +171,23 @@ class Creating(Bounded):
         """
         if not client_token:
             raise ToolFailedError("client_token must be the text that the error of the create named.")
-        for pod in await self._pods.list():
-            if pod.status not in ENDING and (CLIENT_TOKEN, client_token) in (
-                (variable.key, variable.value) for variable in pod.environment_vars
-            ):
-                self.created[pod.id] = None
-                self.unknown.pop(client_token, None)
-                return ResolvedAnswer(pod_id=pod.id, hint="The create made this pod: go on with it.")
-        return ResolvedAnswer(
-            pod_id=None, hint="No pod bears it. Look again in a minute; if there is still none, create it again."
+        for pod in await self._session.pods.list():
+            if pod.client_token == client_token and not is_deleted(pod):
+                self._session.created[pod.id] = None
+                self._session.unknown.pop(client_token, None)
+                return ResolvedResult(pod_id=pod.id, hint="The create made this pod: use it.")
+        return ResolvedResult(
+            pod_id=None, hint="No pod has this token. Call again in a minute; if there is still none, create it again."
         )
+
+
+def _build_spec(arguments: dict[str, Any]) -> PodSpec:
+    """Return the spec that the arguments of a tool describe; those that are no fields of a spec do not count."""
+    fields = attrs.fields_dict(PodSpec)
+    return PodSpec(**{name: value for name, value in arguments.items() if name in fields})
+
+
+def _describe_failure(index: int, error: Exception) -> FailureView:
+    text = str(explain_error(error) if isinstance(error, YottaError) else error)
+    token = error.client_token if isinstance(error, CreateOutcomeUnknownError) else None
+    return FailureView(index=index, error=text, client_token=token)

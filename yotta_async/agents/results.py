@@ -1,31 +1,13 @@
-"""What an agent is shown: plain JSON, with ids as text, and without any value of an environment variable."""
+"""What the tools return: plain JSON, with ids as text and without any value of an environment variable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
-from typing_extensions import TypedDict  # cattrs brings it; schemas of the standard library's need Python 3.12
+from typing_extensions import TypedDict  # pydantic makes no schema of the standard library's before Python 3.12
 
-from yotta_async.errors import (
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    CreateOutcomeUnknownError,
-    InvalidRequestError,
-    InvalidStateError,
-    NotFoundError,
-    PermissionDeniedError,
-    PodFailedError,
-    PodGoneError,
-    RateLimitError,
-    ServerError,
-    SpendLimitError,
-    TransportError,
-    YottaError,
-)
-from yotta_async.models.pod import Pod
+from yotta_async import Pod, PodStatus
 
 
 class PortView(TypedDict):
@@ -55,15 +37,18 @@ class PodView(TypedDict):
     environment_vars: list[str]
 
 
-class PodAnswer(TypedDict):
+class PodResult(TypedDict):
     """A pod, and what can be done next."""
 
     pod: PodView
     hint: str
 
 
-class PodListAnswer(TypedDict):
-    """Pods, how many there are in all, and what the running ones shown cost in US dollars an hour."""
+class PodListResult(TypedDict):
+    """Pods, the number of all pods, and what those that are RUNNING cost together in US dollars an hour.
+
+    `hourly_price` is null if the price of one is unknown; a pod whose status cannot be read counts as RUNNING.
+    """
 
     pods: list[PodView]
     count: int
@@ -71,23 +56,23 @@ class PodListAnswer(TypedDict):
     hint: str
 
 
-class CreatedAnswer(TypedDict):
-    """A new pod's id, and what to do next."""
+class CreatedResult(TypedDict):
+    """The id of a new pod, and what to do next."""
 
     pod_id: str
     hint: str
 
 
 class FailureView(TypedDict):
-    """A create that failed, by its place among those asked for; with a `client_token` its outcome is unknown."""
+    """A create that failed, by its position among those asked for; with a `client_token` its outcome is unknown."""
 
     index: int
     error: str
     client_token: str | None
 
 
-class CreatedManyAnswer(TypedDict):
-    """The ids of the new pods, and what became of the others."""
+class CreatedManyResult(TypedDict):
+    """The ids of the new pods, the creates that failed, and those whose outcome is unknown."""
 
     pod_ids: list[str]
     failed: list[FailureView]
@@ -95,8 +80,8 @@ class CreatedManyAnswer(TypedDict):
     hint: str
 
 
-class WaitAnswer(TypedDict):
-    """Whether the status was reached, the pod as it was last seen (None: it was not), and how to go on."""
+class WaitResult(TypedDict):
+    """Whether the pod reached the status, the pod as last seen (null: it was never seen), and what to do next."""
 
     reached: bool
     pod: PodView | None
@@ -104,7 +89,7 @@ class WaitAnswer(TypedDict):
     hint: str
 
 
-class DoneAnswer(TypedDict):
+class DoneResult(TypedDict):
     """What was done to which pod."""
 
     pod_id: str
@@ -112,17 +97,18 @@ class DoneAnswer(TypedDict):
     hint: str
 
 
-class ResolvedAnswer(TypedDict):
-    """The pod that a create with an unknown outcome made, or None while there is none."""
+class ResolvedResult(TypedDict):
+    """The pod that a create with an unknown outcome made, or null while there is none."""
 
     pod_id: str | None
     hint: str
 
 
-class SpendAnswer(TypedDict):
-    """What the account's pods cost in US dollars an hour, those included that are starting; and this session's part.
+class SpendResult(TypedDict):
+    """What the account's pods cost in US dollars an hour once they run, and what this session created.
 
-    `unknown_here` are client tokens of creates that may have made a pod: pod_resolve takes them.
+    `hourly_price` is null if the price of one is unknown. `unknown_here` are the tokens of creates that may have
+    made a pod: pod_resolve takes them.
     """
 
     pods: int
@@ -130,109 +116,75 @@ class SpendAnswer(TypedDict):
     hourly_price: float | None
     created_here: list[str]
     unknown_here: list[str]
-    limits: dict[str, Any]
+    limits: dict[str, float | bool | None]
 
 
-def pod_view(pod: Pod) -> PodView:
-    """Show a pod."""
+def is_deleted(pod: Pod) -> bool:
+    """Whether the pod is TERMINATING or TERMINATED. A pod whose status cannot be read is not."""
+    return pod.status is not None and pod.status.is_being_deleted
+
+
+def may_be_running(pod: Pod) -> bool:
+    """Whether the pod may be billed now: it is RUNNING, or its status is unknown."""
+    return pod.status == PodStatus.RUNNING or pod.status not in PodStatus.__members__
+
+
+def total_price(pods: Iterable[Pod]) -> float | None:
+    """Return what pods cost together in US dollars an hour, or None if the price of one is unknown."""
+    total = 0.0
+    for pod in pods:
+        if pod.hourly_price is None:
+            return None
+        total += pod.hourly_price
+    return _round_price(total)
+
+
+def build_pod_view(pod: Pod) -> PodView:
+    """Return what an agent may see of a pod."""
     return PodView(
         pod_id=pod.id,
         pod_name=pod.pod_name,
-        status=_text(pod.status),
+        status=None if pod.status is None else str(pod.status),
         gpu_type=pod.gpu_type,
         gpu_count=pod.gpu_count,
         region=pod.region,
         image=pod.image,
-        hourly_price=_rounded(pod.hourly_price),
-        created_at=pod.created_at.isoformat() if isinstance(pod.created_at, datetime) else None,
+        hourly_price=_round_price(pod.hourly_price),
+        created_at=pod.created_at.isoformat() if pod.created_at is not None else None,
         ports=[
             PortView(
-                port=port.port,
-                protocol=port.protocol,
-                host=port.host,
-                proxy_port=port.proxy_port,
-                healthy=port.healthy,
+                port=each.port, protocol=each.protocol, host=each.host, proxy_port=each.proxy_port, healthy=each.healthy
             )
-            for port in pod.expose
+            for each in pod.expose
         ],
         ssh_cmd=pod.ssh_cmd or None,
         environment_vars=[variable.key for variable in pod.environment_vars],
     )
 
 
-def in_short(answer: Mapping[str, Any]) -> str:
-    """Say an answer in a few lines of text."""
-    shown = dict(answer)
-    pods = shown.pop("pods", None)
+def summarize(result: Mapping[str, Any]) -> str:
+    """Return a result as a few lines of text."""
+    fields = dict(result)
+    pods = fields.pop("pods", None)
     if not isinstance(pods, list):
-        shown |= {} if pods is None else {"pods": pods}
-        pods = [shown.pop("pod")] if isinstance(shown.get("pod"), dict) else []
-    hint = shown.pop("hint", "")
-    lines = [_line(pod) for pod in pods]
-    lines += [f"{name}: {value}" for name, value in shown.items() if value not in (None, [], {})]
+        fields |= {} if pods is None else {"pods": pods}
+        pods = [fields.pop("pod")] if isinstance(fields.get("pod"), dict) else []
+    hint = fields.pop("hint", "")
+    lines = [_summarize_pod(pod) for pod in pods]
+    lines += [f"{name}: {value}" for name, value in fields.items() if value not in (None, [], {})]
     return "\n".join([*lines, hint]).strip()
 
 
-def _line(pod: Mapping[str, Any]) -> str:
+def _summarize_pod(pod: Mapping[str, Any]) -> str:
     parts = [f"{pod['pod_id']} {pod['status'] or 'of unknown status'}", pod["pod_name"]]
-    parts += [f"{pod['gpu_count'] or 1} x {pod['gpu_type']}" if pod["gpu_type"] else None, pod["region"]]
+    gpus = f"{pod['gpu_count']} x {pod['gpu_type']}" if pod["gpu_type"] and pod["gpu_count"] else pod["gpu_type"]
+    parts += [gpus, pod["region"]]
     if pod["hourly_price"] is not None:
-        runs = "" if pod["status"] == "RUNNING" else " when it runs"
-        parts.append(f"{pod['hourly_price']:g} USD an hour{runs}")
+        condition = "" if pod["status"] == "RUNNING" else " while it runs"
+        parts.append(f"{pod['hourly_price']:g} USD an hour{condition}")
     parts += [f"port {port['port']} at {port['host']}:{port['proxy_port']}" for port in pod["ports"] if port["host"]]
     return ", ".join(part for part in [*parts, pod["ssh_cmd"]] if part)
 
 
-def total_price(pods: Iterable[Pod]) -> float | None:
-    """Return what pods cost together in US dollars an hour, or None when the price of any is unknown."""
-    prices = [pod.hourly_price for pod in pods]
-    return None if None in prices else _rounded(sum(price for price in prices if price is not None))
-
-
-def _rounded(price: float | None) -> float | None:
+def _round_price(price: float | None) -> float | None:
     return None if price is None else round(price, 6)
-
-
-def _text(status: object) -> str | None:
-    return None if status is None else str(status)
-
-
-# What to try, the narrowest kind first.
-_ADVICE: list[tuple[type[YottaError], str]] = [
-    (NotFoundError, "Call pod_list to see which pods there are."),
-    (InvalidStateError, "Call pod_get to see its status: a RUNNING pod pauses, a PAUSED one resumes, and both delete."),
-    (AuthenticationError, "The API key is not accepted: tell the user; no argument can mend it."),
-    (PermissionDeniedError, "This key may not do that: tell the user; no argument can mend it."),
-    (RateLimitError, "Wait a minute before the next call."),
-    (InvalidRequestError, "Mend that argument and call again: nothing was sent."),
-    (BadRequestError, "Mend that argument and call again."),
-    (ServerError, "It may pass: look with pod_list whether a change took effect before you repeat it."),
-    (
-        SpendLimitError,
-        "Nothing was created. Delete a pod or ask for less; or ask the user for a higher limit, or a table of prices.",
-    ),
-    (PodFailedError, "Delete it with pod_delete, and create another one, with another gpu_type or region perhaps."),
-    (PodGoneError, "There is no such pod, or not any more: call pod_list to see which there are."),
-    (ConfigurationError, "Tell the user: this is about the setup, and no argument can mend it."),
-    (TransportError, "It may pass: look with pod_list whether a change took effect before you repeat it."),
-]
-
-
-class ToolFailedError(YottaError):
-    """A tool did not do what it was asked for; the text says what happened and what to try, and holds no secret."""
-
-
-def failure(error: YottaError) -> ToolFailedError:
-    """Return the error for an agent."""
-    if isinstance(error, ToolFailedError):
-        return error
-    if isinstance(error, CreateOutcomeUnknownError):
-        return ToolFailedError(
-            f"It is not known whether the pod was created, and there may be one that costs money. Do not create it "
-            f"again yet: call pod_resolve with client_token={error.client_token!r} until it finds the pod or a few "
-            "minutes have passed."
-        )
-    advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
-    text = str(error).strip()
-    stop = "" if text.endswith((".", "!", "?")) or not advice else "."
-    return ToolFailedError(f"{text}{stop} {advice}".strip())

@@ -1,7 +1,7 @@
-"""What an agent may do with pods: plain async functions, bound to a client and to limits of what they may spend.
+"""The tools that read and change pods, and `tools_for`, which returns all tools as functions.
 
-`tools_for(yotta)` returns them for any framework that takes functions; the MCP server exposes the same ones. Arguments
-are the API's own in snake_case, ids are text, and what comes back is plain JSON.
+Arguments are the API's own in snake_case, ids are text, and results are plain JSON. The MCP server exposes the same
+functions.
 """
 
 from __future__ import annotations
@@ -10,210 +10,201 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from yotta_async.agents.create_tools import Creating, for_agents
+from yotta_async import InvalidStateError, Pod, PodStatus, WaitTimeoutError, YottaClient, YottaError
+from yotta_async.agents.create_tools import CreateTools
+from yotta_async.agents.failures import ToolFailedError, explain_errors
+from yotta_async.agents.policy import ToolPolicy, ToolSession
 from yotta_async.agents.results import (
-    DoneAnswer,
-    PodAnswer,
-    PodListAnswer,
-    SpendAnswer,
-    ToolFailedError,
-    WaitAnswer,
-    pod_view,
+    DoneResult,
+    PodListResult,
+    PodResult,
+    SpendResult,
+    WaitResult,
+    build_pod_view,
+    is_deleted,
+    may_be_running,
     total_price,
 )
-from yotta_async.client import YottaClient
-from yotta_async.errors import InvalidStateError, NotFoundError, WaitTimeoutError, YottaError
-from yotta_async.models.pod import Pod
-from yotta_async.models.status import ENDING, PodStatus
 
-Status = Literal["RUNNING", "PAUSED", "TERMINATED"]
-AnyStatus = Literal[
+AnyStatus: TypeAlias = Literal[
     "INITIALIZE", "PENDING", "PREPARING", "RUNNING", "PAUSING", "PAUSED", "TERMINATING", "TERMINATED", "FAILED"
 ]
-Tell = Callable[[float, float, str], Awaitable[None]]
+ReportProgress: TypeAlias = Callable[[float, float, str], Awaitable[None]]
+Tool: TypeAlias = Callable[..., Awaitable[Any]]
 
-LONGEST_WAIT, MOST_SHOWN = 600.0, 200
-_SIGN_OF_LIFE = 2.0  # seconds between two reports of a wait that goes on
-# Who is told how a wait goes on: seconds so far, seconds at most, and a text.
-TELL: ContextVar[Tell | None] = ContextVar("TELL", default=None)
+MAX_WAIT_S = 600.0
+MAX_PODS_SHOWN = 200
+PROGRESS_INTERVAL_S = 2.0
+# Called during a wait with the seconds so far, the seconds at most, and a text.
+PROGRESS: ContextVar[ReportProgress | None] = ContextVar("PROGRESS", default=None)
+
+# The call that a wait depends on, by the status of the pod and the status to wait for.
+_REQUIRED_CALLS: dict[tuple[str | None, str], str] = {
+    ("PAUSED", "RUNNING"): "pod_resume",
+    ("RUNNING", "PAUSED"): "pod_pause",
+    ("RUNNING", "TERMINATED"): "pod_delete",
+}
+_HINTS = {
+    PodStatus.PAUSED: "Call pod_resume to run it again.",
+    PodStatus.FAILED: "It failed: delete it with pod_delete and create another pod.",
+    PodStatus.TERMINATING: "It is being deleted.",
+    PodStatus.TERMINATED: "It is deleted.",
+}
+_LIMITS = ("confirm_above", "max_pods", "max_hourly", "read_only")
 
 
-class Toolbox(Creating):
-    """The tools of one session: its methods that begin with `pod_` or `spend_`."""
+class PodTools:
+    """The tools that read and change pods, for one session."""
 
-    @for_agents
-    async def pod_get(self, pod_id: str) -> PodAnswer:
-        """Look at one pod: its status, ports, price and how to reach it by ssh.
+    def __init__(self, session: ToolSession) -> None:
+        self._session = session
+        self._pods = session.pods
+
+    @explain_errors
+    async def pod_get(self, pod_id: str) -> PodResult:
+        """Get one pod: its status, ports, price and ssh command.
 
         Args:
             pod_id: The pod's id, as text.
         """
         pod = await self._pods.get(pod_id)
-        return PodAnswer(pod=pod_view(pod), hint=_next(pod))
+        return PodResult(pod=build_pod_view(pod), hint=_next_step(pod))
 
-    @for_agents
-    async def pod_list(self, status: AnyStatus | None = None, limit: int = 50) -> PodListAnswer:
-        """List the account's pods, the newest change first, with what they cost together.
+    @explain_errors
+    async def pod_list(self, status: AnyStatus | None = None, limit: int = 50) -> PodListResult:
+        """List the account's pods, the latest change first, and what the running ones cost together.
 
         Args:
             status: Only pods in this status, such as RUNNING; without it, all.
-            limit: Show at most so many pods, up to 200.
+            limit: Maximum number of pods to show, up to 200.
         """
-        if type(limit) is not int or not 1 <= limit <= MOST_SHOWN:
-            raise ToolFailedError(f"limit must be a whole number between 1 and {MOST_SHOWN}.")
+        if type(limit) is not int or not 1 <= limit <= MAX_PODS_SHOWN:
+            raise ToolFailedError(f"limit must be a whole number from 1 to {MAX_PODS_SHOWN}.")
         pods = await self._pods.list(statuses=[] if status is None else [status])
-        shown = pods[:limit]
-        more = f"{len(pods) - len(shown)} more are not shown: raise limit, or give a status." if pods[limit:] else ""
-        return PodListAnswer(
-            pods=[pod_view(pod) for pod in shown],
+        hidden = len(pods) - limit
+        return PodListResult(
+            pods=[build_pod_view(pod) for pod in pods[:limit]],
             count=len(pods),
-            hourly_price=total_price(pod for pod in pods if pod.status == PodStatus.RUNNING),
-            hint=more or "Call pod_get for one of them.",
+            hourly_price=total_price(pod for pod in pods if may_be_running(pod)),
+            hint=f"{hidden} more are not shown: raise limit, or give a status."
+            if hidden > 0
+            else "Call pod_get for one of them.",
         )
 
-    @for_agents
-    async def pod_wait(self, pod_id: str, status: Status = "RUNNING", timeout_s: float = 60.0) -> WaitAnswer:
-        """Wait until a pod has a status, for a bounded time. When the time is over that is no error: call again.
+    @explain_errors
+    async def pod_wait(
+        self, pod_id: str, status: Literal["RUNNING", "PAUSED", "TERMINATED"] = "RUNNING", timeout_s: float = 60.0
+    ) -> WaitResult:
+        """Wait until a pod has a status, for a limited time. If the time runs out, that is no error: call again.
 
         Args:
             pod_id: The pod's id, as text.
             status: RUNNING, PAUSED or TERMINATED.
-            timeout_s: Wait at most so many seconds, up to 600.
+            timeout_s: Maximum time to wait in seconds, up to 600.
         """
-        if isinstance(timeout_s, bool) or not 0 < timeout_s <= LONGEST_WAIT:
-            raise ToolFailedError(f"timeout_s must be a number of seconds above 0 and at most {LONGEST_WAIT:g}.")
-        began = time.monotonic()
-        pod: Pod | None
-        failed: YottaError | None
+        if isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_WAIT_S:
+            raise ToolFailedError(f"timeout_s must be a number of seconds above 0 and at most {MAX_WAIT_S:g}.")
+        start = time.monotonic()
         waiting = asyncio.ensure_future(self._pods.wait_until(pod_id, status=PodStatus(status), timeout=timeout_s))
+        pod: Pod | None
+        last_error: YottaError | None = None
         try:
-            while not (await asyncio.wait({waiting}, timeout=_SIGN_OF_LIFE))[0]:
-                if (tell := TELL.get()) is not None:
-                    await tell(min(time.monotonic() - began, timeout_s), timeout_s, f"pod {pod_id}: not {status} yet")
-            pod, reached, failed = await waiting, True, None
+            while not (await asyncio.wait({waiting}, timeout=PROGRESS_INTERVAL_S))[0]:
+                if (report := PROGRESS.get()) is not None:
+                    await report(min(time.monotonic() - start, timeout_s), timeout_s, f"pod {pod_id}: not {status} yet")
+            pod, reached = await waiting, True
+            hint = _next_step(pod)
         except WaitTimeoutError as error:
-            pod, reached, failed = error.last_pod, False, error.last_error
+            pod, reached, last_error = error.last_pod, False, error.last_error
+            hint = _hint_after_timeout(pod, status)
         finally:
             waiting.cancel()
-        hint = _next(pod) if reached and pod is not None else _how_to_go_on(pod, status)
-        if failed is not None:
-            hint += f" The last look failed: {failed}"
-        view = None if pod is None else pod_view(pod)
-        return WaitAnswer(reached=reached, pod=view, waited_s=round(time.monotonic() - began, 3), hint=hint)
+        if last_error is not None:
+            hint += f" The last request for its status failed: {last_error}"
+        view = None if pod is None else build_pod_view(pod)
+        return WaitResult(reached=reached, pod=view, waited_s=round(time.monotonic() - start, 3), hint=hint)
 
-    @for_agents
-    async def pod_pause(self, pod_id: str) -> DoneAnswer:
-        """Pause a RUNNING pod: its GPU is given back, its volumes stay.
+    @explain_errors
+    async def pod_pause(self, pod_id: str) -> DoneResult:
+        """Pause a RUNNING pod: its GPU is released, its volumes stay.
 
         Args:
             pod_id: The pod's id, as text.
         """
-        self._refuse_if_read_only()
+        self._session.check_writable()
         await self._pods.pause(pod_id)
-        return DoneAnswer(pod_id=pod_id, done="pausing", hint="Call pod_wait with status PAUSED to see it through.")
+        return DoneResult(pod_id=pod_id, done="pausing", hint="Call pod_wait with status PAUSED to wait for it.")
 
-    @for_agents
-    async def pod_resume(self, pod_id: str) -> DoneAnswer:
-        """Let a PAUSED pod run again. It costs money again.
+    @explain_errors
+    async def pod_resume(self, pod_id: str) -> DoneResult:
+        """Run a PAUSED pod again. It costs money again.
 
         Args:
             pod_id: The pod's id, as text.
         """
-        self._refuse_if_read_only()
+        self._session.check_writable()
         await self._pods.resume(pod_id)
-        return DoneAnswer(pod_id=pod_id, done="resuming", hint="Call pod_wait with status RUNNING to see it through.")
+        return DoneResult(pod_id=pod_id, done="resuming", hint="Call pod_wait with status RUNNING to wait for it.")
 
-    @for_agents
-    async def pod_delete(self, pod_id: str, confirm: bool = False) -> DoneAnswer:  # noqa: FBT001, FBT002  # models call by name
-        """Delete a pod for good, with all that is on it.
+    @explain_errors
+    async def pod_delete(self, pod_id: str, confirm: bool = False) -> DoneResult:  # noqa: FBT001, FBT002  # models call by name
+        """Delete a pod and everything on it. This cannot be undone.
 
         Args:
             pod_id: The pod's id, as text.
-            confirm: True once the user has agreed that this pod goes.
+            confirm: True once the user has agreed that this pod is deleted.
         """
-        self._refuse_if_read_only()
+        self._session.check_writable()
         if not confirm:
             raise ToolFailedError(
-                f"Not confirmed, and nothing was deleted: {await self.delete_question(pod_id)} It would be gone for "
-                "good: ask the user, and then call again with confirm=true."
+                f"Not confirmed, and nothing was deleted: {await self._session.build_delete_question(pod_id)} This "
+                "cannot be undone: ask the user, and then call again with confirm=true."
             )
         try:
             await self._pods.delete(pod_id)
         except InvalidStateError:
-            if (await self._pods.get(pod_id)).status not in ENDING:
+            if not is_deleted(await self._pods.get(pod_id)):
                 raise
-        self.created.pop(pod_id, None)
-        return DoneAnswer(pod_id=pod_id, done="deleting", hint="Nothing is left to do.")
+        self._session.created.pop(pod_id, None)
+        return DoneResult(pod_id=pod_id, done="deleting", hint="There is nothing left to do.")
 
-    @for_agents
-    async def spend_summary(self) -> SpendAnswer:
-        """Tell how many pods there are, what they cost in US dollars an hour once they run, and what the limits are."""
-        pods = [pod for pod in await self._pods.list() if pod.status not in ENDING]
-        running = [pod for pod in pods if pod.status == PodStatus.RUNNING]
-        costly = [pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)]
-        limits = {
-            "confirm_above": self._confirm_above,
-            "max_pods": self._limit.max_pods,
-            "max_hourly": self._limit.max_hourly,
-            "read_only": self._read_only,
-        }
-        return SpendAnswer(
+    @explain_errors
+    async def spend_summary(self) -> SpendResult:
+        """Return how many pods there are, what they cost in US dollars an hour once they run, and the limits."""
+        pods = [pod for pod in await self._pods.list() if not is_deleted(pod)]
+        return SpendResult(
             pods=len(pods),
-            running=len(running),
-            hourly_price=total_price(costly),
-            created_here=list(self.created),
-            unknown_here=list(self.unknown),
-            limits=limits,
+            running=sum(pod.status == PodStatus.RUNNING for pod in pods),
+            hourly_price=total_price(pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)),
+            created_here=list(self._session.created),
+            unknown_here=list(self._session.unknown),
+            limits={name: getattr(self._session.policy, name) for name in _LIMITS},
         )
 
-    async def delete_question(self, pod_id: str) -> str:
-        """Return what to ask a person before a pod is deleted. Raises ToolFailedError when nothing may be deleted."""
-        self._refuse_if_read_only()
-        pod = (await self.pod_get(pod_id))["pod"]
-        return f"Delete pod {pod['pod_id']} ({pod['pod_name'] or 'it has no name'})?"
 
-    async def delete_created(self) -> list[str]:
-        """Delete what this session created and is still there; return the ids of those that could not be deleted."""
-        left = []
-        for pod_id in list(self.created):
-            try:
-                await self._pods.delete(pod_id, missing_ok=True)
-            except NotFoundError:
-                pass
-            except YottaError:
-                left.append(pod_id)
-                continue
-            del self.created[pod_id]
-        return left
-
-    NAMES = (
-        "pod_create", "pod_create_many", "pod_get", "pod_list", "pod_wait", "pod_pause", "pod_resume", "pod_delete",
-        "pod_resolve", "spend_summary",
-    )  # fmt: skip
+def _next_step(pod: Pod) -> str:
+    if pod.status == PodStatus.RUNNING:
+        return f"It is running; connect with: {pod.ssh_cmd}" if pod.ssh_cmd else "It is running."
+    return _HINTS.get(pod.status or PodStatus.INITIALIZE, "Call pod_wait to wait until it runs.")
 
 
-def _how_to_go_on(pod: Pod | None, target: str) -> str:
-    if pod is not None and pod.status == PodStatus.PAUSED and target == "RUNNING":
-        return "It is PAUSED, and stays so: call pod_resume first."
-    if pod is not None and pod.status == PodStatus.RUNNING and target == "PAUSED":
-        return "It is RUNNING, and stays so: call pod_pause first."
-    if pod is not None and pod.status == PodStatus.RUNNING and target == "TERMINATED":
-        return "It is RUNNING, and stays so: call pod_delete first."
+def _hint_after_timeout(pod: Pod | None, target: str) -> str:
+    now = None if pod is None else str(pod.status)
+    if (now, target) in _REQUIRED_CALLS:
+        return f"It is {now} and stays so: call {_REQUIRED_CALLS[now, target]} first."
     return f"Not {target} yet: call pod_wait again, or pod_delete to give it up."
 
 
-def _next(pod: Pod) -> str:
-    if pod.status == PodStatus.RUNNING:
-        return f"It runs; reach it with: {pod.ssh_cmd}" if pod.ssh_cmd else "It runs."
-    if pod.status == PodStatus.PAUSED:
-        return "Call pod_resume to let it run again."
-    if pod.status == PodStatus.FAILED:
-        return "It failed: delete it with pod_delete, and create another one."
-    if pod.status in ENDING:
-        return "It is gone, or about to be."
-    return "Call pod_wait to wait until it runs."
+def build_tools(session: ToolSession) -> dict[str, Tool]:
+    """Return all tools of a session by name."""
+    creating, pods = CreateTools(session), PodTools(session)
+    tools: list[Tool] = [
+        creating.pod_create, creating.pod_create_many, pods.pod_get, pods.pod_list, pods.pod_wait, pods.pod_pause,
+        pods.pod_resume, pods.pod_delete, creating.pod_resolve, pods.spend_summary,
+    ]  # fmt: skip
+    return {tool.__name__: tool for tool in tools}
 
 
 def tools_for(
@@ -227,15 +218,23 @@ def tools_for(
 ) -> Sequence[Callable[..., Awaitable[Any]]]:
     """Return the tools as async functions bound to an open client, for a framework that takes functions.
 
-    What the limits mean, `Bounded` says in `_agent_limits`; they are the MCP server's too. Every tool raises
-    ToolFailedError, whose text is for the model to read. Raises ConfigurationError for a limit that makes no sense.
+    Each tool raises ToolFailedError, whose text is for the model.
+
+    Args:
+        yotta: The client. It stays open for as long as the tools are used.
+        confirm_above: US dollars an hour. A create that costs more, or whose price is unknown, needs `confirm=True`.
+        prices: US dollars an hour for one GPU, by gpu_type, for types that no pod of the account has.
+        max_pods: The number of pods that the account may have.
+        max_hourly: US dollars an hour that the pods of the account may cost together.
+        read_only: Refuse every change.
+
+    Raises:
+        ConfigurationError: A limit makes no sense.
+
+    Example:
+        tools = tools_for(yotta, max_pods=4, prices={"NVIDIA_L4_24G": 0.6})
     """
-    toolbox = Toolbox(
-        yotta,
-        confirm_above=confirm_above,
-        prices=prices,
-        max_pods=max_pods,
-        max_hourly=max_hourly,
-        read_only=read_only,
+    policy = ToolPolicy(
+        confirm_above=confirm_above, prices=prices, max_pods=max_pods, max_hourly=max_hourly, read_only=read_only
     )
-    return [getattr(toolbox, name) for name in Toolbox.NAMES]
+    return list(build_tools(ToolSession(yotta, policy)).values())

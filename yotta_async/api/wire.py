@@ -25,14 +25,14 @@ from yotta_async.errors import (
     RateLimitError,
     ServerError,
 )
-from yotta_async.models.pod import Pod
+from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import STATUS_NUMBERS, PodStatus
 from yotta_async.support.secrets import Secret, redact, strip_traceback_frames
 from yotta_async.transport.headers import read_request_id, read_retry_after
 from yotta_async.transport.messages import Request, Response
 
-CLIENT_TOKEN = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of the variable that marks a create; its value is no secret
+CLIENT_TOKEN = CLIENT_TOKEN_VARIABLE
 SUCCESS = 10000
 # Room for 40,000 pods in a list.
 MAX_LIST_BYTES = 2**26

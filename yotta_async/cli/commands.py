@@ -119,6 +119,12 @@ def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool
 @common
 @click.option("--http", metavar="HOST:PORT", callback=address, help="Serve streamable HTTP here. [default: stdio]")
 @click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar="YOTTA_MCP_TOKEN",
+    help="With --http: the bearer token of clients. [default: $YOTTA_MCP_TOKEN, or a random one, which is printed]",
+)
+@click.option(
     "--confirm-above",
     type=click.FloatRange(min=0, max=1e6),
     default=5.0,
@@ -133,11 +139,11 @@ def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @click.option("--delete-on-exit", is_flag=True, help="Delete at the end what the session created.")
 @click.pass_obj
-def serve_mcp(settings: Settings, /, http: tuple[str, int] | None, **options: Any) -> None:
+def serve_mcp(settings: Settings, /, http: tuple[str, int] | None, token: str | None, **options: Any) -> None:
     """Serve the tools for agents by the Model Context Protocol (extra mcp), until the client goes.
 
     Example: yotta-async mcp --max-pods 4 --max-hourly 10
     """
     from yotta_async.cli.agents import serve as serve_agents  # keeps --help and --version quick
 
-    run(serve_agents(settings, http, options), settings)
+    run(serve_agents(settings, http, token, options), settings)

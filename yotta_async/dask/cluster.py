@@ -1,4 +1,4 @@
-"""`PodCluster`: Dask's SpecCluster with pods for workers, which replaces those that are lost."""
+"""`PodCluster`: Dask's SpecCluster with pods as workers."""
 
 from __future__ import annotations
 
@@ -10,73 +10,81 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Any, Literal, Self, TypeAlias
+from functools import partial
+from typing import Any, Literal, Self
 
+from dask.utils import parse_bytes
 from distributed.core import Status
+from distributed.deploy.adaptive import Adaptive
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
-from distributed.utils import silence_logging_cmgr
+from distributed.utils import NoOpAwaitable, silence_logging_cmgr
 
-from yotta_async import ConfigurationError, PodSpec, SpendLimit, YottaClient, YottaError
-from yotta_async.dask.losses import Losses
-from yotta_async.dask.orders import Orders, default_worker
-from yotta_async.dask.places import check_reachable, scheduler_spec, security_of
-from yotta_async.dask.scaling import ScalingCluster, check_count
-from yotta_async.dask.worker import PodWorker
+from yotta_async import ConfigurationError, Pod, PodSpec, SpendLimit, YottaClient, YottaError
+from yotta_async.dask.addresses import build_scheduler_spec, check_reachable, resolve_security
+from yotta_async.dask.replacement import ReplacementBudget, WorkerReplacer
+from yotta_async.dask.scaling import PodAdaptive, Scaler, check_count
+from yotta_async.dask.template import DEFAULT_WORKER, WorkerTemplate
+from yotta_async.dask.worker import PodWorker, WorkerContext
 
-Maker: TypeAlias = Callable[[], YottaClient | Awaitable[YottaClient]]
-
-_HOLD_SECONDS = 30.0
-_LAST_WORDS_SECONDS = 0.1  # in which Dask complains of connections that have ended, as the pods have
+CANCEL_DEFERRAL_S = 30.0  # for which a cancel waits for pods to be deleted
+RETIREMENT_TIMEOUT_S = 30.0
+LOG_GRACE_S = 0.1  # in which Dask logs errors about the connections of pods that were deleted
 
 logger = logging.getLogger("yotta_async.dask")
 
 
-class PodCluster(ScalingCluster):
-    """A Dask cluster whose workers are pods: `async with PodCluster(yotta, n_workers=4, worker=PodSpec(…)) as cluster`.
+class PodCluster(SpecCluster):
+    """A Dask cluster whose workers are pods.
 
-    `scale(n)`, `adapt(minimum=…, maximum=…)` and `distributed.Client(cluster)` are as for other clusters. A pod that
-    does not start, fails, or is deleted or paused by somebody is replaced by another, under a new name. Closing, by the
-    end of the block or by `close()`, deletes every pod, as `pods.ephemeral` does: also when the block is left by a
-    cancel, and when the client is closed before.
+    `scale(n)`, `adapt(minimum=…, maximum=…)` and `distributed.Client(cluster)` work as for other clusters. A pod that
+    does not start, fails, or is deleted or paused by another program or person is replaced by a new one with a new
+    name. Closing, by the end of the block or by `close()`, deletes every pod, as `pods.ephemeral` does: also after a
+    cancel, and when the client is closed first.
 
     Args:
-        yotta: a client, which stays open, or a function that makes one, which the cluster closes.
-        n_workers: how many workers there are to be at first.
-        worker: what to create a worker's pod with. Its image must have Python and Dask in versions that fit the ones
-            here, or its `initialization_command`, which runs first, must install them. None is a pod with one
-            NVIDIA_L4_24G and Dask's own image. Each pod is named as its worker.
-        scheduler: as for SpecCluster, `{"cls": …, "options": {…}}`; what is not given is ours: a scheduler in this
-            process, its dashboard (if bokeh is installed) for this machine only.
-        security: "temporary" makes certificates for this cluster and gives them to the pods, a Security gives its own;
-            None is unencrypted, unless Dask's configuration says otherwise.
-        asynchronous: whether it is used from a running event loop. If not, it runs on a loop of its own, and `yotta`
-            must be a function: `with PodCluster(YottaClient, asynchronous=False) as cluster`.
-        name: of the cluster; its workers are `<name>-0`, `<name>-1`, …
-        scheduler_host: the name or address at which pods reach this machine; None is for an emulator's pods, which are
-            here.
-        scheduler_port: where the scheduler listens, for pods that are elsewhere (None: 8786).
-        worker_port: the port in the pod on which workers listen, for pods that can be reached by it alone, at their
-            `host` and `proxy_port`: results and what workers send each other go that way. None: workers can be reached
-            at the addresses that they have.
-        worker_options: arguments of `distributed.Worker`, such as `nthreads`, `memory_limit` and `resources`.
-        fallbacks: changes to `worker`, tried in their order when a create is refused for lack of capacity or its pod
-            turns FAILED.
-        spend_limit: how many pods there may be, and for how much an hour, beside the client's own limit. `scale` to
-            more raises SpendLimitError and creates nothing; `adapt` takes as many as there is room for.
-        start_timeout: seconds that a pod may take to run, and then a worker to come from it.
-        max_replacements: how many lost workers are replaced in a row while none comes, so that what never works does
-            not go on for ever (None: twice as many as there are to be, at least 4); of those that come, five times as
-            many in any ten minutes. After that only `scale` and `adapt` ask for more.
-        silence_logs: the level below which Dask's own logs are not shown, as for LocalCluster.
+        yotta: A client, which stays open, or a function that makes one, which the cluster closes.
+        n_workers: The number of workers at the start.
+        worker: How to create the pod of a worker. Its image must have Python and Dask in versions that fit the ones of
+            this process, or its `initialization_command`, which runs first, must install them. None: one NVIDIA_L4_24G
+            and Dask's own image. Each pod has the name of its worker.
+        scheduler: As for SpecCluster, `{"cls": …, "options": {…}}`. By default the scheduler runs in this process, and
+            its dashboard (if bokeh is installed) is for this machine only.
+        security: "temporary" makes certificates for this cluster and sends them to the pods; a Security has its own.
+            None: not encrypted, unless Dask's configuration requires it.
+        asynchronous: True for use in a running event loop. If False, the cluster has its own loop, and `yotta` must be
+            a function.
+        name: The cluster's name; its workers are `<name>-0`, `<name>-1`, …
+        scheduler_host: The name or address at which pods reach this machine. None: for pods of an emulator on this
+            machine.
+        scheduler_port: The port on which the scheduler listens for pods on other machines. None: 8786.
+        worker_port: The port of the pod on which its worker listens, if that port, at the pod's `host` and
+            `proxy_port`, is the only way to reach it. None: workers can be reached at their own addresses.
+        worker_options: Arguments of `distributed.Worker`, such as `nthreads`, `memory_limit` and `resources`.
+        fallbacks: Changes to `worker`, tried in this order if a create is refused for lack of capacity or its pod turns
+            FAILED.
+        spend_limit: The limit for this cluster, besides the client's own. `scale` beyond it raises SpendLimitError and
+            creates nothing; `adapt` creates as many workers as it allows.
+        start_timeout: Seconds that a pod may take to run, and then its worker to join.
+        max_replacements: How many lost workers are replaced in a row while no new one joins, so that what never works
+            does not go on forever. None: twice the number of workers, at least 4. In any ten minutes at most five times
+            as many are replaced. After that only `scale` and `adapt` create workers.
+        silence_logs: Dask's own logs below this level are not shown, as for LocalCluster.
 
-    Raises ConfigurationError for what cannot work, before anything is sent. Entering it, awaiting it, and awaiting
-    `scale`, raise what the first creates raise.
+    Raises:
+        ConfigurationError: The arguments cannot work. Nothing was sent.
+        YottaError: Entering or awaiting the cluster, or awaiting `scale`, raises the errors of the first creates.
+
+    Example:
+        async with PodCluster(yotta, n_workers=4, worker=PodSpec(…)) as cluster:
+            ...
 
     """
 
     def __init__(
         self,
-        yotta: YottaClient | Maker,
+        yotta: YottaClient | Callable[[], YottaClient | Awaitable[YottaClient]],
         *,
         n_workers: int = 0,
         worker: PodSpec | None = None,
@@ -94,24 +102,12 @@ class PodCluster(ScalingCluster):
         max_replacements: int | None = None,
         silence_logs: int | bool = logging.WARNING,
     ) -> None:
-        if isinstance(yotta, YottaClient) and not asynchronous:
-            raise ConfigurationError(
-                "with asynchronous=False the cluster runs on a loop of its own, and makes its client there: give a "
-                "function, such as PodCluster(lambda: YottaClient(poll_interval=2), asynchronous=False)"
-            )
-        if not isinstance(yotta, YottaClient) and not callable(yotta):
-            raise ConfigurationError(f"yotta must be a YottaClient, or a function that makes one, not {_kind(yotta)}")
-        if asynchronous and not _is_in_a_loop():
-            raise ConfigurationError(
-                "outside a running event loop give asynchronous=False, and a function that makes the client"
-            )
+        _check_client(yotta, asynchronous=asynchronous)
         if max_replacements is not None:
             check_count("max_replacements", max_replacements)
-        security = security_of(security)
-        self._given = yotta
-        self._n_workers = check_count("n_workers", n_workers)
-        self._orders = Orders(
-            spec=default_worker() if worker is None else worker,
+        security = resolve_security(security)
+        template = WorkerTemplate(
+            spec=DEFAULT_WORKER if worker is None else worker,
             fallbacks=tuple(fallbacks),
             spend_limit=spend_limit,
             options=dict(worker_options or {}),
@@ -119,79 +115,214 @@ class PodCluster(ScalingCluster):
             worker_port=worker_port,
             start_timeout=start_timeout,
         )
-        self._losses = Losses(max_replacements)
-        self._numbers = itertools.count()
-        self._leaving = set()
-        self._names = {}
-        self._awaited = {}
-        self._chores = set()
-        self._turn = 0
-        self._full_until = -math.inf
-        self._growing = None
+        self._client_or_factory = yotta
+        self._initial_workers = check_count("n_workers", n_workers)
+        self._replacer = WorkerReplacer(self, ReplacementBudget(max_replacements), self._correct_state, self._log_event)
+        self._context = WorkerContext(template=template, on_lost=self._replacer.replace, retire=self._retire)
+        self._scaler = Scaler(self, self._context, self._replacer)
+        self._numbers = itertools.count()  # of workers
         self._starting: asyncio.Task[None] | None = None
-        self._closing = None
-        self._is_fresh = True
-        self._silence = ExitStack()  # SpecCluster's own ends before the last of what Dask says about the end
+        self._scaling: asyncio.Task[None] | None = None  # the latest `scale`, while it runs
+        self._closing: asyncio.Task[None] | None = None
+        self._was_awaited = False
+        self._silence = ExitStack()  # SpecCluster's own would end before the last logs about the end
         if silence_logs:
             self._silence.enter_context(silence_logging_cmgr(level=silence_logs))
-        told = {"orders": self._orders, "over": self._lose, "retire": self._retire}
         try:
             super().__init__(
                 workers={},
-                scheduler=scheduler_spec(scheduler, host=scheduler_host, port=scheduler_port, security=security),
-                worker={"cls": PodWorker, "options": {**self._orders.options, **told}},
+                scheduler=build_scheduler_spec(scheduler, host=scheduler_host, port=scheduler_port, security=security),
+                worker={"cls": PodWorker, "options": {**template.options, "context": self._context}},
                 asynchronous=asynchronous,
                 security=security,
                 name=name or f"dask-{secrets.token_hex(3)}",
             )
         except BaseException:
             if not asynchronous and hasattr(self, "_loop_runner") and self._loop_runner.is_started():
-                with suppress(Exception):  # that of the constructor says more
+                with suppress(Exception):  # the error of the constructor is more useful
                     self.sync(self._close)
                 self._loop_runner.stop()
             self._silence.close()
             raise
-        self._name = type(self).__name__  # else its repr would have the name twice, and not say what it is
+        self._name = type(self).__name__  # for the repr, which has the cluster's own name too
 
-    # Beginning and end
+    # Pods and costs
+
+    @property
+    def pods(self) -> dict[str, Pod]:
+        """The workers' pods as last seen, by the name of the worker."""
+        workers = sorted(self.workers.items(), key=lambda item: int(item[0].rpartition("-")[2]))
+        return {name: worker.pod for name, worker in workers if worker.pod is not None}
+
+    @property
+    def hourly_price(self) -> float | None:
+        """What the pods cost together in US dollars an hour, or None if the price of one is unknown."""
+        prices = [pod.hourly_price for pod in self.pods.values()]
+        return sum(price for price in prices if price is not None) if None not in prices else None
+
+    def _describe_costs(self) -> str:
+        price = self.hourly_price
+        return f"pods={len(self.pods)}, {'price unknown' if price is None else f'${price:.2f}/h'}"
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__().removesuffix(')')}, {self._describe_costs()})"
+
+    def _repr_html_(self, cluster_status: str | None = None) -> str:
+        row = f'<tr><td style="text-align: left;"><strong>Rented:</strong> {self._describe_costs()}</td></tr>'
+        return str(super()._repr_html_(cluster_status=row + (cluster_status or "")))
+
+    def _scaling_status(self) -> str:
+        return f"{super()._scaling_status()}<p>{self._describe_costs()}</p>"
+
+    # Scaling
+
+    def scale(self, n: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
+        """Change the number of workers.
+
+        Args:
+            n: The number of workers.
+            memory: At least as many workers as have this memory together, such as "64 GiB".
+            cores: At least as many workers as have this number of threads together.
+
+        Returns:
+            Without a running event loop None, when every create was answered, or after five seconds, and when the pods
+            of surplus workers are being deleted; their results were moved to other workers. With one an awaitable for
+            that, which need not be awaited.
+
+        Raises:
+            SpendLimitError: A limit does not allow all of them. Nothing was created.
+            YottaError: A create failed and would fail again.
+        """
+        n = check_count("n", n)
+        if n or memory or cores:
+            self._check_open()
+        if memory is not None:
+            n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
+        if cores is not None:
+            n = max(n, math.ceil(cores / self._threads_per_worker()))
+        if self.status in (Status.created, Status.starting):
+            self._initial_workers = n
+            return NoOpAwaitable()
+        if self.status == Status.closed:
+            return NoOpAwaitable() if self.asynchronous else None
+        if not self.asynchronous:
+            return self.sync(self._scaler.scale_to, n)
+        if n <= len(self.worker_spec):
+            self._scaler.supersede()
+            super().scale(n)
+        scaling = self._scaling = asyncio.ensure_future(self._scaler.scale_to(n))
+        scaling.add_done_callback(self._forget_scaling)
+        return scaling
+
+    def _forget_scaling(self, scaling: asyncio.Task[None]) -> None:
+        # Without a reference asyncio logs the task's error, if it was not awaited.
+        if self._scaling is scaling:
+            self._scaling = None
+
+    def adapt(self, *args: Any, **kwargs: Any) -> Adaptive:
+        """Have as many workers as there is work for, within the spend limits.
+
+        Args:
+            *args: As for `SpecCluster.adapt`.
+            **kwargs: As for `SpecCluster.adapt`, such as `minimum` and `maximum`.
+
+        Returns:
+            Dask's object for adaptive scaling.
+        """
+        self._check_open()
+        self._scaler.reset_limits()
+        if not args:
+            kwargs.setdefault("Adaptive", partial(PodAdaptive, scaler=self._scaler))
+        return super().adapt(*args, **kwargs)
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ConfigurationError(f"PodCluster {self.name} is closed: make a new one")
+
+    def _threads_per_worker(self) -> int:
+        return int(self._get_worker_option("nthreads", "cores"))
+
+    def _memory_per_worker(self) -> int:
+        return int(parse_bytes(self._get_worker_option("memory_limit", "memory")))
+
+    def _get_worker_option(self, option: str, argument: str) -> Any:
+        value = self._context.template.options.get(option)
+        if not value or value == "auto" or not parse_bytes(value):
+            raise ConfigurationError(f"to scale by {argument}, give worker_options={{{option!r}: …}} of one worker")
+        return value
+
+    def _new_worker_name(self, _: int) -> str:
+        return f"{self.name}-{next(self._numbers)}"
+
+    # Workers that join and leave
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # SpecCluster's own method forgets a lost worker before it is closed, and would make it twice.
+        if op == "add":
+            self._replacer.record_joined(msg["workers"], self._created)
+        else:
+            self._replacer.record_left(msg)
+        if op == "add" or msg in self.scheduler_info["workers"]:  # `wait_for_workers` may have updated it before
+            Cluster._update_worker_status(self, op, msg)  # noqa: SLF001  # the base of SpecCluster's own
+
+    def _correct_state(self) -> asyncio.Future[None]:
+        # Shielded, because a cancel of the caller must not lose pods that were asked for.
+        return asyncio.shield(super()._correct_state())
+
+    async def _retire(self, name: str) -> None:
+        """Make the scheduler move a worker's results to others. SpecCluster passes names where addresses are needed."""
+        if self.status != Status.running:
+            return  # no worker remains
+        scheduler: Any = self.scheduler_comm
+        try:
+            async with asyncio.timeout(RETIREMENT_TIMEOUT_S):
+                await scheduler.retire_workers(names=[name])
+        except Exception as error:  # noqa: BLE001  # the pod is deleted whatever Dask raises
+            logger.warning("%s ends before its results were moved: %s", name, type(error).__name__)
+
+    def _log_event(self, level: int, text: str) -> None:
+        """Write to the log, and to what `get_logs` returns."""
+        logger.log(level, "%s", text)
+        self.quiet = True  # without it Dask prints the text too
+        self._log(text)
+
+    # Start and end
 
     async def _start(self) -> None:
-        """Start, once for all who ask; whatever cuts it off closes the cluster."""
+        """Start once, for all callers; if it is cut off, the cluster is closed."""
         self._check_open()
         if self._starting is None:
-            self._starting = asyncio.ensure_future(self._begin())
+            self._starting = asyncio.ensure_future(self._start_once())
         try:
             await asyncio.shield(self._starting)
         except asyncio.CancelledError:
             if self._closing is None:
                 raise
-            raise ConfigurationError(f"PodCluster {self.name} was closed while it started") from None
+            raise self._build_closed_error() from None
 
-    async def _begin(self) -> None:
-        await self._open()
-        await super()._start()
-        n_workers, self._n_workers = self._n_workers, 0
-        if n_workers:
-            await self._grow(n_workers)
-
-    async def _open(self) -> None:
-        yotta = self._given if isinstance(self._given, YottaClient) else self._given()
-        if inspect.isawaitable(yotta):
-            yotta = await yotta
+    async def _start_once(self) -> None:
+        yotta = self._client_or_factory
         if not isinstance(yotta, YottaClient):
-            raise ConfigurationError(f"the function `yotta` must return a YottaClient, not {_kind(yotta)}")
-        self._orders.yotta = yotta
-        check_reachable(yotta.base_url, self.scheduler_spec, self._orders.worker_port)
+            made = yotta()
+            yotta = await made if inspect.isawaitable(made) else made
+        if not isinstance(yotta, YottaClient):
+            raise ConfigurationError(f"the function `yotta` must return a YottaClient, not {_name_type(yotta)}")
+        self._context.yotta = yotta
+        check_reachable(yotta.base_url, self.scheduler_spec, self._context.template.worker_port)
+        await super()._start()
+        n_workers, self._initial_workers = self._initial_workers, 0
+        if n_workers:
+            await self._scaler.scale_to(n_workers)
 
     def __await__(self) -> Generator[Any, Any, Self]:
-        is_fresh, self._is_fresh = self._is_fresh, False
+        is_first, self._was_awaited = not self._was_awaited, True
         try:
-            if self._growing is not None:
-                yield from asyncio.shield(self._growing).__await__()
+            if self._scaling is not None:
+                yield from asyncio.shield(self._scaling).__await__()
             return (yield from super().__await__())
         except (Exception, asyncio.CancelledError) as error:
-            if is_fresh:  # nobody has it yet who could close it
-                yield from self._give_up(error).__await__()
+            if is_first:  # the caller has no reference to close
+                yield from self._abort_start(error).__await__()
             raise
 
     async def __aenter__(self) -> Self:
@@ -199,36 +330,44 @@ class PodCluster(ScalingCluster):
         try:
             await super().__aenter__()
         except (Exception, asyncio.CancelledError) as error:
-            await self._give_up(error)
+            await self._abort_start(error)
             raise
         return self
 
-    async def _give_up(self, error: BaseException) -> None:
-        """Close, as it could not be started. Raises ConfigurationError if that is because it was closed meanwhile."""
+    async def _abort_start(self, error: BaseException) -> None:
+        """Close after a failed start. Raises ConfigurationError if it failed because the cluster was closed."""
         was_closed = self._closing is not None
-        await self._leave(error)
+        await self._close_with_notes(error)
         if was_closed and not isinstance(error, YottaError | asyncio.CancelledError):
-            raise ConfigurationError(f"PodCluster {self.name} was closed while it started") from error
+            raise self._build_closed_error() from error
+
+    def _build_closed_error(self) -> ConfigurationError:
+        return ConfigurationError(f"PodCluster {self.name} was closed while it started")
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, asyncio.CancelledError):  # whoever cancelled waits for it to come through
-            await self._leave(error)
+        if isinstance(error, asyncio.CancelledError):  # another error must not replace it
+            await self._close_with_notes(error)
         else:
             await self._close()
 
-    async def _leave(self, error: BaseException) -> None:
-        """Close, and let what there is to say about pods go with the error by which it is left."""
+    async def _close_with_notes(self, error: BaseException) -> None:
+        """Close; if pods may be left, add that to the error that ends the block."""
         try:
             await self._close()
-        except YottaError as left:
-            logger.error("%s", left)  # noqa: TRY400  # its traceback says nothing
-            error.add_note(str(left))
+        except YottaError as leftovers:
+            logger.error("%s", leftovers)  # noqa: TRY400  # its traceback is of no use
+            error.add_note(str(leftovers))
 
     def close(self, timeout: float | None = None) -> Any:
-        """Delete every pod and end the scheduler: when it is awaited, or without a running loop at once.
+        """Delete every pod and end the scheduler: when awaited, or at once without a running event loop.
 
-        May be called again. With `timeout` it is given up after so many seconds, and 30 more for the sake of pods.
-        Raises YottaError when a pod may be left, and names it.
+        May be called again.
+
+        Args:
+            timeout: Seconds after which it gives up, and 30 more for the pods to be deleted. None: no limit.
+
+        Raises:
+            YottaError: Pods may be left; it names them.
         """
         try:
             return super().close(timeout)
@@ -238,55 +377,64 @@ class PodCluster(ScalingCluster):
             raise
 
     async def _close(self) -> None:
-        """Close, once for all who ask; a cancel is kept back for 30 s at most."""
+        """Close once, for all callers; a cancel waits for at most 30 s."""
         if self._closing is None:
-            self._turn += 1
-            # When the start itself gives up, there is nobody to wait for.
+            self._scaler.supersede()
+            # If the start itself closes the cluster, do not wait for the start.
             starting = None if self._starting is asyncio.current_task() else self._starting
-            self._closing = asyncio.ensure_future(self._end(starting))
+            self._closing = asyncio.ensure_future(self._close_once(starting))
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
             loop = asyncio.get_running_loop()
-            until = loop.time() + _HOLD_SECONDS
-            while not self._closing.done() and (left := until - loop.time()) > 0:
+            deadline = loop.time() + CANCEL_DEFERRAL_S
+            while not self._closing.done() and (remaining := deadline - loop.time()) > 0:
                 with suppress(asyncio.CancelledError):
-                    await asyncio.wait({self._closing}, timeout=left)
+                    await asyncio.wait({self._closing}, timeout=remaining)
             raise
 
-    async def _end(self, starting: asyncio.Task[None] | None) -> None:
+    async def _close_once(self, starting: asyncio.Task[None] | None) -> None:
         if starting is not None:
             starting.cancel()
             await asyncio.wait({starting})
         if self.status == Status.starting:
-            self.status = Status.failed  # else SpecCluster would leave what there is already
+            self.status = Status.failed  # for SpecCluster to close what has started
         if self.scheduler is not None and self.scheduler.status in (Status.closing, Status.closed):
-            self.shutdown_scheduler = False  # it has ended by itself; to ask it would take half a minute
+            self.shutdown_scheduler = False  # it has ended; a call to it would take half a minute
         try:
             await super()._close()
         finally:
-            # Whatever went wrong before, no pod is left.
+            # Whatever failed before, no pod is left.
             await asyncio.gather(*(worker.close(timeout=None) for worker in list(self._created)))
-            for chore in self._chores:
-                chore.cancel()
+            self._replacer.cancel()
             if self.status != Status.closed:
                 if self.scheduler is not None:
                     await self.scheduler.close()
                 self.status = Status.closed
-            if not isinstance(self._given, YottaClient) and hasattr(self._orders, "yotta"):
-                await self._orders.yotta.aclose()
-            await asyncio.sleep(_LAST_WORDS_SECONDS)
+            if hasattr(self._context, "yotta") and self._context.yotta is not self._client_or_factory:
+                await self._context.yotta.aclose()
+            await asyncio.sleep(LOG_GRACE_S)
             self._silence.close()
-        if self._orders.doubts:
-            raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(self._orders.doubts)}")
+        if self._context.leftovers:
+            raise YottaError(f"the cluster is closed, and may have left pods: {'; '.join(self._context.leftovers)}")
 
 
-def _is_in_a_loop() -> bool:
-    try:
-        return bool(asyncio.get_running_loop())
-    except RuntimeError:
-        return False
+def _check_client(yotta: object, *, asynchronous: bool) -> None:
+    if isinstance(yotta, YottaClient) and not asynchronous:
+        raise ConfigurationError(
+            "with asynchronous=False the cluster has its own event loop and makes its client there: give a function, "
+            "such as PodCluster(lambda: YottaClient(poll_interval=2), asynchronous=False)"
+        )
+    if not isinstance(yotta, YottaClient) and not callable(yotta):
+        raise ConfigurationError(f"yotta must be a YottaClient, or a function that makes one, not {_name_type(yotta)}")
+    if asynchronous:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "outside a running event loop give asynchronous=False, and a function that makes the client"
+            ) from None
 
 
-def _kind(value: object) -> str:
+def _name_type(value: object) -> str:
     return "None" if value is None else type(value).__name__

@@ -1,154 +1,102 @@
-"""How many workers there are: as many as are asked for, or as there is work for, as far as it may cost."""
+"""How many workers a cluster has: as many as were asked for, or as there is work for, within the spend limits."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from dask.utils import parse_bytes
-from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
-from distributed.utils import NoOpAwaitable
+from distributed.deploy.spec import SpecCluster
 
 from yotta_async import ConfigurationError
-from yotta_async.dask.mending import MendingCluster
-from yotta_async.dask.orders import Orders
+from yotta_async.dask.replacement import WorkerReplacer
+from yotta_async.dask.worker import WorkerContext
 
-_FULL_SECONDS = 10.0  # before an adaptive cluster that met its limit asks again what there is room for
+LIMIT_RETRY_INTERVAL_S = 10.0  # between two attempts of an adaptive cluster to grow at its spend limit
 
 logger = logging.getLogger("yotta_async.dask")
 
 
-class PodAdaptive(Adaptive):
-    """Dask's adaptive scaling, which takes as many workers as the limits on spending leave room for."""
+class Scaler:
+    """Changes the number of workers of a cluster."""
 
-    cluster: ScalingCluster
+    def __init__(self, cluster: SpecCluster, context: WorkerContext, replacer: WorkerReplacer) -> None:
+        self.limit_retry_at = -math.inf  # on the clock of the event loop
+        self._cluster = cluster
+        self._context = context
+        self._replacer = replacer
+        self._request_number = 0
 
-    async def scale_up(self, n: int) -> None:  # type: ignore[override]  # as the class below does it
-        """Have so many workers, or as many as may be."""
-        await self.cluster._grow(n, partly=True)  # noqa: SLF001  # of the same file
+    async def scale_to(self, n: int, *, up_to_limit: bool = False) -> None:
+        """Have `n` workers; with `up_to_limit` fewer if the spend limits or the replacement budget allow no more.
 
-    async def scale_down(self, workers: Iterable[str]) -> None:  # type: ignore[override]  # likewise
-        """Let these go, which are not lost then."""
-        leaving = self.cluster._leaving  # noqa: SLF001  # likewise
-        leaving.update(workers)
-        self.cluster._full_until = -math.inf  # noqa: SLF001  # there is room again
-        try:
-            await super().scale_down(workers)
-        finally:
-            leaving.difference_update(workers)
-            self.cluster._lose_those_that_left(workers)  # noqa: SLF001  # should it have failed half-way
-
-
-class ScalingCluster(MendingCluster):
-    """A cluster that keeps to limits on spending, and says so where it is asked for more."""
-
-    _orders: Orders
-    _numbers: Iterator[int]  # of workers
-    _turn: int  # of the latest `scale`
-    _n_workers: int  # that are to be there when it has started
-    _full_until: float
-    _closing: asyncio.Task[None] | None
-    _growing: asyncio.Task[None] | None
-
-    def scale(self, n: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
-        """Have `n` workers, or as many as make up so much memory or so many cores.
-
-        Without a running loop it returns when it is done: when every create has been answered, if within five seconds,
-        and every pod that is too many is on its way out, its results moved to others. With one it returns something to
-        await, which need not be awaited. Raises SpendLimitError, and creates nothing, when all of it would pass a
-        limit; otherwise what a create raised that would fail again.
+        Returns when every create was answered. Raises SpendLimitError before anything is created, and the first error
+        of a create that would fail again.
         """
-        n = check_count("n", n)
-        if n or memory or cores:
-            self._check_open()
-        if memory is not None:
-            n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
-        if cores is not None:
-            n = max(n, math.ceil(cores / self._threads_per_worker()))
-        if self.status in (Status.created, Status.starting):
-            self._n_workers = n
-            return NoOpAwaitable()
-        if self.status == Status.closed:
-            return NoOpAwaitable() if self.asynchronous else None
-        if not self.asynchronous:
-            return self.sync(self._grow, n)
-        if n <= len(self.worker_spec):
-            self._turn += 1
-            super().scale(n)
-        growing = self._growing = asyncio.ensure_future(self._grow(n))
-        growing.add_done_callback(self._grown)
-        return growing
-
-    def _check_open(self) -> None:
-        if self._closing is not None:
-            raise ConfigurationError(f"PodCluster {self.name} is closed: make a new one")
-
-    def _threads_per_worker(self) -> int:
-        return int(self._per_worker("nthreads", "cores") or 0)
-
-    def _memory_per_worker(self) -> int:
-        return int(parse_bytes(self._per_worker("memory_limit", "memory")))
-
-    def _per_worker(self, option: str, what: str) -> Any:
-        value = self._orders.options.get(option)
-        if not value or value == "auto" or not parse_bytes(value):
-            raise ConfigurationError(
-                f"to have so much in {what}, say with worker_options={{{option!r}: …}} what one has"
-            )
-        return value
-
-    def _grown(self, growing: asyncio.Task[None]) -> None:
-        """Let go of it: asyncio then says what it raised, if nobody was told."""
-        if self._growing is growing:
-            self._growing = None
-
-    def adapt(self, *args: Any, **kwargs: Any) -> Adaptive:
-        """Have as many workers as there is work for, from `minimum` to `maximum`; see `SpecCluster.adapt`."""
-        self._check_open()
-        self._full_until = -math.inf
-        self._losses.forget()
-        if not args:
-            kwargs.setdefault("Adaptive", PodAdaptive)
-        return super().adapt(*args, **kwargs)
-
-    async def _grow(self, n: int, *, partly: bool = False) -> None:
-        """Have so many workers; if not `partly`, all of them or no more than before."""
-        self._turn += 1
-        turn, there, now = self._turn, len(self.worker_spec), asyncio.get_running_loop().time()
-        if n > there:
-            if partly and (now < self._full_until or self._losses.are_too_many(there)):
+        self.supersede()
+        cluster, replacer, request = self._cluster, self._replacer, self._request_number
+        before, now = set(cluster.worker_spec), asyncio.get_running_loop().time()
+        more = n - len(before)
+        if more > 0:
+            if up_to_limit and (now < self.limit_retry_at or replacer.budget.is_exhausted(len(before))):
                 return
-            orders = self._orders
-            plan = await orders.yotta.pods.plan(
-                [orders.spec] * (n - there), fallbacks=orders.fallbacks, spend_limit=orders.spend_limit
+            template = self._context.template
+            plan = await self._context.yotta.pods.plan(
+                [template.spec] * more, fallbacks=template.fallbacks, spend_limit=template.spend_limit
             )
-            if turn != self._turn:
-                return  # somebody has asked for another number meanwhile
-            if plan.refusal is not None:
-                if not partly:
+            if request != self._request_number:
+                return
+            if not up_to_limit:
+                if plan.refusal is not None:
                     raise plan.refusal
-                logger.warning("%s: %d of %d more workers fit: %s", self.name, plan.fits, n - there, plan.refusal)
-                self._full_until = now + _FULL_SECONDS
-                n = there + plan.fits
-            if not partly:
-                self._losses.forget()
-        before = set(self.worker_spec)
-        super().scale(n)
-        added = set(self.worker_spec) - before
-        self._awaited.update(dict.fromkeys(added))
-        try:
-            await self._correct_state()
-        finally:
-            errors = [error for name in added if (error := self._awaited.pop(name)) is not None]
+                replacer.budget.reset()
+            elif plan.refusal is not None:
+                logger.warning("%s: %d of %d more workers fit: %s", cluster.name, plan.fits, more, plan.refusal)
+                self.limit_retry_at = now + LIMIT_RETRY_INTERVAL_S
+                n = len(before) + plan.fits
+        before = set(cluster.worker_spec)  # workers may have been lost and replaced meanwhile
+        SpecCluster.scale(cluster, n)
+        with replacer.collect_final_errors(set(cluster.worker_spec) - before) as errors:
+            await replacer.reconcile()
         if errors:
             raise errors[0]
 
-    def _new_worker_name(self, _: int) -> str:
-        return f"{self.name}-{next(self._numbers)}"
+    def supersede(self) -> None:
+        """Make a request that still waits for its plan change nothing."""
+        self._request_number += 1
+
+    def reset_limits(self) -> None:
+        """Try at once to grow again, whatever was refused and lost before."""
+        self.limit_retry_at = -math.inf
+        self._replacer.budget.reset()
+
+    @contextmanager
+    def retiring(self, names: Collection[str]) -> Iterator[None]:
+        """Within the block these workers end on purpose, which leaves room below the limits."""
+        self.limit_retry_at = -math.inf
+        with self._replacer.retiring(names):
+            yield
+
+
+class PodAdaptive(Adaptive):
+    """Dask's adaptive scaling, with as many workers as the spend limits allow."""
+
+    def __init__(self, *args: Any, scaler: Scaler, **kwargs: Any) -> None:
+        self._scaler = scaler
+        super().__init__(*args, **kwargs)
+
+    async def scale_up(self, n: int) -> None:  # type: ignore[override]  # a coroutine in Adaptive too
+        """Have `n` workers, or as many as the limits allow."""
+        await self._scaler.scale_to(n, up_to_limit=True)
+
+    async def scale_down(self, workers: Collection[str]) -> None:  # type: ignore[override]  # a coroutine in Adaptive too
+        """End these workers, which are not replaced."""
+        with self._scaler.retiring(workers):
+            await super().scale_down(workers)
 
 
 def check_count(name: str, value: int) -> int:

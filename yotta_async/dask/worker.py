@@ -1,4 +1,4 @@
-"""One worker: an ephemeral pod from its create until it ends, by our wish or not."""
+"""One worker: a pod from its create until it ends, whether on purpose or not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self
 
+import attrs
 import tenacity
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
@@ -22,22 +23,42 @@ from yotta_async import (
     PodHandle,
     PodStatus,
     WaitTimeoutError,
+    YottaClient,
 )
-from yotta_async.dask.orders import Orders
-from yotta_async.dask.rendezvous import NotMetError, tell
+from yotta_async.dask.handshake import HandshakeError, send_address
+from yotta_async.dask.template import WorkerTemplate
 
-# From none of these does a pod come back by itself; one that somebody paused is no worker either.
-_ENDS = frozenset({PodStatus.FAILED, PodStatus.PAUSING, PodStatus.PAUSED, PodStatus.TERMINATING, PodStatus.TERMINATED})
-# How long the cluster, which does nothing else meanwhile, waits for the answer to a create, and for a pod to go.
-_ANSWER_SECONDS = 5.0
-_MEETING_SECONDS = 5.0
+# A pod with one of these statuses is no worker, and does not become one again by itself.
+_END_STATUSES = frozenset(
+    {PodStatus.FAILED, PodStatus.PAUSING, PodStatus.PAUSED, PodStatus.TERMINATING, PodStatus.TERMINATED}
+)
+# The cluster does nothing else while it waits for the response to a create, or for a pod to go.
+RESPONSE_TIMEOUT_S = 5.0
+HANDSHAKE_TIMEOUT_S = 5.0
+MAX_BACKOFF_S = 60.0
+MAX_HANDSHAKE_BACKOFF_S = 5.0
+
+
+@attrs.define(kw_only=True, repr=False)
+class WorkerContext:
+    """What the workers of a cluster share.
+
+    `on_lost` is called with a worker that has ended although it should not, and `retire` with the name of one whose
+    results the scheduler is to move. `leftovers` describes pods that may be left of workers that have ended.
+    """
+
+    template: WorkerTemplate
+    on_lost: Callable[[PodWorker], None]
+    retire: Callable[[str], Awaitable[None]]
+    yotta: YottaClient = attrs.field(init=False)  # set when the cluster starts
+    leftovers: list[str] = attrs.field(factory=list)
 
 
 class PodWorker(ProcessInterface):
-    """A worker as SpecCluster wants it: `start` returns when its pod is asked for, and what comes later is told.
+    """A worker for SpecCluster: `start` returns when its pod was asked for, and the rest happens in the background.
 
-    `pod` is the pod as last seen, and `error` what ended it. `over` is called with the worker when it is over against
-    our wish. With `after` it begins when that one has ended, and `pause` seconds later.
+    `pod` is the pod as last seen, `error` what ended the worker. It starts `delay` seconds after its `predecessor` has
+    ended.
     """
 
     def __init__(
@@ -45,120 +66,118 @@ class PodWorker(ProcessInterface):
         scheduler: str,
         *,
         name: str,
-        orders: Orders,
-        over: Callable[[PodWorker], None],
-        retire: Callable[[str], Awaitable[None]],
-        pause: float = 0.0,
-        after: PodWorker | None = None,
-        **_: Any,  # the worker's options, which SpecCluster wants to find beside these
+        context: WorkerContext,
+        delay: float = 0.0,
+        predecessor: PodWorker | None = None,
+        **_: Any,  # the options of the worker, which SpecCluster looks up beside these
     ) -> None:
         self.name = name
         self.pod: Pod | None = None
         self.error: Exception | None = None
-        self.joined = asyncio.Event()
+        self.joined = asyncio.Event()  # set when the scheduler has the worker
         self._scheduler = scheduler
-        self._orders = orders
-        self._over = over
-        self._retire = retire
-        self._pause = pause
-        self._after = after
-        self._answered = asyncio.Event()
-        self._life: asyncio.Task[None] | None = None
+        self._context = context
+        self._template = context.template
+        self._delay = delay
+        self._predecessor = predecessor
+        self._created = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
         super().__init__(scheduler=scheduler, name=name)
 
     def __await__(self) -> Generator[Any, Any, Self]:
-        return self._begun().__await__()
+        return self._ensure_started().__await__()
 
-    async def _begun(self) -> Self:
+    async def _ensure_started(self) -> Self:
         if self.status == Status.created:
             await self.start()
         return self
 
     async def start(self) -> None:
-        """Ask for the pod, and wait until the API has answered, or for five seconds."""
+        """Ask for the pod, and wait at most five seconds until the API has answered."""
         self.status = Status.running
-        self._life = asyncio.ensure_future(self._live())
-        if self._after is None:
-            answered = asyncio.ensure_future(self._answered.wait())
-            await asyncio.wait({self._life, answered}, timeout=_ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            answered.cancel()
+        self._running = asyncio.ensure_future(self._run())
+        if self._predecessor is None:
+            created = asyncio.ensure_future(self._created.wait())
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({self._running, created}, timeout=RESPONSE_TIMEOUT_S, return_when=first)
+            created.cancel()
 
-    async def close(self, timeout: float | None = _ANSWER_SECONDS) -> None:
-        """Delete the pod when its results are moved, and return when it is on its way out, or for five seconds.
+    async def close(self, timeout: float | None = RESPONSE_TIMEOUT_S) -> None:
+        """Delete the pod after its results were moved, and wait at most `timeout` seconds until it is being deleted.
 
-        What takes longer goes on, such as a create of which nobody knows yet what became of it.
+        What takes longer goes on, such as a create whose outcome is still unknown.
         """
-        if self._life is not None and self.status == Status.running:
+        if self._running is not None and self.status == Status.running:
             self.status = Status.closing
             try:
                 if self.joined.is_set():
-                    await self._retire(self.name)
+                    await self._context.retire(self.name)
             finally:
-                self._life.cancel()
-        if self._life is not None:
-            await asyncio.wait({self._life}, timeout=timeout)
+                self._running.cancel()
+        if self._running is not None:
+            await asyncio.wait({self._running}, timeout=timeout)
         await super().close()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         try:
-            await self._rent()
-        except asyncio.CancelledError as error:  # by `close`, or as everything ends
-            self._orders.doubts += getattr(error, "__notes__", ())
+            await self._run_pod()
+        except asyncio.CancelledError as error:
+            self._context.leftovers += getattr(error, "__notes__", ())
             raise
-        except Exception as error:  # noqa: BLE001  # the cluster says it
+        except Exception as error:  # noqa: BLE001  # the cluster reports it
             self.error = error
             self.status = Status.closed
-            self._over(self)
+            self._context.on_lost(self)
         finally:
             self.status = Status.closed
 
-    async def _rent(self) -> None:
-        """Have a pod for as long as it is a worker. Raises what ended that."""
-        if self._after is not None:
-            await self._after.ended()
-            self._after = None
-            await asyncio.sleep(self._pause)
-        orders, served = self._orders, None
+    async def _run_pod(self) -> None:
+        """Have a pod for as long as it is a worker. Raises what ended it."""
+        if self._predecessor is not None:
+            await self._predecessor.wait_closed()
+            self._predecessor = None
+            await asyncio.sleep(self._delay)
+        template, end = self._template, None
         token = secrets.token_hex(16)
-        pod = orders.yotta.pods.ephemeral(
-            orders.spec_for(self.name, self._scheduler, token),
-            timeout=orders.start_timeout,
-            fallbacks=orders.fallbacks,
-            on_change=self._see,
-            spend_limit=orders.spend_limit,
+        pod = self._context.yotta.pods.ephemeral(
+            template.build_spec(self.name, self._scheduler, token),
+            timeout=template.start_timeout,
+            fallbacks=template.fallbacks,
+            on_change=self._record_pod,
+            spend_limit=template.spend_limit,
         )
         try:
             async with pod as handle:
                 try:
-                    await self._serve(handle, token)
+                    await self._wait_for_end(handle, token)
                 except Exception as error:
-                    served = error
+                    end = error
                     raise
         except Exception as error:
-            # Else the pod could not be deleted, or nobody knows whether there is one.
-            if isinstance(error, CreateOutcomeUnknownError) or (served is not None and error is not served):
-                orders.doubts.append(str(error))
+            # Either the pod could not be deleted, or it is unknown whether there is one.
+            if isinstance(error, CreateOutcomeUnknownError) or (end is not None and error is not end):
+                self._context.leftovers.append(str(error))
             raise
 
-    async def ended(self) -> None:
-        """Wait until it is over."""
-        if self._life is not None:
-            await asyncio.wait({self._life})
+    async def wait_closed(self) -> None:
+        """Wait until the worker has ended and its pod is being deleted."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
 
-    def _see(self, pod: Pod) -> None:
+    def _record_pod(self, pod: Pod) -> None:
         self.pod = pod
-        self._answered.set()
+        self._created.set()
 
-    async def _serve(self, handle: PodHandle, token: str) -> None:
-        """Wait until the pod is no worker any more. Raises what made it so."""
-        # A cluster lives for days: that the API refuses to look once is no reason to give its pods up.
-        watching = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(APIError), wait=tenacity.wait_random_exponential(max=60)
+    async def _wait_for_end(self, handle: PodHandle, token: str) -> None:
+        """Wait until the pod is no worker any more. Raises the reason."""
+        # A cluster lives for days: if the API refuses a poll, that is no reason to give its pods up.
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(APIError), wait=tenacity.wait_random_exponential(max=MAX_BACKOFF_S)
         )
         ended: asyncio.Future[Any] = asyncio.ensure_future(
-            watching(handle.wait_until, status=_ENDS, timeout=math.inf, on_change=self._see)
+            retrying(handle.wait_until, status=_END_STATUSES, timeout=math.inf, on_change=self._record_pod)
         )
-        joined = asyncio.ensure_future(self._join(handle, token))
+        joined = asyncio.ensure_future(self._wait_for_join(handle, token))
         try:
             await asyncio.wait({ended, joined}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -168,39 +187,38 @@ class PodWorker(ProcessInterface):
             ended.cancel()
             joined.cancel()
             await asyncio.gather(ended, joined, return_exceptions=True)
-        if pod.status in (PodStatus.TERMINATING, PodStatus.TERMINATED):
-            raise PodGoneError(f"pod {pod.id}: somebody has deleted it", pod_id=pod.id)
-        raise PodFailedError(f"pod {pod.id}: it has been RUNNING, and is {pod.status}", pod_id=pod.id)
+        if pod.status.is_being_deleted:
+            raise PodGoneError(f"pod {pod.id} was deleted by another program or person", pod_id=pod.id)
+        raise PodFailedError(f"pod {pod.id} was RUNNING and is now {pod.status}", pod_id=pod.id)
 
-    async def _join(self, handle: PodHandle, token: str) -> None:
-        """Wait until the scheduler has the worker."""
-        number, seconds = self._orders.worker_port, self._orders.start_timeout
+    async def _wait_for_join(self, handle: PodHandle, token: str) -> None:
+        """Wait until the scheduler has the worker. Raises WaitTimeoutError."""
+        number, timeout = self._template.worker_port, self._template.start_timeout
         port = None
         if number is not None:
-            port = (await handle.wait_until_ready(ports=[number], timeout=seconds)).port(number)
+            port = (await handle.wait_until_ready(ports=[number], timeout=timeout)).port(number)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout):
                 if port is not None:
-                    await self._announce(port, token)
+                    await self._send_address(port, token)
                 await self.joined.wait()
         except TimeoutError:
             text = (
-                f"pod {handle.id}: it runs, and no worker came from it within {seconds:g} s. Its image may have no "
-                f"Dask or another Python, or the scheduler's address, {self._scheduler}, cannot be reached from there"
+                f"pod {handle.id} is RUNNING, but no worker came from it within {timeout:g} s. Check that its image "
+                "has Dask and the same version of Python as this process, and that it can reach the scheduler's "
+                f"address, {self._scheduler}"
             )
             raise WaitTimeoutError(text, pod_id=handle.id) from None
 
-    async def _announce(self, port: ExposedPort, token: str) -> None:
-        """Tell the pod its address, until it has heard."""
+    async def _send_address(self, port: ExposedPort, token: str) -> None:
+        """Send the pod its address until it confirms it."""
         host = f"[{port.host}]" if ":" in (port.host or "") else port.host
-        telling = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type((OSError, TimeoutError, NotMetError)),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
-            # Its answer may have been lost.
-            stop=lambda _: self.joined.is_set(),
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type((OSError, TimeoutError, HandshakeError)),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=MAX_HANDSHAKE_BACKOFF_S),
+            stop=lambda _: self.joined.is_set(),  # the confirmation may have been lost
             retry_error_callback=lambda _: None,
         )
-        address = f"{self._orders.protocol}://{host}:{port.proxy_port}"
-        await telling(
-            tell, port.host or "", port.proxy_port or 0, token=token, address=address, timeout=_MEETING_SECONDS
-        )
+        where: tuple[str, int] = (port.host or "", port.proxy_port or 0)
+        address = f"{self._template.protocol}://{host}:{port.proxy_port}"
+        await retrying(send_address, *where, token=token, address=address, timeout=HANDSHAKE_TIMEOUT_S)

@@ -16,6 +16,7 @@ import attrs
 from yotta_async.errors import InvalidRequestError
 from yotta_async.models.status import OpenStrEnum, PodStatus
 
+CLIENT_TOKEN_VARIABLE = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of a variable; its value is no secret either
 SECRET = {"secret": True}
 """Marks an attrs field whose value is never shown."""
 
@@ -184,6 +185,11 @@ class Pod:
                 return None
             total += price * amount
         return total
+
+    @property
+    def client_token(self) -> str | None:
+        """The token of the create that made this pod (`YOTTA_CLIENT_TOKEN` in its environment), or None."""
+        return next((item.value for item in self.environment_vars if item.key == CLIENT_TOKEN_VARIABLE), None)
 
     def port(self, number: int) -> ExposedPort | None:
         """How the container's port `number` is reached from outside, or None when it is not exposed."""

@@ -60,6 +60,11 @@ class PodStatus(OpenStrEnum):
         """True for the states that a pod does not leave by itself and cannot be brought back from."""
         return self in (PodStatus.TERMINATED, PodStatus.FAILED)
 
+    @property
+    def is_being_deleted(self) -> bool:
+        """True for TERMINATING and TERMINATED: the pod was deleted and does not come back."""
+        return self in (PodStatus.TERMINATING, PodStatus.TERMINATED)
+
 
 Statuses: TypeAlias = PodStatus | str | int | Iterable[PodStatus | str | int]
 """One status or several, each as the enumeration, its name in any case, or its number in `statusList`."""

@@ -1,4 +1,4 @@
-"""Where the scheduler listens, and at which address pods reach it."""
+"""The address at which the scheduler listens, and the one at which pods reach it."""
 
 from __future__ import annotations
 
@@ -13,77 +13,75 @@ from distributed.security import Security
 
 from yotta_async import ConfigurationError
 
-_HERE = "127.0.0.1"
-_PORT = 8786  # Dask's own, where others are to find the scheduler
+_LOOPBACK_ADDRESS = "127.0.0.1"
+_DEFAULT_SCHEDULER_PORT = 8786  # Dask's own
 
 logger = logging.getLogger("yotta_async.dask")
 
 
-def security_of(given: object) -> Security:
-    """Return what a caller means by `security`."""
+def resolve_security(given: object) -> Security:
+    """Return the Security for a caller's argument `security`. Raises ConfigurationError."""
     if given is None:
         return Security()
     if given == "temporary":
-        made: Security = Security.temporary()
-        return made
+        temporary: Security = Security.temporary()
+        return temporary
     if isinstance(given, Security):
         return given
     raise ConfigurationError(f'security must be None, "temporary" or a Security, not {type(given).__name__}')
 
 
-def scheduler_spec(
+def build_scheduler_spec(
     given: Mapping[str, Any] | None, *, host: str | None, port: int | None, security: Security
 ) -> dict[str, Any]:
-    """Return what SpecCluster makes the scheduler of: ours, with what the caller gave on top."""
+    """Return the scheduler's class and options for SpecCluster: the defaults, overridden by what the caller gave.
+
+    Raises ConfigurationError.
+    """
     if given is not None and not (isinstance(given, Mapping) and given.keys() <= {"cls", "options"}):
         raise ConfigurationError('scheduler must be {"cls": …, "options": {…}}, either of them optional')
     if host is not None and (not isinstance(host, str) or not host or "/" in host):
         raise ConfigurationError("scheduler_host must be a host name or an address, such as 203.0.113.7")
-    is_outside = host is not None and not is_here(host)
-    if port is not None and (type(port) is not int or not is_outside <= port < 2**16):
-        raise ConfigurationError("scheduler_port must be a port; 0, any that is free, is for pods on this machine")
+    is_remote = host is not None and not is_loopback(host)
+    if port is not None and (type(port) is not int or not is_remote <= port < 2**16):
+        raise ConfigurationError("scheduler_port must be a port; 0, any free port, works for pods on this machine only")
     given = given or {}
     options: dict[str, Any] = {
         "protocol": "tls" if security.require_encryption else "tcp",
         "security": security,
-        "dashboard_address": f"{_HERE}:0",
-        "host": host or _HERE,
+        "dashboard_address": f"{_LOOPBACK_ADDRESS}:0",
+        "host": host or _LOOPBACK_ADDRESS,
         "port": port or 0,
     }
-    if is_outside:
-        options["host"] = "::" if ":" in str(host) else "0.0.0.0"  # noqa: S104  # pods come from outside
-        options["port"] = port or _PORT
+    if is_remote:
+        options["host"] = "::" if ":" in str(host) else "0.0.0.0"  # noqa: S104  # pods connect from outside
+        options["port"] = port or _DEFAULT_SCHEDULER_PORT
     options |= given.get("options", {})
-    if is_outside:
+    if is_remote:
         name = f"[{host}]" if ":" in str(host) else host
         options.setdefault("contact_address", f"{options['protocol'].removesuffix('://')}://{name}:{options['port']}")
         if not security.require_encryption:
-            logger.warning(
-                "the scheduler at %s takes work from everybody who reaches it: use security='temporary'", name
-            )
+            logger.warning("the scheduler at %s runs code for anyone who can reach it: use security='temporary'", name)
     return {"cls": given.get("cls", Scheduler), "options": options}
 
 
 def check_reachable(base_url: str, spec: Mapping[str, Any], worker_port: int | None) -> None:
-    """Raise ConfigurationError when pods of that API cannot reach the scheduler: they are not on this machine."""
+    """Raise ConfigurationError if pods of that API cannot reach the scheduler because they are on other machines."""
     api = urlsplit(base_url).hostname or ""
+    if is_loopback(api):
+        return
     options = spec["options"]
-    if (
-        spec["cls"] is Scheduler
-        and not options.get("contact_address")
-        and is_here(options["host"])
-        and not is_here(api)
-    ):
+    if spec["cls"] is Scheduler and not options.get("contact_address") and is_loopback(options["host"]):
         raise ConfigurationError(
             f"pods of {api} cannot reach a scheduler that listens on this machine only: give scheduler_host, the name "
-            "or address (and scheduler_port, if not 8786) at which this machine is reached from outside"
+            "or address at which this machine is reached from outside (and scheduler_port, if it is not 8786)"
         )
-    if worker_port is not None and options.get("protocol") == "tcp" and not is_here(api):
-        logger.warning("workers take work from everybody who reaches their port: use security='temporary'")
+    if worker_port is not None and options.get("protocol") == "tcp":
+        logger.warning("workers run code for anyone who can reach their port: use security='temporary'")
 
 
-def is_here(host: str) -> bool:
-    """Whether a host is this machine to itself."""
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
