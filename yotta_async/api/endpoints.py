@@ -52,16 +52,18 @@ class Endpoints:
         max_attempts = self._retrier.policy.max_attempts
         return await self._retrier.run(attempt, max_attempts=max_attempts, is_retryable=is_retryable)
 
-    async def get_once(self, pod_id: str, *, seconds: float = math.inf) -> Pod:
-        """GET pods/{id} without retries, for callers that poll."""
+    async def get_once(self, pod_id: str, *, seconds: float = math.inf, fresh_connection: bool = False) -> Pod:
+        """GET pods/{id} without retries, for callers that poll; with a `fresh_connection` for those who act on it."""
         request = wire.get_request(pod_id)
-        return wire.parse_pod(request, await self._transport.send(request, seconds=seconds), pod_id)
+        response = await self._transport.send(request, seconds=seconds, fresh_connection=fresh_connection)
+        return wire.parse_pod(request, response, pod_id)
 
-    async def get(self, pod_id: str, *, deadline: float = math.inf) -> Pod:
+    async def get(self, pod_id: str, *, deadline: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id}."""
 
         async def attempt() -> Pod:
-            return await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline))
+            seconds = self._retrier.seconds_left(deadline)
+            return await self.get_once(pod_id, seconds=seconds, fresh_connection=fresh_connection)
 
         return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 
@@ -150,7 +152,7 @@ class Endpoints:
         async def attempt() -> None:
             nonlocal ambiguous_error, settled
             if ambiguous_error is not None:
-                status = (await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline))).status
+                status = await self._get_status(pod_id, deadline)
                 if status in done:
                     return
                 if status not in unmoved:
@@ -180,10 +182,14 @@ class Endpoints:
             return
         raise problem
 
+    async def _get_status(self, pod_id: str, deadline: float) -> PodStatus | None:
+        seconds = self._retrier.seconds_left(deadline)
+        return (await self.get_once(pod_id, seconds=seconds, fresh_connection=True)).status
+
     async def _is_in(self, pod_id: str, statuses: frozenset[PodStatus], deadline: float) -> bool:
         """Get the pod, and return whether its status is one of these. A pod that is not found counts as TERMINATED."""
         try:
-            return (await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline))).status in statuses
+            return await self._get_status(pod_id, deadline) in statuses
         except NotFoundError:
             return PodStatus.TERMINATED in statuses
 

@@ -50,7 +50,7 @@ async def remove(
             with suppress(InvalidStateError):  # it may be on its way out
                 await endpoints.delete(pod_id, recently_created=is_recently_created(pod_id), deadline=deadline)
                 accepted = True
-            last_pod = await endpoints.get(pod_id, deadline=deadline)
+            last_pod = await endpoints.get(pod_id, deadline=deadline, fresh_connection=True)
             if last_pod.status in ENDING:
                 return
             last_error = None

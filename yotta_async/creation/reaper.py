@@ -90,7 +90,7 @@ async def _reap(
         ]
         if not pods and intent.pod_id is not None:
             try:
-                pod = await endpoints.get(intent.pod_id)
+                pod = await endpoints.get(intent.pod_id, fresh_connection=True)
             except NotFoundError:
                 return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE)
             except YottaError:

@@ -32,21 +32,29 @@ _CLOSE_GRACE_S = 1.0
 
 
 class LostConnectionError(aiohttp.ClientError):
-    """The connection ended before the response began; the `__cause__` is aiohttp's own error."""
+    """The connection ended before the response began, or was not fit for it. The `__cause__` is aiohttp's error."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET or DELETE by itself, which it does for the two errors that are renamed here.
+    """Send a request once, and refuse a response that was on the connection before it.
 
-    Every request counts: RetryPolicy decides whether it is repeated, and a DELETE that was repeated without notice
-    would be answered with the status that the first one caused.
+    aiohttp repeats a GET or DELETE by itself after the two errors that are renamed here. But every request counts:
+    RetryPolicy decides whether it is repeated, and a DELETE that was repeated without notice would be answered with the
+    status that the first one caused.
     """
+    asked = asyncio.Event()
+    # No response can come before the event loop has turned; what is there by then came unasked on a kept connection.
+    asyncio.get_running_loop().call_soon(asked.set)
     try:
-        return await handler(request)
+        response = await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise LostConnectionError(type(error).__name__) from error
+    if not asked.is_set():
+        response.close()
+        raise LostConnectionError("a response was there before the request")
+    return response
 
 
 async def _mark_sent(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
@@ -55,14 +63,15 @@ async def _mark_sent(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRe
 
 
 class ClientSessions:
-    """One client's two aiohttp sessions: one for reads, whose connections are kept, and one for changes.
+    """One client's two aiohttp sessions: one whose connections are kept, and one that uses each connection once.
 
-    Each change has a connection of its own: bytes left over on a used connection would be read as its response.
+    Bytes left over on a used connection would be read as the next response. So each change has a connection of its own,
+    and each read on which a change depends; other reads share the kept ones.
     """
 
-    def __init__(self, reads: aiohttp.ClientSession, changes: aiohttp.ClientSession, key: Secret[str]) -> None:
-        self._reads = reads
-        self._changes = changes
+    def __init__(self, kept: aiohttp.ClientSession, single_use: aiohttp.ClientSession, key: Secret[str]) -> None:
+        self._kept = kept
+        self._single_use = single_use
         # Given with each request: aiohttp sends the headers of a session to its proxy too.
         self._headers = Secret(CIMultiDict({"x-api-key": key.reveal()}))
         self._calls: set[asyncio.Timeout] = set()
@@ -80,10 +89,13 @@ class ClientSessions:
         if not self._calls:
             self._idle.set()
 
-    async def request(self, request: Request, url: URL, state: SendState) -> aiohttp.ClientResponse:
+    async def request(
+        self, request: Request, url: URL, state: SendState, *, fresh_connection: bool
+    ) -> aiohttp.ClientResponse:
         """Send the request, and return the response as soon as its headers are there. Raises what aiohttp raises."""
         if request.is_read:
-            return await self._reads.get(
+            session = self._single_use if fresh_connection else self._kept
+            return await session.get(
                 url, headers=self._headers.reveal(), allow_redirects=False, trace_request_ctx=state
             )
         headers, data = self._headers.reveal(), None
@@ -93,7 +105,7 @@ class ClientSessions:
             headers["Content-Type"] = "application/json"
             # As a file it is written piece by piece: what a server has not taken when the time is over is never sent.
             data = io.BytesIO(request.body.reveal())
-        return await self._changes.request(
+        return await self._single_use.request(
             request.method,
             url,
             data=data,
@@ -113,8 +125,8 @@ class ClientSessions:
                 await self._idle.wait()
         except TimeoutError:
             pass  # a trace of the user's holds a call up; closing its connection ends it
-        await self._reads.close()
-        await self._changes.close()
+        await self._kept.close()
+        await self._single_use.close()
 
 
 class SessionPool:
@@ -191,9 +203,9 @@ class SessionPool:
         # of several exceptions only the mark tells whether they come from the proxy or from the server.
         mark_sent = aiohttp.TraceConfig()
         mark_sent.on_request_headers_sent.append(_mark_sent)
-        reads, changes = (
+        kept, single_use = (
             aiohttp.ClientSession(
-                connector=self._connector(base_url, for_changes=for_changes),
+                connector=self._connector(base_url, force_close=force_close),
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
@@ -205,11 +217,11 @@ class SessionPool:
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADERS,
                 middlewares=(_send_once,),
-                trace_configs=[*([mark_sent] if for_changes or proxy else []), *self._trace_configs],
+                trace_configs=[*([mark_sent] if force_close or proxy else []), *self._trace_configs],
             )
-            for for_changes in (False, True)
+            for force_close in (False, True)
         )
-        sessions = ClientSessions(reads, changes, key)
+        sessions = ClientSessions(kept, single_use, key)
         self._sessions.append(sessions)
         return sessions
 
@@ -233,13 +245,13 @@ class SessionPool:
             self._environment = Secret(getproxies_environment())
         return self._environment
 
-    def _connector(self, base_url: URL, *, for_changes: bool) -> aiohttp.TCPConnector:
+    def _connector(self, base_url: URL, *, force_close: bool) -> aiohttp.TCPConnector:
         if base_url.scheme == "https" and self._ssl is None:
             self._ssl = tls.create_default_context()  # made now, so that $SSL_CERT_FILE counts whenever it was set
-        kind = f"{base_url.scheme} changes" if for_changes else f"{base_url.scheme} reads"
+        kind = f"{base_url.scheme}, {'single use' if force_close else 'kept'}"
         if kind not in self._connectors:
             self._connectors[kind] = aiohttp.TCPConnector(
-                limit=self._limit, force_close=for_changes, ssl=self._ssl or True
+                limit=self._limit, force_close=force_close, ssl=self._ssl or True
             )
         return self._connectors[kind]
 

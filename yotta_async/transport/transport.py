@@ -56,11 +56,17 @@ class Transport:
         self._pool.guard.check()
 
     async def send(
-        self, request: Request, *, send_state: SendState | None = None, seconds: float = float("inf")
+        self,
+        request: Request,
+        *,
+        send_state: SendState | None = None,
+        seconds: float = float("inf"),
+        fresh_connection: bool = False,
     ) -> Response:
         """Send once, and return the whole response. `seconds` shortens the client's time limit for this attempt.
 
-        `send_state` tells its holder, while this goes on, whether the request may have reached the server.
+        `send_state` tells its holder, while this goes on, whether the request may have reached the server. Changes
+        always have a connection of their own; `fresh_connection` gives one to a read.
 
         Raises ConnectError, RequestTimeoutError, ConnectionLostError or ProtocolError, and ConfigurationError when the
         client is closed.
@@ -77,7 +83,7 @@ class Transport:
         seconds = min(seconds, self._timeout)
         response: Response | None = None
         try:
-            response = await self._exchange(request, state, seconds)
+            response = await self._exchange(request, state, seconds, fresh_connection=fresh_connection)
         except asyncio.CancelledError as error:
             problem: BaseException = error.with_traceback(None)  # its frames hold headers and body
         except Exception as error:  # noqa: BLE001  # every foreign exception becomes one of ours
@@ -94,7 +100,9 @@ class Transport:
         problem.__context__ = None
         raise problem
 
-    async def _exchange(self, request: Request, state: SendState, seconds: float) -> Response:
+    async def _exchange(
+        self, request: Request, state: SendState, seconds: float, *, fresh_connection: bool
+    ) -> Response:
         sessions = self._sessions
         if sessions is None:
             sessions = self._sessions = self._pool.open_sessions(self._base_url, self._key, self._user_agent)
@@ -102,7 +110,9 @@ class Transport:
             sessions.begin_call(timeout)
             try:
                 with self._clock.call(timeout, seconds):
-                    received = await sessions.request(request, self._url_of(request), state)
+                    received = await sessions.request(
+                        request, self._url_of(request), state, fresh_connection=fresh_connection
+                    )
                     state.request_sent = state.response_started = True
                     try:
                         chunks, size = await _read_body(received, request.max_bytes)
