@@ -51,6 +51,31 @@ async def test_a_manual_clock_waits_for_calls_in_flight() -> None:
     assert seen == [1, 2]
 
 
+async def test_delayed_call_expires_at_its_timeout() -> None:
+    clock = AutoClock()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600) as timeout:
+            with clock.call(timeout, 30):
+                await clock.delay(1000)
+    assert timeout.expired()
+    assert clock.time() == 30
+
+
+async def test_timeout_that_has_ended_is_left_alone() -> None:
+    clock = ManualClock()
+    async with asyncio.timeout(3600) as timeout:
+        await asyncio.sleep(0)
+
+    async def call() -> None:
+        with clock.call(timeout, 30):
+            await clock.delay(60)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call())
+        await clock.advance(60)
+    assert not timeout.expired()
+
+
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
 async def test_time_moves_forward_only(seconds: float) -> None:
     with pytest.raises(ValueError, match="forward"):

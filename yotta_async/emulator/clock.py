@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
 from yotta_async.emulator.loops import do_in, finish
@@ -75,7 +75,7 @@ class ManualClock(EmulatorClock):
         self._time = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
+        self._timeouts: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
         self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # of those who slept or called
         self._guard = threading.RLock()
         self._calls = 0
@@ -120,14 +120,14 @@ class ManualClock(EmulatorClock):
         with self._guard:
             number = next(self._order)
             if timeout is not None:
-                self._limits[number] = (self._time + seconds, self._here(), timeout)
+                self._timeouts[number] = (self._time + seconds, self._here(), timeout)
             self._calls += 1
             self._activity += 1
         try:
             yield
         finally:
             with self._guard:
-                self._limits.pop(number, None)
+                self._timeouts.pop(number, None)
                 self._calls -= 1
                 # Who gave up a delayed call is not to have the next one taken for it, until the server hears of it.
                 del self._delayed[: max(0, len(self._delayed) - self._calls)]
@@ -203,7 +203,7 @@ class ManualClock(EmulatorClock):
                 heapq.heappop(self._sleepers)
             moments = [self._sleepers[0][0]] if self._sleepers else []
             if moments and self._delayed:
-                moments += [when for when, *_ in self._limits.values()]
+                moments += [when for when, *_ in self._timeouts.values()]
             return min(moments, default=None)
 
     def _wake(self, when: float) -> None:
@@ -212,9 +212,9 @@ class ManualClock(EmulatorClock):
             while self._sleepers and self._sleepers[0][0] <= when:
                 future = heapq.heappop(self._sleepers)[2]
                 do_in(future.get_loop(), finish, future)
-            for number, (moment, loop, timeout) in list(self._limits.items()):
+            for number, (moment, loop, timeout) in list(self._timeouts.items()):
                 if moment <= when and self._delayed:
-                    del self._limits[number]
+                    del self._timeouts[number]
                     do_in(loop, _expire, timeout)
 
     async def _quiet(self) -> None:
@@ -284,17 +284,15 @@ class AutoClock(ManualClock):
                 break
 
 
+def _expire(timeout: asyncio.Timeout) -> None:
+    """End a timeout now. Runs in the timeout's event loop."""
+    with suppress(RuntimeError):  # it has expired already, or its block has ended
+        timeout.reschedule(asyncio.get_running_loop().time())
+
+
 def make_clock(kind: ClockKind) -> EmulatorClock:
     """Return a clock of that kind. Raises ValueError for another word."""
     kinds: dict[object, type[EmulatorClock]] = {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"clock must be one of real, manual, auto, not {kind!r}")
     return kinds[kind]()
-
-
-def _expire(timeout: asyncio.Timeout) -> None:
-    """End a call now. It may have ended since this was asked for, and its timeout then takes no other time."""
-    try:
-        timeout.reschedule(asyncio.get_running_loop().time())
-    except RuntimeError:
-        pass
