@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct, json
+from msgspec import Meta, Struct, ValidationError, convert, json
 
 Capacity: TypeAlias = Mapping[str, int | Mapping[str, int]]
 """How many GPUs of a type exist: in total, or by region."""
+_GpuCount: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class GpuType(Struct, frozen=True):
@@ -48,23 +49,21 @@ CATALOGUE = json.decode((Path(__file__).parent / "gpus.json").read_bytes(), type
 
 
 class CapacityPool:
-    """How many GPUs exist and how many pods hold. Raises ValueError or TypeError for a capacity that is not numbers."""
+    """How many GPUs exist and how many pods hold. Raises ValueError for a capacity that is not numbers."""
 
     def __init__(self, capacity: Capacity | None) -> None:
-        if not isinstance(capacity or {}, Mapping):
-            raise TypeError("capacity must be a mapping of GPU types to numbers")
-        self._capacity = dict(capacity or {})
-        for entry in self._capacity.values():
-            for count in entry.values() if isinstance(entry, Mapping) else (entry,):
-                if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-                    raise ValueError("capacity must map GPU types to whole numbers, or to whole numbers by region")
+        try:
+            self._capacity = convert(capacity or {}, dict[str, _GpuCount | dict[str, _GpuCount]])
+        except ValidationError:
+            problem = "capacity must map GPU types to whole numbers, or to whole numbers by region"
+            raise ValueError(f"{problem}, not {capacity!r}") from None
         self._held_by_pod: dict[str, int] = {}
         self._held: Counter[tuple[str, str | None]] = Counter()  # by GPU type, and by GPU type and region
 
     def list_regions(self, gpu_type: str) -> list[str]:
         """Return the regions for a pod that requests none, the default region first."""
         entry = self._capacity.get(gpu_type)
-        others = entry if isinstance(entry, Mapping) else ()
+        others = entry if isinstance(entry, dict) else ()
         return [CATALOGUE.default_region, *(region for region in others if region != CATALOGUE.default_region)]
 
     def count_free(self, gpu_type: str, region: str) -> float:
@@ -72,7 +71,7 @@ class CapacityPool:
         entry = self._capacity.get(gpu_type)
         if entry is None:
             return math.inf
-        if isinstance(entry, Mapping):
+        if isinstance(entry, dict):
             return entry.get(region, 0) - self._held[gpu_type, region]
         return entry - self._held[gpu_type, None]
 

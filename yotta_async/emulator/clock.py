@@ -301,8 +301,5 @@ def _expire(timeout: asyncio.Timeout) -> None:
 
 
 def make_clock(kind: ClockKind) -> EmulatorClock:
-    """Return a clock of this kind. Raises ValueError for any other."""
-    kinds: dict[object, type[EmulatorClock]] = {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ValueError(f"clock must be one of real, manual, auto, not {kind!r}")
-    return kinds[kind]()
+    """Return a clock of this kind."""
+    return {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}[kind]()

@@ -60,7 +60,7 @@ class Control:
             ("GET", "clock", lambda _: self._get_times()),
             ("POST", "clock", self._advance_clock),
             ("POST", "deposit", self._deposit),
-            ("GET", "requests", lambda _: [attrs.asdict(recorded) for recorded in requests]),
+            ("GET", "requests", lambda _: list(requests)),
             ("DELETE", "requests", lambda _: requests.clear()),
             ("GET", r"pods/{podId:\d{1,19}}/logs", self._get_log),
         )
@@ -76,7 +76,7 @@ class Control:
             "pods": pods,
             "balance": balance,
             "bills": [{**attrs.asdict(bill), "cost": bill.cost(now)} for bill in bills],
-            "exits": [attrs.asdict(recorded) for recorded in self._exits],
+            "exits": self._exits,
         }
 
     def _get_times(self) -> dict[str, float]:

@@ -73,7 +73,7 @@ class Emulator:
 
     Raises:
         ValueError: an argument has a wrong value, such as a host that is not a loopback address.
-        TypeError: `timings`, `faults` or `capacity` has a wrong type.
+        TypeError: `timings` or `faults` has a wrong type.
 
     """
 
@@ -97,6 +97,7 @@ class Emulator:
         strict: bool = False,
     ) -> None:
         _check_arguments(host, port, seed, balance)
+        _check_choice("clock", clock, ClockKind)
         _check_choice("scarcity", scarcity, Scarcity)
         _check_choice("ids", ids, IdForm)
         _check_choice("runtime", runtime, RuntimeKind)
@@ -203,8 +204,7 @@ class Emulator:
             raise RuntimeError("an emulator can be started once: make a new one")
         app = self._server.build_app()
         if self._has_control:
-            reset = lambda: self._reset(self.clock.now())  # noqa: E731
-            Control(self._server, self._exits, self._runtime.read_log, reset).add_to(app)
+            Control(self._server, self._exits, self.logs, self.reset).add_to(app)
         # An access log would halve the speed and show what is requested.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
         await runner.setup()

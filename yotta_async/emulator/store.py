@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import attrs
 import msgspec
 
 from yotta_async.emulator.billing import BillingRecord
@@ -91,14 +90,8 @@ class Store:
 
     def _load(self) -> StoredState:
         execute = self._database.execute
-        pods = []
-        for (data,) in execute("SELECT data FROM pods"):
-            stored = msgspec.json.decode(data, type=_StoredPod)
-            pod = EmulatedPod(stored.wire)
-            pod.last_change, pod.next_transition = stored.last_change, stored.next_transition
-            pod.status_history = stored.status_history
-            pods.append(pod)
-        bills = [BillingRecord(**msgspec.json.decode(data)) for (data,) in execute("SELECT data FROM bills")]
+        pods = [_decode_pod(data) for (data,) in execute("SELECT data FROM pods")]
+        bills = [msgspec.json.decode(data, type=BillingRecord) for (data,) in execute("SELECT data FROM bills")]
         account = execute("SELECT funds, last_id, now FROM account").fetchone()
         return StoredState(sorted(pods, key=lambda pod: pod.last_change), bills, *account)
 
@@ -140,16 +133,8 @@ class Store:
 
     def _write(self) -> None:
         """Write all that is unsaved in one transaction."""
-        pods = [
-            (
-                pod.id,
-                msgspec.json.encode(_StoredPod(pod.wire, pod.last_change, pod.next_transition, pod.status_history)),
-            )
-            for pod in self._unsaved.values()
-        ]
-        bills = [
-            (bill.pod_id, bill.started_at, msgspec.json.encode(attrs.asdict(bill))) for bill in self._unsaved_bills
-        ]
+        pods = [(pod.id, _encode_pod(pod)) for pod in self._unsaved.values()]
+        bills = [(bill.pod_id, bill.started_at, msgspec.json.encode(bill)) for bill in self._unsaved_bills]
         last_id = max((int(pod_id) for pod_id in self._unsaved), default=0)
         now = max((pod.last_change[0] for pod in self._unsaved.values()), default=0.0)
         with self._database:
@@ -160,6 +145,18 @@ class Store:
             self.save_time(now)
         self._unsaved.clear()
         self._unsaved_bills.clear()
+
+
+def _encode_pod(pod: EmulatedPod) -> bytes:
+    return msgspec.json.encode(_StoredPod(pod.wire, pod.last_change, pod.next_transition, pod.status_history))
+
+
+def _decode_pod(data: bytes) -> EmulatedPod:
+    stored = msgspec.json.decode(data, type=_StoredPod)
+    pod = EmulatedPod(stored.wire)
+    pod.last_change, pod.next_transition = stored.last_change, stored.next_transition
+    pod.status_history = stored.status_history
+    return pod
 
 
 def _prepare_file(path: Path) -> tuple[int, int]:
