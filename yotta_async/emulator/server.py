@@ -33,9 +33,9 @@ from yotta_async.emulator.schema import (
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-API_ROOT = "/openapi/v1/pods"
+_API_ROOT = "/openapi/v1/pods"
 CONTROL_ROOT = "/_emulator/"
-DOCUMENT_PATH = "/openapi.json"
+_DOCUMENT_PATH = "/openapi.json"
 # The host names of this machine in requests from it. A web page whose own name resolves to this machine (DNS rebinding)
 # sends that name and is refused.
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -99,20 +99,21 @@ class Server:
     def build_app(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application(middlewares=[self._handle], client_max_size=_MAX_BODY_BYTES)
-        change = functools.partial(functools.partial, self._change)
+        account, root = self.account, _API_ROOT
+        pause, resume, delete = map(self._build_handler, (account.pause, account.resume, account.delete))
         new_id = str if self._ids == "text" else int
         routes: dict[Route, Handler] = {
-            Route("POST", f"{API_ROOT}/create", "create", "Create a pod", new_id): self._create,
-            Route("GET", f"{API_ROOT}/list", "list", "List the pods", list[Pod]): self._list,
-            Route("POST", f"{API_ROOT}/pause/{{podId}}", "pause", "Pause a pod", None): change(self.account.pause),
-            Route("POST", f"{API_ROOT}/resume/{{podId}}", "resume", "Resume a pod", None): change(self.account.resume),
-            Route("GET", f"{API_ROOT}/{{podId}}", "get", "Get a pod", Pod): self._get,
-            Route("DELETE", f"{API_ROOT}/{{podId}}", "delete", "Delete a pod", None): change(self.account.delete),
+            Route("POST", f"{root}/create", "create", "Create a pod", new_id): self._create,
+            Route("GET", f"{root}/list", "list", "List the pods", list[Pod]): self._list,
+            Route("POST", f"{root}/pause/{{podId}}", "pause", "Pause a pod", None): pause,
+            Route("POST", f"{root}/resume/{{podId}}", "resume", "Resume a pod", None): resume,
+            Route("GET", f"{root}/{{podId}}", "get", "Get a pod", Pod): self._get,
+            Route("DELETE", f"{root}/{{podId}}", "delete", "Delete a pod", None): delete,
         }
         for route, handler in routes.items():
             app.router.add_route(route.method, route.path, handler, name=route.name)
         document = build_openapi_document(routes)
-        app.router.add_get(DOCUMENT_PATH, functools.partial(_get_document, document), allow_head=False)
+        app.router.add_get(_DOCUMENT_PATH, functools.partial(_get_document, document), allow_head=False)
         return app
 
     @web.middleware
@@ -155,7 +156,7 @@ class Server:
         if name.lower() not in self._hosts or "Origin" in request.headers:
             raise web.HTTPForbidden(reason="the emulator answers programs on this machine only")
         key = request.headers.get("x-api-key", "").encode(errors="surrogateescape")
-        if not hmac.compare_digest(key, self._api_key) and request.path != DOCUMENT_PATH:
+        if not hmac.compare_digest(key, self._api_key) and request.path != _DOCUMENT_PATH:
             raise web.HTTPUnauthorized(reason="the API key is missing or wrong")
 
     async def _handle_with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -209,9 +210,14 @@ class Server:
     async def _get(self, request: web.Request) -> web.Response:
         return build_envelope(self.account.get(_parse_pod_id(request), self.clock.now()).to_json())
 
-    async def _change(self, change: Callable[[str, float], None], request: web.Request) -> web.Response:
-        change(_parse_pod_id(request), self.clock.now())
-        return build_envelope()
+    def _build_handler(self, change: Callable[[str, float], None]) -> Handler:
+        """Return a handler that makes a change to a pod."""
+
+        async def handle(request: web.Request) -> web.Response:
+            change(_parse_pod_id(request), self.clock.now())
+            return build_envelope()
+
+        return handle
 
 
 def _explain_routing(request: web.Request) -> str:
