@@ -19,6 +19,8 @@ from yotta_async import PodFailedError, PodHandle, YottaClient
 from yotta_async.emulator import Emulator, Timings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+# Its own address, so that no emulator of another test process opens a port that a pod has closed.
+HOST = f"127.{os.getpid() % 200 + 10}.0.1"
 TIMINGS = Timings(initialize=0.0, pausing=0.0, terminating=0.0)
 ECHO = """exec python -c '
 import os, socket
@@ -34,7 +36,7 @@ RUNAWAYS = "setsid sh -c 'echo $$ >> pids; trap \"\" TERM; while :; do sleep 0.0
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    async with Emulator(runtime="process", timings=TIMINGS, control=True) as emulator:
+    async with Emulator(runtime="process", host=HOST, timings=TIMINGS, control=True) as emulator:
         yield emulator
 
 
@@ -88,6 +90,20 @@ async def test_port_proxy_connects_to_the_process(emulator: Emulator, yotta: Yot
         await asyncio.sleep(0.01)
     await handle.resume()
     assert (await handle.wait_until_ready(timeout=20)).status == "RUNNING"
+
+
+async def test_unhealthy_port_refuses_connections_until_the_fault_is_removed(
+    emulator: Emulator, yotta: YottaClient
+) -> None:
+    fault = emulator.faults.add(kind="unhealthy_port")
+    handle = await yotta.pods.create(**SPEC, expose=[7000], initialization_command=ECHO)
+    (port,) = (await handle.wait_until(timeout=20)).expose
+    await asyncio.sleep(0.3)
+    assert not (await handle.refresh()).expose[0].healthy
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(port.host, port.proxy_port)
+    emulator.faults.remove(fault)
+    await handle.wait_until_ready(timeout=20)
 
 
 async def test_process_has_only_the_variables_of_its_pod(

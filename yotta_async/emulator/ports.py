@@ -25,30 +25,33 @@ class PortListeners:
         self._host = host
         self._sockets: dict[int, socket.socket] = {}
 
-    def open(self, pod: EmulatedPod, exposed: ExposedPort, on_accept: OnAccept = socket.socket.close) -> int | None:
+    def open(self, pod: EmulatedPod, exposed: ExposedPort, on_accept: OnAccept | None) -> int | None:
         """Listen for an exposed port and return the proxy port, the previous one if it is free.
 
-        None if too many are open.
+        Without `on_accept` the port is reserved, so that connections to it are refused. None if too many are open.
         """
         if len(self._sockets) >= _MAX_LISTENERS:
             return None
         listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         try:
-            if os.name == "posix":  # reuse a port that was closed a moment ago; on Windows the option means sharing
+            # Reuse a port that was closed a moment ago. On Windows, and for a socket that does not listen, the option
+            # would share it with another process.
+            if on_accept and os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((self._host, exposed.proxy_port))
             except OSError:
                 listener.bind((self._host, 0))
-            listener.listen()
-            listener.setblocking(False)  # noqa: FBT003  # its argument is positional
+            if on_accept:
+                listener.listen()
+                listener.setblocking(False)  # noqa: FBT003  # its argument is positional
+                asyncio.get_running_loop().add_reader(listener, _accept, listener, on_accept)
         except OSError:
             listener.close()
             return None
         proxy_port: int = listener.getsockname()[1]
         pod.set_proxy_port(exposed, proxy_port)
         self._sockets[proxy_port] = listener
-        asyncio.get_running_loop().add_reader(listener, _accept, listener, on_accept)
         return proxy_port
 
     def close(self, proxy_port: int) -> None:

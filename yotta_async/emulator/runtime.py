@@ -45,10 +45,11 @@ class SimulatedRuntime:
 
     def start(self, pod: EmulatedPod) -> None:
         """Open a pod's ports."""
-        if not pod.find_fault("unhealthy_port"):
-            for exposed in pod.wire.expose:
-                exposed.healthy = self._listeners.open(pod, exposed) is not None
-            pod.invalidate_json()
+        is_healthy = not pod.find_fault("unhealthy_port")
+        for exposed in pod.wire.expose:
+            proxy_port = self._listeners.open(pod, exposed, socket.socket.close if is_healthy else None)
+            exposed.healthy = is_healthy and proxy_port is not None
+        pod.invalidate_json()
 
     def stop(self, pod: EmulatedPod) -> None:
         """Close a pod's ports."""
@@ -108,12 +109,13 @@ class ProcessRuntime:
             return
         previous = self._runs.get(pod.id)
         run = self._runs[pod.id] = _PodRun(pod)
+        is_healthy = not pod.find_fault("unhealthy_port")
         for exposed in pod.wire.expose if pod.wire.initialization_command else ():
             run.inner_ports[exposed.port] = port = self._find_free_port()
-            if not pod.find_fault("unhealthy_port"):
-                proxy_port = self._listeners.open(pod, exposed, functools.partial(self._forward, run, port))
-                if proxy_port is not None:
-                    run.proxy_ports.append(proxy_port)
+            forward = functools.partial(self._forward, run, port)
+            proxy_port = self._listeners.open(pod, exposed, forward if is_healthy else None)
+            if proxy_port is not None:
+                run.proxy_ports.append(proxy_port)
         run.task = self._spawn(self._run(run, previous.task if previous else None))
 
     def stop(self, pod: EmulatedPod) -> None:
@@ -221,7 +223,8 @@ class ProcessRuntime:
 
     async def _supervise(self, run: _PodRun, process: asyncio.subprocess.Process) -> int:
         """Probe a pod's ports until its process ends or is stopped; return the exit code."""
-        exposed = [port for port in run.pod.wire.expose if port.proxy_port in run.proxy_ports]
+        is_healthy = not run.pod.find_fault("unhealthy_port")
+        exposed = [port for port in run.pod.wire.expose if is_healthy and port.proxy_port in run.proxy_ports]
         probes = self._spawn(self._probe_ports(run, exposed))
         exited = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(run.is_stopping.wait())
