@@ -50,7 +50,7 @@ async def _serve(pods: int, least: float, most: float, terminated: int) -> None:
         born = time.time() + 1 + pods / 5000
         ids = [str(account.create(body, born)) for _ in range(pods)]
         for pod in account.list((), (), born):
-            pod.json()
+            pod.to_json()
         running_at = {pod_id: when for when, _, pod_id in account._due if pod_id in set(ids)}  # noqa: SLF001  # likewise
         print(json.dumps({"url": emulator.url, "api_key": emulator.api_key, "running_at": running_at}), flush=True)
         await asyncio.to_thread(sys.stdin.read)

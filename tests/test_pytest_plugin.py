@@ -1,4 +1,4 @@
-"""The fixtures in a stranger's project, in every way in which pytest runs tests."""
+"""The fixtures in a user's project, in every mode in which pytest runs tests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def wait(client):
         return (await handle.wait_until(timeout=3600)).status
 
 @pytest.mark.parametrize("number", range(5))
-def test_in_a_loop_of_ones_own(yotta_client, number):
+def test_in_its_own_loop(yotta_client, number):
     assert asyncio.run(wait(yotta_client)) == "RUNNING"
 
 def test_in_several_threads(yotta_emulator):
@@ -95,7 +95,7 @@ def test_no_list(yotta_emulator): ...
 @pytest.mark.yotta([{"kind": "stuck"}])
 def test_no_name(yotta_emulator): ...
 """
-# What this project's own settings and plugins would change.
+# Switch off what this project's own settings and plugins change.
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:looptime_plugin", "-p", "no:looptime_chronometers", "-p", "no:looptime_timeproxies",
            "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error")  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_async_tests(pytester: pytest.Pytester, mode: str) -> None:
     pytester.runpytest_subprocess(*OPTIONS, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=14)
 
 
-def test_tests_in_one_loop_for_all(pytester: pytest.Pytester) -> None:
+def test_async_tests_in_a_session_loop(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(ASYNC)
     scope = "asyncio_default_test_loop_scope=session"
     pytester.runpytest_subprocess(*OPTIONS, "-o", scope, "-k", "own or hour").assert_outcomes(passed=11, deselected=3)
@@ -120,7 +120,7 @@ def test_plain_tests(pytester: pytest.Pytester, others: tuple[str, ...]) -> None
     pytester.runpytest_subprocess(*options, *others).assert_outcomes(passed=8)
 
 
-def test_what_is_wrong_with_a_mark_is_told(pytester: pytest.Pytester) -> None:
+def test_invalid_marker_is_explained(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(WRONG)
     result = pytester.runpytest_subprocess(*OPTIONS)
     result.assert_outcomes(errors=3)
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_mark_is_told(pytester: pytest.Pytester) -> None:
     )
 
 
-def test_whoever_does_not_use_them_pays_nothing() -> None:
+def test_plugin_imports_nothing_slow() -> None:
     script = (
         "import sys, yotta_async.pytest_plugin; print([name for name in ('aiohttp', 'msgspec') if name in sys.modules])"
     )

@@ -12,7 +12,7 @@ from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import AutoClock, ClockKind, EmulatorClock, ManualClock
 
 
-async def test_a_manual_clock_wakes_each_sleeper_at_its_own_time() -> None:
+async def test_manual_clock_wakes_each_sleeper_at_its_own_time() -> None:
     clock = ManualClock()
     woken: list[tuple[str, float]] = []
 
@@ -33,7 +33,7 @@ async def test_a_manual_clock_wakes_each_sleeper_at_its_own_time() -> None:
     assert woken[-1] == ("a", 6)
 
 
-async def test_a_manual_clock_waits_for_calls_in_flight() -> None:
+async def test_manual_clock_waits_for_calls_in_flight() -> None:
     clock = ManualClock()
     seen: list[float] = []
 
@@ -51,26 +51,51 @@ async def test_a_manual_clock_waits_for_calls_in_flight() -> None:
     assert seen == [1, 2]
 
 
+async def test_delayed_call_expires_at_its_timeout() -> None:
+    clock = AutoClock()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600) as timeout:
+            with clock.call(timeout, 30):
+                await clock.delay(1000)
+    assert timeout.expired()
+    assert clock.time() == 30
+
+
+async def test_timeout_that_has_ended_is_left_alone() -> None:
+    clock = ManualClock()
+    async with asyncio.timeout(3600) as timeout:
+        await asyncio.sleep(0)
+
+    async def call() -> None:
+        with clock.call(timeout, 30):
+            await clock.delay(60)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call())
+        await clock.advance(60)
+    assert not timeout.expired()
+
+
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
-async def test_time_moves_forward_only(seconds: float) -> None:
+async def test_advance_refuses_negative_and_infinite_seconds(seconds: float) -> None:
     with pytest.raises(ValueError, match="forward"):
         await ManualClock().advance(seconds)
 
 
-async def test_real_time_cannot_be_turned() -> None:
+async def test_real_clock_cannot_be_advanced() -> None:
     with pytest.raises(RuntimeError, match="manual"):
         await EmulatorClock().advance(1)
 
 
-async def test_an_automatic_clock_jumps_to_the_earliest_sleeper_and_no_further() -> None:
+async def test_auto_clock_jumps_to_the_earliest_sleeper_and_no_further() -> None:
     clock = AutoClock()
     await asyncio.gather(clock.sleep(3600), clock.sleep(5), clock.sleep(60))
     assert clock.time() == 3600
     await asyncio.sleep(0.01)
-    assert clock.time() == 3600, "nobody sleeps, so time stands still"
+    assert clock.time() == 3600, "time stands still without a sleeper"
 
 
-async def test_an_automatic_clock_skips_sleepers_that_were_cancelled() -> None:
+async def test_auto_clock_skips_cancelled_sleepers() -> None:
     clock = AutoClock()
     sleeper = asyncio.create_task(clock.sleep(1000))
     await asyncio.sleep(0)
@@ -79,7 +104,7 @@ async def test_an_automatic_clock_skips_sleepers_that_were_cancelled() -> None:
     assert clock.time() == 5
 
 
-async def test_an_automatic_clock_stands_still_while_a_call_is_in_flight() -> None:
+async def test_auto_clock_stands_still_while_a_call_is_in_flight() -> None:
     clock = AutoClock()
     with clock.call():
         sleeper = asyncio.create_task(clock.sleep(5))
@@ -89,7 +114,7 @@ async def test_an_automatic_clock_stands_still_while_a_call_is_in_flight() -> No
     await sleeper
 
 
-async def test_an_automatic_clock_does_not_run_on_to_expiries(emulator: Emulator, yotta: YottaClient) -> None:
+async def test_auto_clock_does_not_jump_to_the_expiry_of_pods(emulator: Emulator, yotta: YottaClient) -> None:
     handle = await yotta.pods.create(**SPEC)
     await handle.wait_until()
     await handle.delete()
@@ -99,7 +124,7 @@ async def test_an_automatic_clock_does_not_run_on_to_expiries(emulator: Emulator
     assert (await handle.refresh()).status == "TERMINATED"
 
 
-async def test_many_waiters_see_every_step_of_an_automatic_clock() -> None:
+async def test_auto_clock_serves_many_waiters() -> None:
     async with (
         Emulator(clock="auto", timings=Timings(initialize=(10.0, 100.0))) as emulator,
         emulator.client(poll_interval=1) as yotta,
@@ -110,14 +135,14 @@ async def test_many_waiters_see_every_step_of_an_automatic_clock() -> None:
         assert emulator.clock.time() <= 102
 
 
-async def test_times_advanced_from_two_tasks_add_up() -> None:
+async def test_concurrent_advances_add_up() -> None:
     clock = ManualClock()
     await asyncio.gather(clock.advance(10), clock.advance(1))
     assert clock.time() == 11
 
 
 @pytest.mark.parametrize("kind", ["auto", "manual"])
-async def test_who_waits_on_a_closed_emulator_gets_to_his_deadline(kind: ClockKind) -> None:
+async def test_wait_on_a_closed_emulator_times_out(kind: ClockKind) -> None:
     async with Emulator(clock=kind) as emulator:
         yotta = emulator.client()
         handle = await yotta.pods.create(**SPEC)

@@ -140,7 +140,7 @@ async def live_through(
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             for waiter in waiters:
                 group.create_task(wait(*waiter))
-        await clock._quiet()
+        await clock.wait_until_idle()
         heard = len(server.heard)
         await clock.sleep(100)
         assert len(server.heard) == heard, "nobody waits any more"

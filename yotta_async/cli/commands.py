@@ -72,6 +72,13 @@ def demo(settings: Settings, /, timeline: str) -> None:
     type=click.Choice(["simulated", "process"]),
     help="process RUNS every pod's initialization command ON THIS MACHINE, with your rights.",
 )
+@click.option(
+    "--api-key",
+    envvar="YOTTA_EMULATOR_API_KEY",
+    show_envvar=True,
+    help="The key that requests must have. [default: emulator-key; with --runtime process a random one, printed]",
+)
+@click.option("--strict", is_flag=True, help="Refuse GPU types that the catalogue does not have.")
 def emulator(capacity: tuple[str, ...], **options: Any) -> None:
     """Serve the API's emulator on this machine until Ctrl-C.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 from collections.abc import Iterable
@@ -33,11 +34,11 @@ async def serve(options: dict[str, Any]) -> None:
         ) from None
     try:
         click.echo(f"The emulator serves {emulator.url} until Ctrl-C. To use it from another terminal:")
-        click.echo(f"  export YOTTA_BASE_URL={emulator.url} YOTTA_API_KEY={emulator.api_key}")
+        click.echo(f"  export YOTTA_BASE_URL={emulator.url} YOTTA_API_KEY={shlex.quote(emulator.api_key)}")
         if options["control"]:
             click.echo(f"Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).")
         if options["runtime"] == "process":
-            click.secho("Whoever has the key runs commands on this machine as you: pods are processes.", err=True)
+            click.secho("Every program that has this key can run commands on this machine as you.", err=True)
         await ended.wait()
     finally:
         await emulator.aclose()

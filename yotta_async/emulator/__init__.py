@@ -6,7 +6,7 @@ from yotta_async.emulator.emulator import Emulator
 from yotta_async.emulator.faults import Fault, FaultKind, FaultOptions, Faults, FaultTarget
 from yotta_async.emulator.runtime import RecordedExit
 from yotta_async.emulator.server import RecordedRequest
-from yotta_async.emulator.timings import Timings
+from yotta_async.emulator.statuses import Timings
 
 __all__ = [
     "BillingRecord",

@@ -1,4 +1,4 @@
-"""Money: a balance that runs down while pods run, and a record of each stretch that one ran."""
+"""Billing: a balance that decreases while pods run, and a record of each period that a pod ran."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import attrs
 
 from yotta_async.emulator.pod import EmulatedPod
 
-# Less than this is what rounding leaves of a balance that was spent.
-_NOTHING = 1e-9
+_HOUR_S = 3600
+_ROUNDING_ERROR_USD = 1e-9
 
 
 @attrs.frozen
 class BillingRecord:
-    """One stretch that a pod ran. Times are seconds since 1970, prices US dollars; `ended_at` is None while it runs."""
+    """One period that a pod ran. Times are seconds since 1970, prices US dollars; `ended_at` is None while it runs."""
 
     pod_id: str
     pod_name: str
@@ -26,78 +26,78 @@ class BillingRecord:
     ended_at: float | None = None
 
     def cost(self, now: float) -> float:
-        """Return what it has cost until now, in US dollars."""
-        return (min(now, self.ended_at or now) - self.started_at) * self.hourly_price / 3600
+        """Return the cost until `now`, in US dollars."""
+        return (min(now, self.ended_at or now) - self.started_at) * self.hourly_price / _HOUR_S
 
 
 class Billing:
-    """The account's money; `balance` is None for an account whose money has no end."""
+    """The balance of the account, in US dollars; None is unlimited."""
 
     def __init__(self, balance: float | None) -> None:
-        self._left = balance
-        self._as_of = 0.0  # when that was left
+        self._balance = balance
+        self._charged_until = 0.0
         self._closed: list[BillingRecord] = []
         self._open: dict[str, BillingRecord] = {}
-        self._rate = 0.0  # of all that run, per second
+        self._usd_per_second = 0.0  # of all open records
 
     @property
     def records(self) -> list[BillingRecord]:
-        """Every stretch, by its beginning."""
+        """All records, by the time at which they begin."""
         return sorted([*self._closed, *self._open.values()], key=lambda record: (record.started_at, record.pod_id))
 
-    def started(self, pod: EmulatedPod, now: float) -> BillingRecord:
-        """Begin to bill a pod, and return its stretch."""
-        self._pass(now)
+    def start(self, pod: EmulatedPod, now: float) -> BillingRecord:
+        """Open a record for a pod that begins to run."""
+        self._charge(now)
         wire = pod.wire
         record = BillingRecord(pod.id, wire.pod_name, wire.gpu_type, wire.gpu_count, pod.hourly_price, started_at=now)
         self._open[pod.id] = record
-        self._rate += record.hourly_price / 3600
+        self._usd_per_second += record.hourly_price / _HOUR_S
         return record
 
-    def stopped(self, pod_id: str, now: float) -> BillingRecord | None:
-        """Bill a pod no more, and return its stretch, or None when it was not billed."""
-        self._pass(now)
+    def stop(self, pod_id: str, now: float) -> BillingRecord | None:
+        """Close the record of a pod and return it; None if it has no open one."""
+        self._charge(now)
         record = self._open.pop(pod_id, None)
         if record is None:
             return None
-        self._rate = self._rate - record.hourly_price / 3600 if self._open else 0.0
+        self._usd_per_second = self._usd_per_second - record.hourly_price / _HOUR_S if self._open else 0.0
         self._closed.append(attrs.evolve(record, ended_at=now))
         return self._closed[-1]
 
-    def balance(self, now: float) -> float | None:
-        """Return what is left, in US dollars."""
-        self._pass(now)
-        return self._left
+    def compute_balance(self, now: float) -> float | None:
+        """Charge for all open records until `now`, and return the balance."""
+        self._charge(now)
+        return self._balance
 
     def deposit(self, amount: float) -> None:
         """Add to the balance."""
-        if self._left is not None:
-            self._left += amount
+        if self._balance is not None:
+            self._balance += amount
 
-    def empty_at(self) -> float:
-        """Return when nothing will be left, in seconds since 1970; math.inf for never."""
-        return math.inf if self._left is None or not self._rate else self._as_of + self._left / self._rate
+    def predict_depletion(self) -> float:
+        """Return when the balance reaches zero, in seconds since 1970; math.inf if it does not."""
+        if self._balance is None or not self._usd_per_second:
+            return math.inf
+        return self._charged_until + self._balance / self._usd_per_second
 
-    def drain(self, now: float) -> None:
-        """Note that the balance has come to its end, which rounding would miss, and that nothing runs."""
-        self._pass(now)
-        self._left = 0.0
-        self._closed += [attrs.evolve(record, ended_at=now) for record in self._open.values()]
-        self._open.clear()
-        self._rate = 0.0
+    def deplete(self, now: float) -> None:
+        """Set the balance to exactly zero and close all records."""
+        for pod_id in list(self._open):
+            self.stop(pod_id, now)
+        self._balance = 0.0
 
-    def restore(self, funds: float | None, records: Sequence[BillingRecord]) -> None:
-        """Go on from what was kept: all the money that there ever was, and what it was spent on."""
-        self._as_of = max((record.ended_at or record.started_at for record in records), default=0.0)
-        if funds is not None:
-            left = funds - math.fsum(record.cost(self._as_of) for record in records)
-            funds = left if left > _NOTHING else 0.0
-        self._left = funds
+    def restore(self, total_funds: float | None, records: Sequence[BillingRecord]) -> None:
+        """Replace the state by a stored one: all money that was ever paid in, and all records."""
+        self._charged_until = max((record.ended_at or record.started_at for record in records), default=0.0)
+        self._balance = total_funds
+        if total_funds is not None:
+            balance = total_funds - math.fsum(record.cost(self._charged_until) for record in records)
+            self._balance = balance if balance > _ROUNDING_ERROR_USD else 0.0
         self._closed = [record for record in records if record.ended_at is not None]
         self._open = {record.pod_id: record for record in records if record.ended_at is None}
-        self._rate = math.fsum(record.hourly_price for record in self._open.values()) / 3600
+        self._usd_per_second = math.fsum(record.hourly_price for record in self._open.values()) / _HOUR_S
 
-    def _pass(self, now: float) -> None:
-        if self._left is not None and self._open:
-            self._left = max(0.0, self._left - (now - self._as_of) * self._rate)
-        self._as_of = now
+    def _charge(self, now: float) -> None:
+        if self._balance is not None and self._open:
+            self._balance = max(0.0, self._balance - (now - self._charged_until) * self._usd_per_second)
+        self._charged_until = now

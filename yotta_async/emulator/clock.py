@@ -1,4 +1,4 @@
-"""The emulator's time: the machine's own, turned by hand, or moving by itself whenever nothing else can happen."""
+"""The emulator's clocks: real time, time that a test advances, and time that jumps while clients only sleep."""
 
 from __future__ import annotations
 
@@ -9,58 +9,72 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
-from yotta_async.emulator.loops import do_in, finish
+from yotta_async.emulator.loops import call_in_loop, resolve
 
 ClockKind: TypeAlias = Literal["real", "manual", "auto"]
 
-# 2026-01-01T00:00:00Z: where time begins that does not come from the machine, so that a test's times repeat.
-_EPOCH = 1_767_225_600.0
-# How many turns of the event loop must pass without a call or a sleep before nothing more is taken to come: a task that
-# was woken needs a few to get through queues and events to its next call.
-_QUIET_TURNS = 20
-# What a sleep on a closed clock takes of real time.
-_CLOSED_PAUSE = 0.001
-# Beyond it nobody can write a date.
-_LAST = 221_845_392_000.0
-# How long a loop that was in use may take to turn before it is asked whether it still runs.
-_LOST_LOOP = 0.1
+# 2026-01-01T00:00:00Z. Virtual time starts there, so that the times in a test are reproducible.
+_VIRTUAL_START_S = 1_767_225_600.0
+# 9000-01-01T00:00:00Z. `datetime` cannot format times much later than that.
+_LATEST_TIME_S = 221_845_392_000.0
+# Iterations of the event loop without a call or a sleep before the program counts as idle: a task that was woken needs
+# several of them to reach its next call.
+_IDLE_ITERATIONS = 20
+# Real time that a sleep on a closed clock takes.
+_CLOSED_SLEEP_S = 0.001
+# Real time after which a loop that does not iterate is checked for whether it still runs.
+_LOOP_CHECK_S = 0.1
 
 
 class EmulatorClock:
-    """Real time. A client made by `Emulator.client()` waits and pauses by its emulator's clock."""
+    """Real time. A client made by `Emulator.client()` waits by the clock of its emulator."""
+
+    _offset_s = 0.0
 
     def time(self) -> float:
-        """Return the seconds since some moment; they never go back."""
+        """Return the seconds since an arbitrary moment; they never decrease."""
         return time.monotonic()
-
-    _ahead = 0.0
 
     def now(self) -> float:
         """Return the seconds since 1970, in UTC."""
-        return time.time() + self._ahead
+        return time.time() + self._offset_s
 
-    def begin_at(self, start: float | None) -> None:
-        """Be no earlier than this, in seconds since 1970; None for no such wish."""
-        self._ahead = max(0.0, (start or 0.0) - time.time())
+    def start_at(self, start: float | None) -> None:
+        """Do not show an earlier time than this, in seconds since 1970; None sets no minimum."""
+        self._offset_s = max(0.0, (start or 0.0) - time.time())
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds of this clock."""
+        """Sleep for this many seconds of the clock."""
         await asyncio.sleep(seconds)
 
     @contextmanager
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
-        """Mark a call as in flight, which is given up after so many seconds."""
+        """Mark a client's call as in flight.
+
+        Args:
+            timeout: the timeout of the call, which a virtual clock ends early when `seconds` of its time have passed.
+            seconds: how long the call may take, in seconds of the clock.
+
+        """
         yield
 
     async def delay(self, seconds: float) -> None:
-        """Let a call that is in flight take so many seconds longer."""
+        """Make a call that is in flight take this many seconds longer."""
         await self.sleep(seconds)
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once, each sleeper waking at its own time. RuntimeError on a real clock."""
+        """Let this many seconds pass at once.
+
+        Each sleeper wakes at its own time, and the calls that it then makes end before time moves on.
+
+        Raises:
+            RuntimeError: the clock is the real one.
+            ValueError: the number is negative, infinite or beyond the year 9000.
+
+        """
         raise RuntimeError(f"real time cannot be advanced by {seconds} s: use Emulator(clock='manual')")
 
     def close(self) -> None:
@@ -68,233 +82,224 @@ class EmulatorClock:
 
 
 class ManualClock(EmulatorClock):
-    """Time that moves by `advance` alone. Its sleepers may be in several event loops, each in a thread of its own."""
+    """Virtual time that `advance` moves. Its sleepers may be in several event loops, each in its own thread."""
 
     def __init__(self) -> None:
-        self._start = _EPOCH
+        self._start_s = _VIRTUAL_START_S
         self._time = 0.0
-        self._order = itertools.count()
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._limits: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
-        self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # of those who slept or called
-        self._guard = threading.RLock()
-        self._calls = 0
-        self._delayed: list[object] = []
-        self._asleep = 0
-        self._activity = 0
+        self._numbers = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap, by the time to wake
+        self._timeouts: dict[int, tuple[float, asyncio.AbstractEventLoop, asyncio.Timeout]] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, None] = {}  # those with sleepers or calls, in order
+        self._lock = threading.RLock()
         self._advancing = threading.Lock()
-        self._closed = False
+        self._calls = 0
+        self._delays: list[object] = []
+        self._sleeping = 0
+        self._activity = 0
+        self._is_closed = False
 
     def time(self) -> float:
         """Return the seconds since the clock was made."""
         return self._time
 
     def now(self) -> float:
-        """Return the seconds since 1970; the clock begins with the year 2026."""
-        return self._start + self._time
+        """Return the seconds since 1970; the clock starts with the year 2026."""
+        return self._start_s + self._time
+
+    def start_at(self, start: float | None) -> None:
+        """Start at this time, in seconds since 1970; None keeps the default."""
+        self._start_s = start or self._start_s
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the clock has moved on so far."""
-        with self._guard:
-            future = self._here().create_future()
+        """Sleep until the clock has moved by this many seconds."""
+        with self._lock:
+            future = self._register_loop().create_future()
             self._activity += 1
-            is_over = seconds <= 0 or self._closed
+            is_over = seconds <= 0 or self._is_closed
             if is_over:
-                # Nobody turns the hands of a closed clock any more: who still waits gets through his time, and is told.
-                self._time += max(0.0, seconds)
+                self._time += max(0.0, seconds)  # a closed clock does not move: each sleeper moves it by its own sleep
             else:
-                heapq.heappush(self._sleepers, (self._time + seconds, next(self._order), future))
-                self._asleep += 1
-                self._begin()
+                heapq.heappush(self._sleepers, (self._time + seconds, next(self._numbers), future))
+                self._sleeping += 1
+                self._start_moving()
         if is_over:
-            await asyncio.sleep(_CLOSED_PAUSE if self._closed else 0)
+            await asyncio.sleep(_CLOSED_SLEEP_S if self._is_closed else 0)
             return
         try:
             await future
         finally:
-            self._asleep -= 1
+            self._sleeping -= 1
 
     @contextmanager
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:
-        """Mark a call as in flight. Time stands still meanwhile, unless a fault delays the answer."""
-        with self._guard:
-            number = next(self._order)
+        """Mark a call as in flight. Time stands still meanwhile, unless a fault delays the response."""
+        with self._lock:
+            number = next(self._numbers)
             if timeout is not None:
-                self._limits[number] = (self._time + seconds, self._here(), timeout)
+                self._timeouts[number] = (self._time + seconds, self._register_loop(), timeout)
             self._calls += 1
             self._activity += 1
         try:
             yield
         finally:
-            with self._guard:
-                self._limits.pop(number, None)
+            with self._lock:
+                self._timeouts.pop(number, None)
                 self._calls -= 1
-                # Who gave up a delayed call is not to have the next one taken for it, until the server hears of it.
-                del self._delayed[: max(0, len(self._delayed) - self._calls)]
+                # If a delayed call was abandoned, the server notices later: do not count the next call as delayed.
+                del self._delays[: max(0, len(self._delays) - self._calls)]
                 self._activity += 1
 
     async def delay(self, seconds: float) -> None:
-        """Let a call take so many seconds of this clock longer, in which time may move though the call is in flight.
+        """Make a call take this many seconds longer; time may move meanwhile, though the call is in flight.
 
-        A call of which the clock does not know, of some other client, sleeps as any sleeper does.
+        A call that the clock does not know, of some other client, counts as a sleeper.
         """
         delay = object()
-        with self._guard:
-            is_known = self._calls > len(self._delayed)
+        with self._lock:
+            is_known = self._calls > len(self._delays)
             if is_known:
-                self._delayed.append(delay)
-                self._asleep -= 1  # time does not move for its sake once it is given up
+                self._delays.append(delay)
+                self._sleeping -= 1  # once the call is abandoned, the delay alone does not move time
         try:
             await self.sleep(seconds)
         finally:
-            with self._guard:
-                self._asleep += is_known
-                self._delayed = [each for each in self._delayed if each is not delay]
+            with self._lock:
+                self._sleeping += is_known
+                self._delays = [other for other in self._delays if other is not delay]
                 self._activity += 1
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once.
-
-        Each sleeper wakes at its own time, and what it does then (calls included) is done before time moves on.
-        """
+        """Let this many seconds pass at once, as the base class says."""
         if not 0 <= seconds < math.inf:
             raise ValueError("time moves forward only, by a finite number of seconds")
         while not self._advancing.acquire(blocking=False):  # noqa: ASYNC110  # another loop may hold it
-            await asyncio.sleep(_CLOSED_PAUSE)
+            await asyncio.sleep(_CLOSED_SLEEP_S)
         try:
             until = self._time + seconds
-            if self._start + until > _LAST:
+            if self._start_s + until > _LATEST_TIME_S:
                 raise ValueError("the emulator's time ends with the year 9000")
-            await self._quiet()
-            while (when := self._next(is_moved=True)) is not None and when <= until:
-                self._wake(when)
-                await self._quiet()
+            await self.wait_until_idle()
+            while (when := self._next_event_time(is_advancing=True)) is not None and when <= until:
+                self._wake_sleepers(when)
+                await self.wait_until_idle()
             self._time = max(self._time, until)
         finally:
             self._advancing.release()
 
     def close(self) -> None:
-        """Wake everybody, each at his time."""
-        self._closed = True
-        while (when := self._next(is_moved=True)) is not None:
-            self._wake(when)
+        """Wake all sleepers, each at its own time."""
+        self._is_closed = True
+        while (when := self._next_event_time(is_advancing=True)) is not None:
+            self._wake_sleepers(when)
 
-    def _begin(self) -> None:
-        """Begin to move, if it is a clock that moves by itself: somebody sleeps."""
+    def _start_moving(self) -> None:
+        """Start to move if time moves by itself. Called when a sleeper is added."""
 
-    def _here(self) -> asyncio.AbstractEventLoop:
+    def _register_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
         self._loops[loop] = None
         return loop
 
-    def begin_at(self, start: float | None) -> None:
-        """Let time begin then, in seconds since 1970; None for no such wish."""
-        self._start = start or self._start
+    def _next_event_time(self, *, is_advancing: bool = False) -> float | None:
+        """Return when the next sleeper wakes or the next delayed call times out; None if there is neither.
 
-    def _next(self, *, is_moved: bool = False) -> float | None:
-        """Return when the next sleeper wakes or the next delayed call is given up, or None while there is neither.
-
-        Unless somebody moves time, it moves only for those who sleep, or whose call is delayed.
+        Without `advance`, time moves only for tasks that sleep or whose call is delayed.
         """
-        with self._guard:
-            if not (is_moved or self._asleep > 0 or 0 < self._calls <= len(self._delayed)):
+        with self._lock:
+            if not (is_advancing or self._sleeping > 0 or 0 < self._calls <= len(self._delays)):
                 return None
             while self._sleepers and self._sleepers[0][2].done():
                 heapq.heappop(self._sleepers)
-            moments = [self._sleepers[0][0]] if self._sleepers else []
-            if moments and self._delayed:
-                moments += [when for when, *_ in self._limits.values()]
-            return min(moments, default=None)
+            times = [self._sleepers[0][0]] if self._sleepers else []
+            if times and self._delays:
+                times += [when for when, *_ in self._timeouts.values()]
+            return min(times, default=None)
 
-    def _wake(self, when: float) -> None:
-        with self._guard:
-            self._time = max(self._time, when)
-            while self._sleepers and self._sleepers[0][0] <= when:
+    def _wake_sleepers(self, now: float) -> None:
+        with self._lock:
+            self._time = max(self._time, now)
+            while self._sleepers and self._sleepers[0][0] <= now:
                 future = heapq.heappop(self._sleepers)[2]
-                do_in(future.get_loop(), finish, future)
-            for number, (moment, loop, timeout) in list(self._limits.items()):
-                if moment <= when and self._delayed:
-                    del self._limits[number]
-                    do_in(loop, _expire, timeout)
+                call_in_loop(future.get_loop(), resolve, future)
+            for number, (when, loop, timeout) in list(self._timeouts.items()):
+                if when <= now and self._delays:
+                    del self._timeouts[number]
+                    call_in_loop(loop, _expire, timeout)
 
-    async def _quiet(self) -> None:
-        """Return when no call is in flight and nothing has begun for some turns of every loop."""
-        turns = 0
-        while turns < _QUIET_TURNS:
-            before = self._activity
-            await self._turn()
-            is_quiet = self._calls <= len(self._delayed) and self._activity == before
-            turns = turns + 1 if is_quiet else 0
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is in flight and nothing has started for several iterations of every loop."""
+        idle_iterations = 0
+        while idle_iterations < _IDLE_ITERATIONS:
+            activity = self._activity
+            await self._iterate_all_loops()
+            is_idle = self._calls <= len(self._delays) and self._activity == activity
+            idle_iterations = idle_iterations + 1 if is_idle else 0
 
-    async def _turn(self) -> None:
-        """Let every loop that has somebody who sleeps or calls turn once."""
+    async def _iterate_all_loops(self) -> None:
+        """Return after one iteration of every loop that has sleepers or calls."""
         await asyncio.sleep(0)
         here = asyncio.get_running_loop()
         for loop in list(self._loops):
             if loop is not here:
-                turned = here.create_future()
-                is_there = do_in(loop, do_in, here, finish, turned)
-                while is_there and not turned.done():
-                    await asyncio.wait([turned], timeout=_LOST_LOOP)
-                    is_there = loop.is_running()
-                if not is_there:
+                iterated = here.create_future()
+                is_alive = call_in_loop(loop, call_in_loop, here, resolve, iterated)
+                while is_alive and not iterated.done():
+                    await asyncio.wait([iterated], timeout=_LOOP_CHECK_S)
+                    is_alive = loop.is_running()
+                if not is_alive:
                     self._loops.pop(loop, None)
 
 
 class AutoClock(ManualClock):
-    """Time that jumps to the earliest sleeper whenever no call is in flight and nothing else is about to happen."""
+    """Virtual time that jumps to the earliest sleeper whenever no call is in flight and the program is idle."""
 
     def __init__(self) -> None:
         super().__init__()
         self._driver: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """Stop jumping."""
+        """Wake all sleepers and stop moving."""
         super().close()
         if self._driver is not None:
-            do_in(self._driver.get_loop(), self._driver.cancel)
+            call_in_loop(self._driver.get_loop(), self._driver.cancel)
 
-    def _begin(self) -> None:
-        with self._guard:
+    def _start_moving(self) -> None:
+        with self._lock:
             if self._driver is None or self._driver.done() or not self._driver.get_loop().is_running():
-                # Not by the loop's task factory: an eager one would run it here, under the guard.
+                # Not by the loop's task factory: an eager one would run the task here, while the lock is held.
                 self._driver = asyncio.Task(self._drive(), loop=asyncio.get_running_loop())
 
     async def _drive(self) -> None:
         try:
             while True:
-                await self._quiet()
-                with self._guard:  # or somebody might fall asleep unseen
-                    when = self._next()
+                await self.wait_until_idle()
+                with self._lock:  # no sleeper may be added between the check and the end
+                    when = self._next_event_time()
                     if when is None:
                         self._driver = None
                         return
-                    self._wake(when)
+                    self._wake_sleepers(when)
         except asyncio.CancelledError:
-            self._hand_over()
+            self._move_driver()
             raise
 
-    def _hand_over(self) -> None:
-        """Let another loop drive, when this one ends while somebody sleeps there."""
-        with self._guard:
+    def _move_driver(self) -> None:
+        """Continue in another loop that has sleepers, as this one ends."""
+        with self._lock:
             self._driver = None
-            loops = [] if self._closed else [future.get_loop() for *_, future in self._sleepers if not future.done()]
+            loops = [] if self._is_closed else [future.get_loop() for *_, future in self._sleepers if not future.done()]
         for loop in loops:
-            if loop is not asyncio.get_running_loop() and do_in(loop, self._begin):
+            if loop is not asyncio.get_running_loop() and call_in_loop(loop, self._start_moving):
                 break
 
 
-def make_clock(kind: ClockKind) -> EmulatorClock:
-    """Return a clock of that kind. Raises ValueError for another word."""
-    kinds: dict[object, type[EmulatorClock]] = {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ValueError(f"clock must be one of real, manual, auto, not {kind!r}")
-    return kinds[kind]()
-
-
 def _expire(timeout: asyncio.Timeout) -> None:
-    """End a call now. It may have ended since this was asked for, and its timeout then takes no other time."""
-    try:
+    """End a timeout now. Runs in the timeout's event loop."""
+    with suppress(RuntimeError):  # it has expired already, or its block has ended
         timeout.reschedule(asyncio.get_running_loop().time())
-    except RuntimeError:
-        pass
+
+
+def make_clock(kind: ClockKind) -> EmulatorClock:
+    """Return a clock of this kind."""
+    return {"real": EmulatorClock, "manual": ManualClock, "auto": AutoClock}[kind]()

@@ -1,159 +1,139 @@
-"""The emulator's own routes, under /_emulator/, so that programs in any language can turn its hands.
+"""The control routes under /_emulator/, by which programs in any language advance the clock and inject faults.
 
-Off unless `Emulator(control=True)` or `yotta-async emulator --control`; with the key, as every route. Bodies and
-answers are plain JSON, without the API's envelope; what is refused is `{"error": …}` with status 400 or 404.
+Served by `Emulator(control=True)` or `yotta-async emulator --control`, with the same key. Bodies are plain JSON without
+the API's envelope; an error is `{"error": …}` with status 400 or 404.
 
-| route | what it does |
+| route | effect |
 |---|---|
-| `GET state` | the time, the pods, the balance, the bills, the exits of processes |
-| `POST reset` | forget pods, faults, and the record of requests; time stays |
-| `GET faults` · `POST faults` | list them; order one, with the arguments of `faults.add` |
-| `DELETE faults` · `DELETE faults/{id}` | end them all; end one |
-| `GET clock` · `POST clock` | the time; `{"advance": seconds}` lets time pass (manual and automatic clocks) |
+| `GET state` | return the time, the pods, the balance, the bills, and the exits of processes |
+| `POST reset` | remove pods, faults and recorded requests; time and balance stay |
+| `GET faults` · `POST faults` | list the faults; add one, with the arguments of `faults.add` |
+| `DELETE faults` · `DELETE faults/{id}` | remove all faults; remove one |
+| `GET clock` · `POST clock` | return the time; `{"advance": seconds}` advances a virtual clock |
 | `POST deposit` | `{"amount": dollars}` adds to the balance |
-| `GET requests` · `DELETE requests` | the record of requests, faults that fired included; forget it |
-| `GET pods/{id}/logs` | what a pod's process wrote, as text (`runtime="process"`) |
+| `GET requests` · `DELETE requests` | return the recorded requests with the faults that fired; remove them |
+| `GET pods/{podId}/logs` | return what a pod's process has written, as text (`runtime="process"`) |
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import msgspec
 from aiohttp import web
 
-from yotta_async.emulator.clock import EmulatorClock
+from yotta_async.emulator.faults import Fault
 from yotta_async.emulator.runtime import RecordedExit
-from yotta_async.emulator.server import CONTROL, Server, body_of
-from yotta_async.emulator.validation import InvalidError
+from yotta_async.emulator.schema import InvalidRequestError
+from yotta_async.emulator.server import CONTROL_ROOT, Server, read_body
 
-_MOST = 1e12
+_MAX_NUMBER = 1e12
+
+ControlHandler: TypeAlias = Callable[[web.Request], Any]
+"""Returns what becomes JSON, or an awaitable of it."""
 
 
 class Control:
-    """The routes over one server."""
+    """The control routes of one server."""
 
     def __init__(
-        self, server: Server, exits: Sequence[RecordedExit], logs: Callable[[str], str], reset: Callable[[], None]
+        self, server: Server, exits: Sequence[RecordedExit], read_log: Callable[[str], str], reset: Callable[[], None]
     ) -> None:
         self._server = server
         self._exits = exits
-        self._logs = logs
-        self._reset_all = reset
+        self._read_log = read_log
+        self._reset = reset
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes to the application that serves the API."""
-        for method, path, handler in (
-            ("GET", "state", self._state),
-            ("POST", "reset", self._reset),
-            ("GET", "faults", self._faults),
-            ("POST", "faults", self._order),
-            ("DELETE", "faults", self._clear),
-            ("DELETE", r"faults/{id:\d{1,9}}", self._remove),
-            ("GET", "clock", self._clock),
-            ("POST", "clock", self._advance),
+        faults, requests = self._server.faults, self._server.requests
+        routes: tuple[tuple[str, str, ControlHandler], ...] = (
+            ("GET", "state", lambda _: self._get_state()),
+            ("POST", "reset", lambda _: self._reset()),
+            ("GET", "faults", lambda _: list(faults)),
+            ("POST", "faults", self._add_fault),
+            ("DELETE", "faults", lambda _: faults.clear()),
+            ("DELETE", r"faults/{id:\d{1,9}}", lambda request: faults.remove(int(request.match_info["id"]))),
+            ("GET", "clock", lambda _: self._get_times()),
+            ("POST", "clock", self._advance_clock),
             ("POST", "deposit", self._deposit),
-            ("GET", "requests", self._requests),
-            ("DELETE", "requests", self._forget),
-            ("GET", r"pods/{podId:\d{1,19}}/logs", self._said),
-        ):
-            app.router.add_route(method, f"{CONTROL}{path}", _explained(handler))
-
-    async def _state(self, _: web.Request) -> web.Response:
-        account, now = self._server.account, self._server.clock.now()
-        pods = [msgspec.Raw(pod.json()) for pod in account.list((), (), now)]
-        return _json(
-            {
-                **self._times(),
-                "pods": pods,
-                "balance": account.balance(now),
-                "bills": [{**attrs.asdict(bill), "cost": bill.cost(now)} for bill in account.bills(now)],
-                "exits": [attrs.asdict(exit_) for exit_ in self._exits],
-            }
+            ("GET", "requests", lambda _: list(requests)),
+            ("DELETE", "requests", lambda _: requests.clear()),
+            ("GET", r"pods/{podId:\d{1,19}}/logs", self._get_log),
         )
+        for method, path, handler in routes:
+            app.router.add_route(method, f"{CONTROL_ROOT}{path}", _to_json_handler(handler))
 
-    async def _reset(self, _: web.Request) -> web.Response:
-        self._reset_all()
-        return _json({})
+    def _get_state(self) -> dict[str, Any]:
+        account, now = self._server.account, self._server.clock.now()
+        pods = [msgspec.Raw(pod.to_json()) for pod in account.list((), (), now)]
+        balance, bills = account.get_money(now)
+        return {
+            **self._get_times(),
+            "pods": pods,
+            "balance": balance,
+            "bills": [{**attrs.asdict(bill), "cost": bill.cost(now)} for bill in bills],
+            "exits": self._exits,
+        }
 
-    async def _faults(self, _: web.Request) -> web.Response:
-        return _json(list(self._server.faults))
+    def _get_times(self) -> dict[str, float]:
+        return {"time": self._server.clock.time(), "now": self._server.clock.now()}
 
-    async def _order(self, request: web.Request) -> web.Response:
-        return _json(self._server.faults.order(await _object(request)))
+    async def _add_fault(self, request: web.Request) -> Fault:
+        return self._server.faults.add_from_options(await _read_object(request))
 
-    async def _clear(self, _: web.Request) -> web.Response:
-        self._server.faults.clear()
-        return _json({})
-
-    async def _remove(self, request: web.Request) -> web.Response:
+    async def _advance_clock(self, request: web.Request) -> dict[str, float]:
+        seconds = await _read_number(request, "advance")
         try:
-            self._server.faults.remove(int(request.match_info["id"]))
-        except ValueError as error:
-            return _json({"error": str(error)}, status=404)
-        return _json({})
-
-    async def _clock(self, _: web.Request) -> web.Response:
-        return _json(self._times())
-
-    async def _advance(self, request: web.Request) -> web.Response:
-        try:
-            await self._server.clock.advance(await _number(request, "advance"))
+            await self._server.clock.advance(seconds)
         except RuntimeError as error:
             raise ValueError(str(error)) from None
-        return _json(self._times())
+        return self._get_times()
 
-    async def _deposit(self, request: web.Request) -> web.Response:
-        amount = await _number(request, "amount")
+    async def _deposit(self, request: web.Request) -> dict[str, float | None]:
+        amount = await _read_number(request, "amount")
         now = self._server.clock.now()
         self._server.account.deposit(amount, now)
-        return _json({"balance": self._server.account.balance(now)})
+        return {"balance": self._server.account.get_money(now)[0]}
 
-    async def _requests(self, _: web.Request) -> web.Response:
-        return _json([attrs.asdict(each) for each in self._server.requests])
+    def _get_log(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._read_log(str(int(request.match_info["podId"]))))
 
-    async def _forget(self, _: web.Request) -> web.Response:
-        self._server.requests.clear()
-        return _json({})
 
-    async def _said(self, request: web.Request) -> web.Response:
+def _to_json_handler(handler: ControlHandler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return a handler that responds with what another one returns or raises, as JSON."""
+
+    async def handle(request: web.Request) -> web.Response:
+        status = 200
         try:
-            return web.Response(text=self._logs(str(int(request.match_info["podId"]))))
-        except ValueError as error:
-            return _json({"error": str(error)}, status=404)
-
-    def _times(self) -> dict[str, Any]:
-        clock: EmulatorClock = self._server.clock
-        return {"time": clock.time(), "now": clock.now()}
-
-
-def _explained(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Callable[[web.Request], Awaitable[Any]]:
-    async def explained(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
+            result = handler(request)
+            if inspect.isawaitable(result):
+                result = await result
+            if isinstance(result, web.Response):
+                return result
         except (ValueError, TypeError) as error:
-            return _json({"error": str(error)}, status=400)
+            # Routes with an id have no other input: what is wrong is that the id does not exist.
+            result, status = {"error": str(error)}, 404 if request.match_info else 400
+        body = msgspec.json.encode({} if result is None else result)
+        return web.Response(body=body, status=status, content_type="application/json")
 
-    return explained
+    return handle
 
 
-async def _object(request: web.Request) -> dict[str, Any]:
+async def _read_object(request: web.Request) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(await body_of(request), type=dict[str, Any])
-    except (ValueError, RecursionError, InvalidError):
+        return msgspec.json.decode(await read_body(request), type=dict[str, Any])
+    except (ValueError, RecursionError, InvalidRequestError):
         raise ValueError("the body must be a JSON object") from None
 
 
-async def _number(request: web.Request, name: str) -> float:
-    body = await _object(request)
+async def _read_number(request: web.Request, name: str) -> float:
+    body = await _read_object(request)
     value = body.get(name, -1)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= _MOST or len(body) > 1:
-        raise ValueError(f'the body must be {{"{name}": a number that is not negative}}, and at most {_MOST:g}')
+    if not is_number or not 0 <= value <= _MAX_NUMBER or len(body) > 1:
+        raise ValueError(f'the body must be {{"{name}": a number that is not negative}}, and at most {_MAX_NUMBER:g}')
     return float(value)
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")

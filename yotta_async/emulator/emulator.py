@@ -1,31 +1,31 @@
-"""The emulator as its users meet it: `async with Emulator() as emulator, emulator.client() as yotta`."""
+"""The emulator's public class: `async with Emulator() as emulator, emulator.client() as yotta`."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
+import secrets
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from aiohttp import web
 
-from yotta_async.emulator.arguments import MOST_DOLLARS, check_arguments, check_words
+from yotta_async.emulator.account import Account, Scarcity
 from yotta_async.emulator.billing import BillingRecord
+from yotta_async.emulator.catalogue import Capacity, CapacityPool
 from yotta_async.emulator.clock import ClockKind, EmulatorClock, ManualClock, make_clock
 from yotta_async.emulator.control import Control
 from yotta_async.emulator.faults import Fault, FaultOptions, Faults
-from yotta_async.emulator.loops import LoopThread, Place
+from yotta_async.emulator.loops import LoopOwner, LoopThread
 from yotta_async.emulator.pod import IdForm
-from yotta_async.emulator.ports import Runtime, SimulatedRuntime
-from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit
+from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit, Runtime, SimulatedRuntime
 from yotta_async.emulator.server import RecordedRequest, Server
-from yotta_async.emulator.state import Account, Scarcity
-from yotta_async.emulator.stock import Capacity, Stock
+from yotta_async.emulator.statuses import Timings
 from yotta_async.emulator.store import Store
-from yotta_async.emulator.timings import Timings
 
 if TYPE_CHECKING:
     from yotta_async.client import YottaClient
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RuntimeKind: TypeAlias = Literal["simulated", "process"]
 
-# How often pods that really run are looked after.
-_TICK = 0.05
+# Anyone on this machine may know it, so it opens simulated pods only.
+_PUBLIC_KEY = "emulator-key"
+_MAX_DOLLARS = 1e12
+# How often status changes are applied where processes start and end by them.
+_APPLY_INTERVAL_S = 0.05
 # How long requests in flight may take when the emulator closes.
-_LAST_ANSWERS = 0.1
+_SHUTDOWN_TIMEOUT_S = 0.1
 
 logger = logging.getLogger("yotta_async.emulator")
 
@@ -44,28 +47,33 @@ logger = logging.getLogger("yotta_async.emulator")
 class Emulator:
     """The whole API on this machine: pods that start, pause and end, and cost nothing.
 
-    `async with` serves in the running event loop; `with` serves in a thread of its own, for programs without one.
+    `async with` serves in the running event loop; `with` serves in a thread, for programs without a loop.
 
     Args:
-        host: a loopback address; ValueError for any other, as whoever reaches the emulator may use it.
+        host: a loopback address.
         port: 0 takes a free one.
-        api_key: the one key that it accepts.
-        timings: how long pods stay in their states; None is INITIALIZE 1 to 3 s, PAUSING and TERMINATING under 1 s.
+        api_key: the key that requests must have. None is "emulator-key", or with runtime="process" a random key.
+        timings: how long pods stay in their statuses; None is INITIALIZE 1 to 3 s, PAUSING and TERMINATING under 1 s.
         clock: "real"; "manual", which moves by `await emulator.clock.advance(seconds)`; or "auto", which jumps to the
-            next moment that a client of `client()` sleeps for, whenever no call of theirs is in flight.
-        faults: what goes wrong from the start, each as the arguments of `faults.add`.
-        seed: of everything that is drawn, so that the same calls give the same ids and times.
-        runtime: "simulated", where a RUNNING pod is nothing but its ports; or "process", which RUNS every pod's
-            initializationCommand ON THIS MACHINE, with the rights of this process (on a real clock, not on Windows).
-        capacity: how many GPUs of a type there are to rent, by its name: a number, or numbers by region, where a region
-            without one has none. Without an entry there is no end of them.
-        scarcity: what becomes of a create when there are too few: its pod turns FAILED ("fail"), or it is refused
+            next moment that a client made by `client()` sleeps for, whenever none of their calls is in flight.
+        faults: the faults to start with, each as the arguments of `faults.add`.
+        seed: the seed of ids, times and probabilities: the same calls give the same results.
+        runtime: "simulated", where a RUNNING pod consists of its ports; or "process", which RUNS every pod's
+            initializationCommand ON THIS MACHINE with your rights (on a real clock, not on Windows).
+        capacity: how many GPUs exist, by type: a number, or numbers by region (regions without one have none). Types
+            without an entry are unlimited.
+        scarcity: if too few GPUs are free, the pod of a create becomes FAILED ("fail"), or the create is refused
             ("refuse").
-        balance: US dollars, which running pods use up; at zero every pod is terminated. None is without end. A file of
-            `state` that is there already has its own.
-        ids: "wire" as v1 has them, text in answers and a number from create; "text" or "number" everywhere.
-        state: a file that keeps pods, bills and balance, so that the next emulator with it goes on from there.
-        control: whether to serve `/_emulator/`, by which programs in any language turn the clock and order faults.
+        balance: US dollars, which running pods use up; at zero all pods are terminated. None is unlimited. An existing
+            `state` file has its own.
+        ids: "wire" as v1 has them, text in responses and a number from create; or "text" or "number" everywhere.
+        state: a file that keeps pods, bills and balance, from which the next emulator continues.
+        control: whether to serve `/_emulator/`, by which programs in any language advance the clock and inject faults.
+        strict: whether to refuse GPU types that the catalogue does not have; else they get filler values.
+
+    Raises:
+        ValueError: an argument has a wrong value, such as a host that is not a loopback address.
+        TypeError: `timings` or `faults` has a wrong type.
 
     """
 
@@ -74,7 +82,7 @@ class Emulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        api_key: str = "emulator-key",
+        api_key: str | None = None,
         timings: Timings | None = None,
         clock: ClockKind = "real",
         faults: Iterable[FaultOptions] = (),
@@ -86,27 +94,33 @@ class Emulator:
         ids: IdForm = "wire",
         state: str | os.PathLike[str] | None = None,
         control: bool = False,
+        strict: bool = False,
     ) -> None:
-        check_arguments(host, port, api_key, seed, balance)
-        check_words({"scarcity": (scarcity, Scarcity), "ids": (ids, IdForm), "runtime": (runtime, RuntimeKind)})
+        _check_arguments(host, port, seed, balance)
+        _check_choice("clock", clock, ClockKind)
+        _check_choice("scarcity", scarcity, Scarcity)
+        _check_choice("ids", ids, IdForm)
+        _check_choice("runtime", runtime, RuntimeKind)
         if not isinstance(timings, Timings | None):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
         if runtime == "process" and (clock != "real" or sys.platform == "win32"):
             raise ValueError("runtime='process' needs clock='real', as processes take real time, and not Windows")
         self._host = host
         self._port = port
-        self.api_key = api_key
+        self.api_key = _resolve_api_key(api_key, runtime)
         self.faults = Faults(faults, seed)
-        self.faults.on_removal = self._removed
+        self.faults.on_removal = self._undo_fault
         self.clock: EmulatorClock = make_clock(clock)
         self._exits: list[RecordedExit] = []
-        self._runtime: Runtime = ProcessRuntime(host, self._ended) if runtime == "process" else SimulatedRuntime(host)
+        self._runtime: Runtime = (
+            ProcessRuntime(host, self._record_exit) if runtime == "process" else SimulatedRuntime(host)
+        )
         self._account = Account(
             timings=timings or Timings(),
             seed=seed,
             runtime=self._runtime,
             host=host,
-            stock=Stock(capacity),
+            pool=CapacityPool(capacity),
             scarcity=scarcity,
             balance=balance,
             ids=ids,
@@ -114,14 +128,16 @@ class Emulator:
         self._state = state
         self._balance = balance
         self._store: Store | None = None
-        self._last: tuple[float | None, Sequence[BillingRecord]] | None = None  # balance and bills when it was closed
-        self._server = Server(self._account, self.clock, api_key, host, faults=self.faults, ids=ids)
+        self._final_money: tuple[float | None, Sequence[BillingRecord]] | None = None  # balance and bills, once closed
+        self._server = Server(
+            self._account, self.clock, self.faults, api_key=self.api_key, host=host, ids=ids, strict=strict
+        )
         self._has_control = control
         self._runner: web.AppRunner | None = None
-        self._tender: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._apply_task: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
         self._thread: LoopThread | None = None
-        self._place = Place()
+        self._loop_owner = LoopOwner()
 
     def __repr__(self) -> str:
         return f"Emulator({self.url if self._runner else 'not started'})"
@@ -136,7 +152,7 @@ class Emulator:
 
     @property
     def requests(self) -> Sequence[RecordedRequest]:
-        """The API's requests answered so far, the oldest first; the last 100,000 are kept."""
+        """The API requests so far, the oldest first; the last 100,000 are kept."""
         return tuple(self._server.requests)
 
     @property
@@ -146,61 +162,60 @@ class Emulator:
 
     @property
     def balance(self) -> float | None:
-        """What is left of the balance, in US dollars; None when it has no end."""
-        return self._last[0] if self._last else self._in_loop(self._account.balance)
+        """The balance in US dollars; None if it is unlimited."""
+        return self._get_money()[0]
 
     @property
     def bills(self) -> Sequence[BillingRecord]:
-        """Every stretch that a pod ran, by its beginning."""
-        return self._last[1] if self._last else self._in_loop(self._account.bills)
+        """A record of each period that a pod ran, by the time at which it begins."""
+        return self._get_money()[1]
 
     def deposit(self, amount: float) -> None:
-        """Add to the balance, in US dollars."""
-        if type(amount) not in (int, float) or not 0 <= amount <= MOST_DOLLARS:
-            raise ValueError(
-                f"amount must be a number of US dollars that is not negative, and at most {MOST_DOLLARS:g}"
-            )
-        self._in_loop(lambda now: self._account.deposit(amount, now))
+        """Add US dollars to the balance."""
+        _check_dollars("amount", amount)
+        self._call_account(lambda now: self._account.deposit(amount, now))
 
     def logs(self, pod_id: str) -> str:
-        """Return what a pod's process wrote, the last MiB of it. Raises ValueError when there is nothing of it."""
-        return self._runtime.logs(str(pod_id))
+        """Return what a pod's process has written, the last MiB of it. Raises ValueError if there is no log."""
+        return self._runtime.read_log(str(pod_id))
 
     def reset(self) -> None:
-        """Forget all pods, faults and requests, at once and without a trace; time and balance stay."""
-        self._in_loop(self._reset)
+        """Remove all pods, faults and recorded requests at once; time and balance stay."""
+        self._call_account(self._reset)
 
     def client(self, **client_options: Any) -> YottaClient:
-        """Return a client of this emulator, whose waits follow its clock; options are those of YottaClient."""
-        # The emulator's one door to the client: it shares no model and no codec with it.
+        """Return a client of this emulator that waits by its clock; options are those of YottaClient."""
+        # The only import of the client: the emulator shares no model and no codec with it.
         from yotta_async.client import YottaClient
 
         clock = self.clock if isinstance(self.clock, ManualClock) else None
         return YottaClient(**{"api_key": self.api_key, "base_url": self.url, "clock": clock, **client_options})
 
     async def start(self) -> None:
-        """Begin to listen, and take up what `state` kept.
+        """Start to listen, and load the `state` file.
 
-        Raises OSError when the port is taken, ValueError when the file of `state` cannot be used, and RuntimeError on
-        an emulator that was started before.
+        Raises:
+            OSError: the port is in use, or the state file cannot be written.
+            ValueError: the state file is not an emulator's, is damaged, or is in use.
+            RuntimeError: the emulator was started before.
+
         """
-        if self._runner is not None or self._last is not None:
-            raise RuntimeError("an emulator is started once: make a new one")
-        app = self._server.app()
+        if self._runner is not None or self._final_money is not None:
+            raise RuntimeError("an emulator can be started once: make a new one")
+        app = self._server.build_app()
         if self._has_control:
-            reset = lambda: self._reset(self.clock.now())  # noqa: E731
-            Control(self._server, self._exits, self._runtime.logs, reset).add_to(app)
-        # Access logs take more than half of the speed, and would show what is asked for.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
+            Control(self._server, self._exits, self.logs, self.reset).add_to(app)
+        # An access log would halve the speed and show what is requested.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
-        self._place.settle()
+        self._loop_owner.attach()
         try:
             await site.start()
             if self._state is not None:
                 self._store = Store(self._state, self._balance)
-                self.clock.begin_at(self._store.past.now)
-                self._account.keep(self._store, self.clock.now())
+                self.clock.start_at(self._store.loaded.now)
+                self._account.restore(self._store, self.clock.now())
         except BaseException as error:
             await runner.cleanup()
             if self._store is not None:
@@ -212,26 +227,23 @@ class Emulator:
         self._port = runner.addresses[0][1]
         if isinstance(self._runtime, ProcessRuntime):
             logger.warning("pods of %s run their initializationCommand on this machine, with your rights", self.url)
-            self._tender = asyncio.get_running_loop().create_task(self._tend())
+            self._apply_task = asyncio.get_running_loop().create_task(self._apply_due_changes())
 
     async def aclose(self) -> None:
-        """Stop listening, and end every process that a pod runs. May be called again, and goes on when cancelled."""
+        """Stop listening, and end all processes. May be called again, and continues when it is cancelled."""
         if self._runner is None:
             self.clock.close()
             return
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(self._runner))
-        await asyncio.shield(self._closing)
+        if self._close_task is None:
+            self._close_task = asyncio.get_running_loop().create_task(self._close(self._runner))
+        await asyncio.shield(self._close_task)
 
     async def _close(self, runner: web.AppRunner) -> None:
-        if self._tender is not None:
-            self._tender.cancel()
+        if self._apply_task is not None:
+            self._apply_task.cancel()
         now = self.clock.now()
-        try:
-            self._account.settle(now)
-        except Exception:  # a full disk, say: the rest is to be closed nevertheless
-            logger.exception("what was due at the end could not be kept")
-        self._last = self._account.money(now)
+        self._apply_or_log(now)
+        self._final_money = self._account.get_money(now, is_final=True)
         self.clock.close()
         await runner.cleanup()
         await self._runtime.aclose()
@@ -261,11 +273,14 @@ class Emulator:
             thread.run(self.aclose())
             thread.stop()
 
-    def _in_loop(self, do: Callable[[float], T]) -> T:
-        """Do something to the account where it lives, and return what comes of it. RuntimeError when it is closed."""
-        if self._last is not None:
+    def _get_money(self) -> tuple[float | None, Sequence[BillingRecord]]:
+        return self._final_money or self._call_account(self._account.get_money)
+
+    def _call_account(self, function: Callable[[float], T]) -> T:
+        """Call a function with the current time in the emulator's loop. Raises RuntimeError once it is closed."""
+        if self._final_money is not None:
             raise RuntimeError("the emulator is closed")
-        return self._place.do(lambda: do(self.clock.now()))
+        return self._loop_owner.call(lambda: function(self.clock.now()))
 
     def _reset(self, now: float) -> None:
         self.faults.clear()
@@ -273,27 +288,69 @@ class Emulator:
         self._server.requests.clear()
         self._exits.clear()
 
-    def _removed(self, fault: Fault) -> None:
-        def remove(now: float) -> None:
-            self._account.settle(now)  # with it, as far as it held anything back
+    def _undo_fault(self, fault: Fault) -> None:
+        def undo(now: float) -> None:
+            self._account.apply_due_changes(now)  # those that the fault did not hold
             fault.is_active = False
-            self._account.free(now)
+            self._account.release_pods(now)
 
-        if self._last is None:
-            self._in_loop(remove)
+        if self._final_money is None:
+            self._call_account(undo)
 
-    def _ended(self, pod_id: str, exit_code: int | None) -> None:
+    def _record_exit(self, pod_id: str, exit_code: int | None) -> None:
         self._exits.append(RecordedExit(self.clock.time(), pod_id, exit_code))
         try:
-            self._account.failed(pod_id, self.clock.now())
-        except Exception:  # a full disk, say: the next change is kept together with this one
-            logger.exception("the end of pod %s could not be kept", pod_id)
+            self._account.mark_failed(pod_id, self.clock.now())
+        except Exception:  # such as a full disk: it is stored together with the next change
+            logger.exception("the exit of pod %s could not be stored", pod_id)
 
-    async def _tend(self) -> None:
-        """Let happen what is due though nobody looks: pods that really run start and end by it."""
+    async def _apply_due_changes(self) -> None:
+        """Apply status changes without a request, as processes start and end by them."""
         while True:
-            try:
-                self._account.settle(self.clock.now())
-            except Exception:  # a full disk, say, which may have room again
-                logger.exception("what was due could not be kept")
-            await asyncio.sleep(_TICK)
+            self._apply_or_log(self.clock.now())
+            await asyncio.sleep(_APPLY_INTERVAL_S)
+
+    def _apply_or_log(self, now: float) -> None:
+        try:
+            self._account.apply_due_changes(now)
+        except Exception:  # such as a full disk, which may have space later
+            logger.exception("due status changes could not be stored")
+
+
+def _check_arguments(host: object, port: object, seed: object, balance: object) -> None:
+    if host != "localhost" and not _is_loopback(host):
+        raise ValueError(f"the emulator listens on loopback addresses only, such as 127.0.0.1, not on {host!r}")
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise ValueError("port must be a whole number between 0 and 65535")
+    if type(seed) is not int:
+        raise ValueError("seed must be a whole number")
+    if balance is not None:
+        _check_dollars("balance", balance)
+
+
+def _check_choice(name: str, value: object, literal: object) -> None:
+    choices = get_args(literal)
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
+def _check_dollars(name: str, value: object) -> None:
+    if not (type(value) in (int, float) and 0 <= value <= _MAX_DOLLARS):  # type: ignore[operator]  # it is a number
+        raise ValueError(f"{name} must be a number of US dollars that is not negative, and at most {_MAX_DOLLARS:g}")
+
+
+def _is_loopback(host: object) -> bool:
+    try:
+        return isinstance(host, str) and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _resolve_api_key(api_key: str | None, runtime: RuntimeKind) -> str:
+    if api_key is None:
+        return _PUBLIC_KEY if runtime == "simulated" else secrets.token_urlsafe(32)
+    if not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+        raise ValueError("the emulator's api_key must be printable ASCII text, and not empty")
+    if runtime == "process" and api_key == _PUBLIC_KEY:
+        raise ValueError(f"runtime='process' needs a secret api_key, as it runs commands: {_PUBLIC_KEY!r} is public")
+    return api_key

@@ -1,77 +1,78 @@
-"""Faults on order: what goes wrong, on which call, for which pod, and how often.
+"""Fault injection: which requests or pods a fault affects, how often, and how it changes a response.
 
-`emulator.faults.add(on="create", nth=2, kind="answer_lost_after_commit")`. The kinds, with the parameters of each:
+`emulator.faults.add(on="create", nth=2, kind="answer_lost_after_commit")`. The kinds, with their own parameters and
+defaults; "not processed" means that the request changes nothing:
 
-- "status": answered with `http_status` (500), `code` (10002) and `message` in the API's envelope; nothing is done.
-- "html_502": a proxy's HTML page with status 502; nothing is done.
-- "rate_limited": status 429 with Retry-After: `seconds` (1); nothing is done.
-- "redirect": status 307 to `location`, another host; nothing is done.
-- "delay": the answer takes `seconds` (60) of the emulator's clock longer; then all is as usual.
-- "reset_before_commit": the connection is reset; nothing is done.
-- "answer_lost_after_commit": it is done, and the connection is reset instead of an answer.
-- "cut_body", "bad_json", "endless_body": it is done, and the answer ends in its midst, is no JSON, or never ends.
-- "list_lag": a list shows the pods as they were `seconds` (60) ago; on lists.
-- "missing_from_list": a list leaves out the pods that `pod_name` means; on lists.
-- "stuck": the pod that is created does not leave `state` (INITIALIZE; PAUSING, TERMINATING) by itself.
-- "failed": the pod that is created turns FAILED instead of RUNNING.
-- "unhealthy_port": the pod that is created runs, and none of its ports is healthy or accepts.
-- "unknown_status": the pod that is created shows `status` (REBUILDING) while it is in `state` (INITIALIZE).
+- "status": an error with `http_status` (500), `code` (10002) and `message` in the API's envelope; not processed.
+- "html_502": a proxy's HTML page with status 502; not processed.
+- "rate_limited": status 429 with Retry-After: `seconds` (1); not processed.
+- "redirect": status 307 to `location` on another host; not processed.
+- "delay": the response takes `seconds` (60) of the emulator's clock longer.
+- "reset_before_commit": the connection is reset; not processed.
+- "answer_lost_after_commit": the request is processed, and the connection is reset instead of a response.
+- "cut_body", "bad_json", "endless_body": the request is processed; the body is truncated, not JSON, or never ends.
+- "list_lag": a list shows the pods as they were `seconds` (60) ago.
+- "missing_from_list": a list omits the pods that match `pod_name`.
+- "stuck": the created pod stays in `state` (INITIALIZE; PAUSING, TERMINATING).
+- "failed": the created pod becomes FAILED instead of RUNNING.
+- "unhealthy_port": the created pod runs, but its ports are unhealthy and accept no connection.
+- "unknown_status": the created pod shows `status` (REBUILDING) while it is in `state` (INITIALIZE).
 
-The last four fire on creates and stay with the pod until the fault is removed; what they held back goes on then. Of
-several faults that fire on one call, the first that answers instead of doing anything is what the caller gets.
+The last four fire on creates and act on the pod until the fault is removed. If several faults fire on one request, the
+first one that replaces the response counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
+import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 import msgspec
+from aiohttp import web
+from msgspec import Meta
 
-from yotta_async.emulator.validation import STATUS_NAMES
+from yotta_async.emulator.schema import Envelope, Int32, name_field
+from yotta_async.emulator.statuses import NEXT_STATUS, STATUS_NAMES
 
-FaultKind: TypeAlias = Literal[
-    "status",
-    "html_502",
-    "rate_limited",
-    "redirect",
-    "delay",
-    "reset_before_commit",
-    "answer_lost_after_commit",
-    "cut_body",
-    "bad_json",
-    "endless_body",
-    "list_lag",
-    "missing_from_list",
-    "stuck",
-    "failed",
-    "unhealthy_port",
-    "unknown_status",
-]
+UnprocessedKind: TypeAlias = Literal["status", "html_502", "rate_limited", "redirect", "reset_before_commit"]
+ProcessedKind: TypeAlias = Literal["delay", "answer_lost_after_commit", "cut_body", "bad_json", "endless_body"]
+ListKind: TypeAlias = Literal["list_lag", "missing_from_list"]
+PodKind: TypeAlias = Literal["stuck", "failed", "unhealthy_port", "unknown_status"]
+FaultKind: TypeAlias = Literal[UnprocessedKind, ProcessedKind, ListKind, PodKind]
 FaultTarget: TypeAlias = Literal["create", "list", "get", "pause", "resume", "delete", "any"]
+FromOne: TypeAlias = Annotated[int, Meta(ge=1)]
 
-_OF_LISTS = ("list_lag", "missing_from_list")
-_OF_PODS = ("stuck", "failed", "unhealthy_port", "unknown_status")
-_SECONDS = {"rate_limited": 1.0, "delay": 60.0, "list_lag": 60.0}
-# Which parameters mean something to which kinds; one that means nothing is a mistake that nobody would notice.
-_PARAMETERS = {
+_LIST_KINDS, _POD_KINDS = get_args(ListKind), get_args(PodKind)
+_RESET_KINDS = ("reset_before_commit", "answer_lost_after_commit")
+_DEFAULT_SECONDS = {"rate_limited": 1.0, "delay": 60.0, "list_lag": 60.0}
+# The kinds that use a parameter; any other combination is refused, as it would have no effect.
+_KINDS_BY_PARAMETER = {
     "http_status": ("status",),
     "code": ("status",),
     "message": ("status",),
-    "seconds": tuple(_SECONDS),
+    "seconds": tuple(_DEFAULT_SECONDS),
     "location": ("redirect",),
     "state": ("stuck", "unknown_status"),
     "status": ("unknown_status",),
 }
-_LEFT_BY_ITSELF = ("INITIALIZE", "PAUSING", "TERMINATING")
-# Statuses of HTTP that have no body to put the envelope into.
-_WITHOUT_BODY = (204, 205, 304)
+_COUNTERS = ("id", "calls", "fired", "is_active")
+_HTTP_STATUSES_WITHOUT_BODY = (204, 205, 304)
+_HTML = (
+    "<html><head><title>502 Bad Gateway</title></head>"
+    "<body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>"
+)
+_ENDLESS_CHUNK = b" " * 2**16
+_ENDLESS_CHUNKS = 2**20  # 64 GiB in total
 
 
 class FaultOptions(TypedDict, total=False):
-    """The arguments of `Faults.add`, which say what they mean; the same names over HTTP and in the pytest marker."""
+    """The arguments of `Faults.add`; the same names are used over HTTP and in the pytest marker."""
 
     kind: FaultKind
     on: FaultTarget
@@ -89,117 +90,134 @@ class FaultOptions(TypedDict, total=False):
 
 
 class Fault(msgspec.Struct, kw_only=True, eq=False, forbid_unknown_fields=True):
-    """One rule, and what became of it: `calls` that it was asked about, and how many times it has `fired`."""
+    """One fault. `calls` counts the requests that match it, `fired` those that it affected."""
 
     kind: FaultKind
     on: FaultTarget = "any"
-    nth: int | tuple[int, ...] | None = None
-    probability: float | None = None
-    times: int | None = None
+    nth: FromOne | Annotated[tuple[FromOne, ...], Meta(min_length=1)] | None = None
+    probability: Annotated[float, Meta(ge=0, le=1)] | None = None
+    times: FromOne | None = None
     pod_name: str = "*"
-    http_status: int = 500
-    code: int = 10002
+    http_status: Annotated[int, Meta(ge=200, le=599)] = 500
+    code: Int32 = 10002
     message: str = "system error"
-    seconds: float = 0.0
-    location: str = "https://elsewhere.example.com/"
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    location: Annotated[str, Meta(pattern="^[!-~]+$")] = "https://elsewhere.example.com/"
     state: str = "INITIALIZE"
-    status: str = "REBUILDING"
+    status: Annotated[str, Meta(min_length=1)] = "REBUILDING"
     id: int = 0
     calls: int = 0
     fired: int = 0
     is_active: bool = True
 
-    def means(self, pod_name: str) -> bool:
-        """Say whether the rule is about a pod of this name."""
+    def matches(self, pod_name: str) -> bool:
+        """Return whether the fault applies to pods of this name."""
         return fnmatch.fnmatchcase(pod_name, self.pod_name)
 
 
 class Faults:
-    """The rules in force, the oldest first: `for fault in emulator.faults`."""
+    """The active faults, the oldest first: `for fault in emulator.faults`."""
 
     def __init__(self, faults: Iterable[FaultOptions] = (), seed: int = 0) -> None:
         if isinstance(faults, str | Mapping) or not isinstance(faults, Iterable):
             raise TypeError("faults must be a list of faults, such as [{'kind': 'stuck', 'nth': 1}]")
         self.on_removal: Callable[[Fault], None] = _deactivate
-        self._rules: list[Fault] = []
+        self._faults: list[Fault] = []
         self._random = random.Random(seed)  # noqa: S311  # repeats on purpose
         self._last_id = 0
         for options in faults:
-            self.order(options)
+            self.add_from_options(options)
 
     def __iter__(self) -> Iterator[Fault]:
-        return iter(tuple(self._rules))
+        return iter(tuple(self._faults))
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self._faults)
 
     def add(self, **options: Unpack[FaultOptions]) -> Fault:
-        """Order a fault, and return it, to be removed again.
+        """Add a fault.
 
         Args:
-            options: `kind`: see this module. `on`: the endpoint; by default creates for the kinds that stay with a pod,
-                lists for those of lists, and any endpoint for the others. `nth`: which of the calls it is about, one
-                number or several; 1 is the first from now on. `probability`: how likely each of them is hit; it repeats
-                with the emulator's seed. Without either, every one is. `times`: at most so many. `pod_name`: only pods
-                of this name, in which * and ? stand for anything. The others are the kind's own.
+            options: `kind`: see this module. `on`: the endpoint; by default "create" for the kinds that act on a pod,
+                "list" for those of lists, and "any" for the others. `nth`: which of the matching requests it affects,
+                one number or several; 1 is the first from now on. `probability`: the chance for each of them, drawn
+                with the emulator's seed. Without either, it affects all. `times`: at most this many. `pod_name`: only
+                pods of this name; * and ? are wildcards. The other options belong to the kinds.
 
-        Raises ValueError for what is no fault, and names it.
+        Returns:
+            The fault, which `remove` takes.
+
+        Raises:
+            ValueError: an option is unknown, has a wrong value, or has no effect for this kind.
 
         """
-        return self.order(options)
+        return self.add_from_options(options)
 
-    def order(self, options: Any) -> Fault:
-        """Order a fault by its options as JSON has them. Raises ValueError as `add` does."""
+    def add_from_options(self, options: Any) -> Fault:
+        """Add a fault by a mapping of options, as JSON has them. Raises ValueError as `add` does."""
         try:
             fault = msgspec.convert(options, Fault)
         except msgspec.ValidationError as error:
-            raise ValueError(f"this is no fault: {error}") from None
-        given = set(options)
-        _check(fault, given)
-        if "on" not in given:
-            fault.on = "list" if fault.kind in _OF_LISTS else "create" if fault.kind in _OF_PODS else "any"
-        if "seconds" not in given:
-            fault.seconds = _SECONDS.get(fault.kind, 0.0)
+            raise ValueError(f"invalid fault: {name_field(error)}") from None
+        _check(fault, given=set(options))
+        if "on" not in options:
+            fault.on = "list" if fault.kind in _LIST_KINDS else "create" if fault.kind in _POD_KINDS else "any"
+        if "seconds" not in options:
+            fault.seconds = _DEFAULT_SECONDS.get(fault.kind, 0.0)
         self._last_id += 1
         fault.id = self._last_id
-        self._rules.append(fault)
+        self._faults.append(fault)
         return fault
 
     def remove(self, fault: Fault | int) -> None:
-        """End a fault, given itself or its id; what it did to pods ends too. ValueError when there is no such one."""
-        for rule in self._rules:
-            if rule is fault or (type(fault) is int and rule.id == fault):
-                self.on_removal(rule)
-                self._rules.remove(rule)
+        """Remove a fault and undo what it does to pods.
+
+        It affects no further request. A pod that it holds in a status (`stuck`) leaves that status now, ports that it
+        keeps closed (`unhealthy_port`) open, a status that it hides (`unknown_status`) shows, and a pod that it would
+        fail later (`failed`) runs instead. What has happened stays: a pod that is FAILED, a response that was sent.
+
+        Args:
+            fault: the fault that `add` returned, or its id.
+
+        Raises:
+            ValueError: the fault is not active: it was removed before, or belongs to another emulator.
+
+        """
+        for active in self._faults:
+            if active is fault or (type(fault) is int and active.id == fault):
+                self.on_removal(active)
+                self._faults.remove(active)
                 return
-        raise ValueError("there is no such fault")
+        name = fault.id if isinstance(fault, Fault) else fault
+        ids = ", ".join(str(active.id) for active in self._faults)
+        raise ValueError(f"there is no such fault: {name!r}. Active faults by id: {ids or 'none'}")
 
     def clear(self) -> None:
-        """End them all."""
-        for rule in tuple(self._rules):
-            self.remove(rule)
+        """Remove all faults."""
+        for fault in self:
+            self.remove(fault)
 
     def fire(self, endpoint: str, pod_name: str | None, *, is_refused: bool = False) -> tuple[Fault, ...]:
-        """Return what is to go wrong with a call to an endpoint, about a pod of this name or about none.
+        """Return the faults that affect a request to an endpoint, about a pod of this name or about none.
 
-        `is_refused`: a create that will make no pod, and so needs no fault to stay with one.
+        `is_refused`: a create that makes no pod, so that faults which act on a pod do not apply.
         """
-        rules = [rule for rule in self._rules if not (is_refused and rule.kind in _OF_PODS)]
-        return tuple(rule for rule in rules if self._fires(rule, endpoint, pod_name))
+        faults = [fault for fault in self._faults if not (is_refused and fault.kind in _POD_KINDS)]
+        return tuple(fault for fault in faults if self._fires(fault, endpoint, pod_name))
 
-    def _fires(self, rule: Fault, endpoint: str, pod_name: str | None) -> bool:
-        if rule.on not in ("any", endpoint):
+    def _fires(self, fault: Fault, endpoint: str, pod_name: str | None) -> bool:
+        if fault.on not in ("any", endpoint):
             return False
-        if rule.kind != "missing_from_list" and rule.pod_name != "*" and not rule.means(pod_name or ""):
+        if fault.kind != "missing_from_list" and fault.pod_name != "*" and not fault.matches(pod_name or ""):
             return False
-        rule.calls += 1
-        if rule.times is not None and rule.fired >= rule.times:
+        fault.calls += 1
+        if fault.times is not None and fault.fired >= fault.times:
             return False
-        if rule.nth is not None and rule.calls not in (rule.nth if isinstance(rule.nth, tuple) else (rule.nth,)):
+        if fault.nth is not None and fault.calls not in (fault.nth if isinstance(fault.nth, tuple) else (fault.nth,)):
             return False
-        if rule.probability is not None and self._random.random() >= rule.probability:
+        if fault.probability is not None and self._random.random() >= fault.probability:
             return False
-        rule.fired += 1
+        fault.fired += 1
         return True
 
 
@@ -208,35 +226,99 @@ def _deactivate(fault: Fault) -> None:
 
 
 def _check(fault: Fault, given: set[str]) -> None:
-    for name in ("id", "calls", "fired", "is_active"):
-        if name in given:
-            raise ValueError(f"{name} is the emulator's to count, not a fault's to say")
-    for name, kinds in _PARAMETERS.items():
+    """Raise ValueError for what the types of the fields do not express."""
+    for name in given.intersection(_COUNTERS):
+        raise ValueError(f"{name} is set by the emulator and cannot be given")
+    for name, kinds in _KINDS_BY_PARAMETER.items():
         if name in given and fault.kind not in kinds:
-            raise ValueError(f"{name} means nothing to the kind {fault.kind!r}, only to {', '.join(kinds)}")
-    for kinds, endpoint in ((_OF_LISTS, "list"), (_OF_PODS, "create")):
+            raise ValueError(f"{name} has no effect for the kind {fault.kind!r}, only for {', '.join(kinds)}")
+    for kinds, endpoint in ((_LIST_KINDS, "list"), (_POD_KINDS, "create")):
         if fault.kind in kinds and "on" in given and fault.on != endpoint:
-            raise ValueError(f"the kind {fault.kind!r} happens on {endpoint!r} only, not on {fault.on!r}")
-    if fault.state not in (_LEFT_BY_ITSELF if fault.kind == "stuck" else STATUS_NAMES):
-        raise ValueError(f"state {fault.state!r} is none that a pod can be {fault.kind!r} in")
+            raise ValueError(f"the kind {fault.kind!r} applies to {endpoint!r} only, not to {fault.on!r}")
+    states = tuple(NEXT_STATUS) if fault.kind == "stuck" else STATUS_NAMES
+    if fault.state not in states:
+        raise ValueError(f"state must be one of {', '.join(states)}, not {fault.state!r}")
     if fault.kind == "list_lag" and "pod_name" in given:
-        raise ValueError("a list lags for all pods: leave pod_name out")
-    if not fault.status or not (fault.message + fault.status).isprintable():
-        raise ValueError("status and message must be text that can be printed, and status not empty")
-    if not (fault.location.isascii() and fault.location.isprintable()) or " " in fault.location or not fault.location:
-        raise ValueError("location must be a URL in ASCII, without spaces")
-    if not -(2**31) <= fault.code < 2**31:
-        raise ValueError("code must be a whole number of 32 bits")
-    numbers = fault.nth if isinstance(fault.nth, tuple) else () if fault.nth is None else (fault.nth,)
-    if fault.nth == ():
-        raise ValueError("nth is empty, so it would never happen")
-    if any(number < 1 for number in numbers) or (fault.times is not None and fault.times < 1):
-        raise ValueError("nth and times count from 1")
+        raise ValueError("a list lags for all pods: omit pod_name")
+    if not (fault.message + fault.status).isprintable():
+        raise ValueError("status and message must be printable text")
     if fault.nth is not None and fault.probability is not None:
-        raise ValueError("a fault has an nth or a probability, not both")
-    if fault.probability is not None and not 0 <= fault.probability <= 1:
-        raise ValueError("probability must be between 0 and 1")
-    if not 0 <= fault.seconds < float("inf"):
-        raise ValueError("seconds must be a finite number and not negative")
-    if not 200 <= fault.http_status <= 599 or fault.http_status in _WITHOUT_BODY:
-        raise ValueError("http_status must be between 200 and 599, and one that has a body")
+        raise ValueError("give nth or probability, not both")
+    if not math.isfinite(fault.seconds):
+        raise ValueError("seconds must be finite")
+    if fault.http_status in _HTTP_STATUSES_WITHOUT_BODY:
+        raise ValueError(f"http_status {fault.http_status} has no body for the envelope")
+
+
+def build_replacement(fault: Fault) -> web.Response | None:
+    """Return the response that replaces the processing of a request, or None if the request is processed."""
+    match fault.kind:
+        case "status":
+            return _build_error(fault.http_status, fault.code, fault.message)
+        case "html_502":
+            return web.Response(status=502, text=_HTML, content_type="text/html")
+        case "rate_limited":
+            response = _build_error(429, 429, "too many requests")
+            response.headers["Retry-After"] = str(math.ceil(fault.seconds))
+            return response
+        case "redirect":
+            return web.Response(status=307, headers={"Location": fault.location})
+        case "reset_before_commit":
+            return web.Response(status=500)  # never sent
+        case _:
+            return None
+
+
+def _build_error(http_status: int, code: int, message: str) -> web.Response:
+    body = msgspec.json.encode(Envelope[None](message, code, None))
+    return web.Response(body=body, status=http_status, content_type="application/json")
+
+
+async def damage_response(
+    request: web.Request, response: web.StreamResponse, fired: Collection[Fault]
+) -> web.StreamResponse:
+    """Return a response as the faults leave it, or reset its connection."""
+    kinds = {fault.kind for fault in fired}
+    if not kinds.isdisjoint(_RESET_KINDS):
+        _reset_connection(request)
+    elif isinstance(response, web.Response) and isinstance(response.body, bytes):
+        half = response.body[: len(response.body) // 2]
+        if "bad_json" in kinds:
+            response.body = half + b"\xff}{"
+        elif "cut_body" in kinds:
+            return await _send_truncated(request, response, half)
+        elif "endless_body" in kinds:
+            return await _send_endless(request, response, response.body[:-1])
+    return response
+
+
+def _reset_connection(request: web.Request) -> None:
+    """Close the connection with a TCP reset, as a crash does."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+
+async def _send_truncated(request: web.Request, response: web.Response, start: bytes) -> web.StreamResponse:
+    truncated = web.StreamResponse(status=response.status, headers={"Content-Type": "application/json"})
+    truncated.content_length = response.content_length
+    await truncated.prepare(request)
+    await truncated.write(start)
+    if request.transport is not None:
+        request.transport.close()
+    return truncated
+
+
+async def _send_endless(request: web.Request, response: web.Response, start: bytes) -> web.StreamResponse:
+    endless = web.StreamResponse(status=response.status, headers={"Content-Type": "application/json"})
+    await endless.prepare(request)
+    try:
+        await endless.write(start)
+        for _ in range(_ENDLESS_CHUNKS):
+            await endless.write(_ENDLESS_CHUNK)
+            await asyncio.sleep(0)
+    except ConnectionError:
+        pass  # the client has closed the connection
+    return endless

@@ -1,4 +1,4 @@
-"""Event loops in threads: one of its own, for programs that have none; and calls from one to another."""
+"""Event loops and threads: a loop in its own thread, and calls from one thread into the loop of another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """A loop that runs until `stop`."""
+    """A thread that runs an event loop until `stop`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -19,7 +19,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there, and return what it returns. For other threads."""
+        """Run a coroutine in the loop and return its result. For other threads."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def stop(self) -> None:
@@ -36,41 +36,41 @@ class LoopThread:
             self._loop.close()
 
 
-class Place:
-    """The loop that something lives in, and the way there from other threads."""
+class LoopOwner:
+    """The event loop in which an object lives, and calls into it from any thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
-    def settle(self) -> None:
+    def attach(self) -> None:
         """Live in the running loop from now on."""
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
 
-    def do(self, do: Callable[[], T]) -> T:
-        """Do something there, from wherever this is called, and return what comes of it."""
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the loop and return its result."""
 
-        async def done() -> T:
-            return do()
+        async def call() -> T:
+            return function()
 
         if self._loop is None or self._thread == threading.get_ident() or not self._loop.is_running():
-            return do()
-        return asyncio.run_coroutine_threadsafe(done(), self._loop).result()
+            return function()
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
 
-def do_in(loop: asyncio.AbstractEventLoop, do: Callable[..., object], *arguments: object) -> bool:
-    """Do something in its own loop, and say whether that loop is still there."""
-    if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public one raises where none runs
-        do(*arguments)
+def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> bool:
+    """Call a function in a loop, at once if it is the running one; return False if the loop is closed."""
+    if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public function raises where no loop runs
+        callback(*arguments)
         return True
     try:
-        loop.call_soon_threadsafe(do, *arguments)
-    except RuntimeError:  # it is closed
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
         return False
     return True
 
 
-def finish(future: asyncio.Future[None]) -> None:
-    """Wake whoever waits for it."""
+def resolve(future: asyncio.Future[None]) -> None:
+    """Set the result of a future unless it is done."""
     if not future.done():
         future.set_result(None)

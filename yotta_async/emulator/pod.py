@@ -1,4 +1,4 @@
-"""One emulated pod: what the wire shows of it."""
+"""One emulated pod: its fields on the wire, its history, and the faults that act on it."""
 
 from __future__ import annotations
 
@@ -11,40 +11,47 @@ import msgspec
 
 from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.emulator.faults import Fault
-from yotta_async.emulator.schema import Create, ExposedPort, Id, Pod, PortRequest, Volume, VolumeRequest
+from yotta_async.emulator.schema import Create, ExposedPort, Id, Pod, PortRequest, Volume
 
 IdForm: TypeAlias = Literal["wire", "text", "number"]
-"""Ids as v1 has them (text in answers, a number from create), or as text or numbers everywhere."""
+"""Pod ids as v1 has them (text in responses, a number from create), or as text or numbers everywhere."""
+
+_ORG_ID = 217_646_376_996_249_600
+_APPLICANT_ID = 217_646_376_987_860_992
+_FIRST_IMAGE_ID = 219_419_172_892_971_011
 
 _encode = msgspec.json.Encoder().encode
 
 
 class EmulatedPod:
-    """One pod as the wire shows it, and what becomes of it next."""
+    """A pod. Times are seconds since 1970.
+
+    `last_change` is the time of the last status change and its number among all changes, `next_transition` the time and
+    status of the next one, and `status_history` has the time, the status and the wire's `updatedAt` of each.
+    """
 
     def __init__(self, wire: Pod) -> None:
         self.wire = wire
         self.id = str(wire.id)
-        self.changed = (0.0, 0)  # when, and which of all changes that was
-        self.next: tuple[float, str] | None = None
-        self.past: list[tuple[float, str, str]] = []  # since when which status, and how `updatedAt` says it
+        self.last_change = (0.0, 0)
+        self.next_transition: tuple[float, str] | None = None
+        self.status_history: list[tuple[float, str, str]] = []
         self.faults: tuple[Fault, ...] = ()
         self._json: bytes | None = None
 
     @property
     def status(self) -> str:
-        """The pod's state by name."""
+        """The real status; an `unknown_status` fault may hide it."""
         return self.wire.status
 
     @property
-    def shown(self) -> str:
-        """The state that the wire shows."""
-        fault = self.fault("unknown_status", self.status)
-        return fault.status if fault else self.status
+    def visible_status(self) -> str:
+        """The status in responses."""
+        return self._mask_status(self.status)
 
     @property
     def hourly_price(self) -> float:
-        """What it costs per hour while it runs, in US dollars: the formula of the vendor's documents."""
+        """The price of running, in US dollars per hour, by the formula of the vendor's documents."""
         wire = self.wire
         volumes = (
             wire.container_volume_price * wire.container_volume_in_gb
@@ -52,69 +59,78 @@ class EmulatedPod:
         )
         return wire.single_card_price * wire.gpu_count + volumes
 
-    def fault(self, kind: str, state: str | None = None) -> Fault | None:
-        """Return the fault of this kind, in this state, that the pod has, or None."""
+    @property
+    def holds_gpus(self) -> bool:
+        """Whether GPUs are allocated: to pods that run or are about to."""
+        will_fail = self.next_transition is not None and self.next_transition[1] == "FAILED"
+        return self.status in ("INITIALIZE", "RUNNING") and not will_fail
+
+    def find_fault(self, kind: str, status: str | None = None) -> Fault | None:
+        """Return the active fault of this kind (that applies in this status) or None."""
         for fault in self.faults:
-            if fault.is_active and fault.kind == kind and state in (None, fault.state):
+            if fault.is_active and fault.kind == kind and status in (None, fault.state):
                 return fault
         return None
 
-    def become(self, status: str, now: float, order: int) -> None:
-        """Enter a state."""
+    def set_status(self, status: str, now: float, change_number: int) -> None:
+        """Enter a status, with all ports unhealthy."""
         self.wire.status = status
-        self.wire.updated_at = wire_time(now)
-        self.changed = (now, order)
-        self.past.append((now, status, self.wire.updated_at))
-        self.heal(is_healthy=False)
+        self.wire.updated_at = format_time(now)
+        self.last_change = (now, change_number)
+        self.status_history.append((now, status, self.wire.updated_at))
+        self.set_unhealthy()
 
-    def heal(self, *, is_healthy: bool) -> None:
-        """Say of all ports whether they can be reached."""
+    def set_unhealthy(self) -> None:
+        """Mark all ports as unhealthy."""
         for exposed in self.wire.expose:
-            exposed.healthy = is_healthy
-        self.touch()
+            exposed.healthy = False
+        self.invalidate_json()
 
-    def reached_at(self, exposed: ExposedPort, proxy_port: int) -> None:
-        """Note from where one of its ports is reached now."""
-        had = exposed.ingress_url
+    def set_proxy_port(self, exposed: ExposedPort, proxy_port: int) -> None:
+        """Change the public address of an exposed port."""
+        previous_url = exposed.ingress_url
         exposed.proxy_port = proxy_port
-        exposed.ingress_url = _ingress(exposed.protocol, exposed.host, proxy_port)
-        if self.wire.ssh_cmd == had:
+        exposed.ingress_url = _format_ingress(exposed.protocol, exposed.host, proxy_port)
+        if self.wire.ssh_cmd == previous_url:
             self.wire.ssh_cmd = exposed.ingress_url
-        self.touch()
+        self.invalidate_json()
 
-    def touch(self) -> None:
-        """Note that what the wire shows has changed."""
+    def invalidate_json(self) -> None:
+        """Discard the cached JSON after a change to `wire`."""
         self._json = None
 
-    def json(self) -> bytes:
-        """Return the pod as JSON; made once for each state, as lists of many pods are asked for often."""
+    def to_json(self) -> bytes:
+        """Return the pod as JSON, cached because large accounts are listed often."""
         if self.faults:
-            return _encode(msgspec.structs.replace(self.wire, status=self.shown))
+            return _encode(msgspec.structs.replace(self.wire, status=self.visible_status))
         if self._json is None:
             self._json = _encode(self.wire)
         return self._json
 
-    def json_of(self, when: float, statuses: Collection[str]) -> bytes | None:
-        """Return the pod as it was then, or None when there was none, or none in these statuses (none: any)."""
-        for since, status, updated_at in reversed(self.past):
+    def to_json_at(self, when: float, statuses: Collection[str]) -> bytes | None:
+        """Return the pod as it was at a time; None if it did not exist or was in none of `statuses` (empty: any)."""
+        for since, status, updated_at in reversed(self.status_history):
             if since <= when:
-                fault = self.fault("unknown_status", status)
-                shown = fault.status if fault else status
+                visible = self._mask_status(status)
                 expose = [
                     msgspec.structs.replace(port, healthy=port.healthy and status == "RUNNING")
                     for port in self.wire.expose
                 ]
-                then = msgspec.structs.replace(self.wire, status=shown, updated_at=updated_at, expose=expose)
-                return _encode(then) if not statuses or shown in statuses else None
+                then = msgspec.structs.replace(self.wire, status=visible, updated_at=updated_at, expose=expose)
+                return _encode(then) if not statuses or visible in statuses else None
         return None
 
+    def _mask_status(self, status: str) -> str:
+        fault = self.find_fault("unknown_status", status)
+        return fault.status if fault else status
 
-def wire_time(now: float) -> str:
-    """Write a time as the guide's examples do: UTC without saying so."""
+
+def format_time(now: float) -> str:
+    """Format a time like the guide's examples: UTC without a zone."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def new_pod(
+def build_pod(
     pod_id: int,
     create: Create,
     region: str,
@@ -125,22 +141,21 @@ def new_pod(
     random: Random,
     ids: IdForm,
 ) -> EmulatedPod:
-    """Return a new pod with every documented field, filled from its create and the catalogue."""
+    """Return a new pod with every documented field, from its create and the catalogue."""
 
-    def written(number: int) -> Id:
+    def format_id(number: int) -> Id:
         return number if ids == "number" else str(number)
 
-    gpu = CATALOGUE.gpu_type(create.gpu_type)
+    gpu = CATALOGUE.describe_gpu_type(create.gpu_type)
     is_official = create.image.startswith("yottalabsai/") or create.image_public_type == "OFFICIAL"
-    official = create.official_image or ("OFFICIAL" if is_official else "CUSTOM")
     wire = Pod(
-        id=written(pod_id),
-        org_id=written(217_646_376_996_249_600),
-        applicant_id=written(217_646_376_987_860_992),
+        id=format_id(pod_id),
+        org_id=format_id(_ORG_ID),
+        applicant_id=format_id(_APPLICANT_ID),
         pod_name=create.pod_name or f"pod-{str(pod_id)[-6:]}",
-        image_id=written(219_419_172_892_971_011 + len(create.image)),
-        official_image=official,
-        # Of OFFICIAL and CUSTOM, which the guide takes here, answers say what the document has for it.
+        image_id=format_id(_FIRST_IMAGE_ID + len(create.image)),
+        official_image=create.official_image or ("OFFICIAL" if is_official else "CUSTOM"),
+        # The guide's OFFICIAL and CUSTOM become what the document allows in responses.
         image_public_type="PRIVATE" if create.image_public_type == "PRIVATE" else "PUBLIC",
         image=create.image,
         image_registry=create.image_registry or "https://index.docker.io/v1/",
@@ -151,7 +166,7 @@ def new_pod(
         gpu_count=create.gpu_count or 1,
         shm_in_gb=create.shm_in_gb,
         single_card_vram_in_gb=gpu.vram,
-        # The vendor's own example asks for 50 GB beside a GPU that comes with 10: the least is met.
+        # The vendor's own example requests 50 GB for a GPU that comes with 10: the minimum is granted.
         single_card_ram_in_gb=max(gpu.ram, create.min_single_card_ram_in_gb or 0),
         single_card_vcpu=max(gpu.vcpu, create.min_single_card_vcpu or 0),
         location=CATALOGUE.regions.get(region, "US"),
@@ -169,24 +184,24 @@ def new_pod(
         container_volume_price=CATALOGUE.volume_price,
         initialization_command=create.initialization_command or "",
         environment_vars=create.environment_vars or [],
-        expose=[_exposed(port, host, next(ports)) for port in create.expose or ()],
+        expose=[_build_exposed_port(port, host, next(ports)) for port in create.expose or ()],
         ssh_cmd="",
         status="INITIALIZE",
-        created_at=wire_time(now),
-        updated_at=wire_time(now),
+        created_at=format_time(now),
+        updated_at=format_time(now),
         persistent_volumes=[
-            _mounted(volume, None if volume.id is None else written(volume.id))
-            for volume in create.persistent_volumes or ()
+            msgspec.convert(volume, Volume, from_attributes=True) for volume in create.persistent_volumes or ()
         ],
         internal_ip=".".join(["10", *(str(random.randrange(256)) for _ in range(3))]),
     )
+    for volume in wire.persistent_volumes:
+        volume.id = None if volume.id is None else format_id(int(volume.id))
     ssh = next((port for port in wire.expose if port.protocol.upper() == "SSH"), None)
     wire.ssh_cmd = ssh.ingress_url if ssh else ""
     return EmulatedPod(wire)
 
 
-def _ingress(protocol: str, host: str, proxy_port: int) -> str:
-    """Return how the API says that a port is reached."""
+def _format_ingress(protocol: str, host: str, proxy_port: int) -> str:
     urls = {
         "SSH": f"ssh user@{host} -p {proxy_port} -i <private key file>",
         "HTTP": f"http://{host}:{proxy_port}",
@@ -194,27 +209,14 @@ def _ingress(protocol: str, host: str, proxy_port: int) -> str:
     return urls.get(protocol.upper(), f"{host}:{proxy_port}")
 
 
-def _exposed(port: PortRequest, host: str, proxy_port: int) -> ExposedPort:
-    protocol = port.protocol or "TCP"
+def _build_exposed_port(request: PortRequest, host: str, proxy_port: int) -> ExposedPort:
+    protocol = request.protocol or "TCP"
     return ExposedPort(
-        port=port.port,
+        port=request.port,
         proxy_port=proxy_port,
         protocol=protocol,
         host=host,
         healthy=False,
-        ingress_url=_ingress(protocol, host, proxy_port),
+        ingress_url=_format_ingress(protocol, host, proxy_port),
         service_name=f"{protocol} Port",
-    )
-
-
-def _mounted(volume: VolumeRequest, volume_id: Id | None) -> Volume:
-    return Volume(
-        id=volume_id,
-        name=volume.name,
-        volume_type=volume.volume_type,
-        volume_size=volume.volume_size,
-        volume_price=volume.volume_price,
-        mount_path=volume.mount_path,
-        cloud_storage_type=volume.cloud_storage_type,
-        system_volume_type=volume.system_volume_type,
     )

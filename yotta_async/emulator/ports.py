@@ -1,129 +1,122 @@
-"""What a pod is while it runs: at the least its ports, which accept and say nothing or are passed on."""
+"""The proxy ports of pods: the sockets that listen on them, and the port proxy that connects them to a process."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from yotta_async.emulator.pod import EmulatedPod
 from yotta_async.emulator.schema import ExposedPort
 
-Accept = Callable[[socket.socket], object]
-"""Takes a connection that was accepted."""
+OnAccept = Callable[[socket.socket], object]
 
-# Of so many ports at a time; every one of them is a file of this process. Pods beyond that have ports that refuse.
-_LIMIT = 400
+# Each listening socket is an open file of this process. Pods beyond the limit have ports that refuse connections.
+_MAX_LISTENERS = 400
+_CHUNK_BYTES = 2**16
 
 
-class Ports:
+class PortListeners:
     """The listening sockets of all pods on one host, by proxy port."""
 
     def __init__(self, host: str) -> None:
-        self.host = host
+        self._host = host
         self._sockets: dict[int, socket.socket] = {}
 
-    def open(self, pod: EmulatedPod, exposed: ExposedPort, accept: Accept = socket.socket.close) -> int | None:
-        """Listen for a port that a pod exposes, at the port that it had or at a free one, and return which.
+    def open(self, pod: EmulatedPod, exposed: ExposedPort, on_accept: OnAccept | None) -> int | None:
+        """Listen for an exposed port and return the proxy port, the previous one if it is free.
 
-        None when there are too many.
+        Without `on_accept` the port is reserved, so that connections to it are refused. None if too many are open.
         """
-        if len(self._sockets) >= _LIMIT:
+        if len(self._sockets) >= _MAX_LISTENERS:
             return None
-        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         try:
-            if (
-                os.name == "posix"
-            ):  # else a port that was in use a moment ago is taken; elsewhere it means something else
+            # Reuse a port that was closed a moment ago. On Windows, and for a socket that does not listen, the option
+            # would share it with another process.
+            if on_accept and os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((self.host, exposed.proxy_port))
+                listener.bind((self._host, exposed.proxy_port))
             except OSError:
-                listener.bind((self.host, 0))
-            listener.listen()
-            listener.setblocking(False)  # noqa: FBT003  # the name of its argument is positional
+                listener.bind((self._host, 0))
+            if on_accept:
+                listener.listen()
+                listener.setblocking(False)  # noqa: FBT003  # its argument is positional
+                asyncio.get_running_loop().add_reader(listener, _accept, listener, on_accept)
         except OSError:
             listener.close()
             return None
         proxy_port: int = listener.getsockname()[1]
-        pod.reached_at(exposed, proxy_port)
+        pod.set_proxy_port(exposed, proxy_port)
         self._sockets[proxy_port] = listener
-        asyncio.get_running_loop().add_reader(listener, _accept, listener, accept)
         return proxy_port
 
     def close(self, proxy_port: int) -> None:
-        """Listen no more at a port."""
+        """Stop listening on a proxy port."""
         listener = self._sockets.pop(proxy_port, None)
         if listener is not None:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
 
     def close_all(self) -> None:
-        """Listen for nothing."""
+        """Stop listening on all."""
         for port in list(self._sockets):
             self.close(port)
 
 
-class Runtime(Protocol):
-    """What a pod is while it runs."""
-
-    def start(self, pod: EmulatedPod) -> None:
-        """Let a pod run."""
-
-    def stop(self, pod: EmulatedPod) -> None:
-        """Let a pod run no more."""
-
-    def remove(self, pod: EmulatedPod) -> None:
-        """Remove what a pod left, but for what it said."""
-
-    def forget(self, pod: EmulatedPod) -> None:
-        """Forget that it was there."""
-
-    def logs(self, pod_id: str) -> str:
-        """Return what a pod said. Raises ValueError when there is nothing of it."""
-
-    async def aclose(self) -> None:
-        """End everything."""
-
-
-class SimulatedRuntime:
-    """Pods of which there is nothing but their ports, which accept and close."""
-
-    def __init__(self, host: str) -> None:
-        self._ports = Ports(host)
-
-    def start(self, pod: EmulatedPod) -> None:
-        """Let a pod run."""
-        if not pod.fault("unhealthy_port"):
-            for exposed in pod.wire.expose:
-                exposed.healthy = self._ports.open(pod, exposed) is not None
-            pod.touch()
-
-    def stop(self, pod: EmulatedPod) -> None:
-        """Let a pod run no more."""
-        for exposed in pod.wire.expose:
-            self._ports.close(exposed.proxy_port)
-
-    def remove(self, pod: EmulatedPod) -> None:
-        """Remove what a pod left."""
-
-    def forget(self, pod: EmulatedPod) -> None:
-        """Forget that it was there."""
-
-    def logs(self, pod_id: str) -> str:
-        """Return what a pod said: nothing, as it is not there."""
-        raise ValueError(f"pod {pod_id} has no logs: only pods of Emulator(runtime='process') say anything")
-
-    async def aclose(self) -> None:
-        """End everything."""
-        self._ports.close_all()
-
-
-def _accept(listener: socket.socket, accept: Accept) -> None:
+def _accept(listener: socket.socket, on_accept: OnAccept) -> None:
     try:
         connection, _ = listener.accept()
     except OSError:
         return
-    accept(connection)
+    on_accept(connection)
+
+
+class PortProxy:
+    """The connections to one pod, each forwarded to a port that the pod's process listens on."""
+
+    def __init__(self) -> None:
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_closed = False
+
+    async def forward(self, connection: socket.socket, port: int) -> None:
+        """Copy data in both directions until both sides have sent an EOF."""
+        with suppress(OSError):
+            connection.setblocking(False)  # noqa: FBT003  # its argument is positional
+            reader, writer = await asyncio.open_connection(sock=connection)
+            async with self._track(writer):
+                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+                async with self._track(inner_writer):
+                    await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+
+    async def close(self, grace_s: float) -> None:
+        """Abort the connections that are still open after a grace period."""
+        if self._writers and grace_s:
+            await asyncio.sleep(grace_s)
+        self._is_closed = True
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
+    @asynccontextmanager
+    async def _track(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        self._writers.add(writer)
+        if self._is_closed:
+            writer.transport.abort()
+        try:
+            yield
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()  # `close` can abort it until then, should the peer not read
+            self._writers.discard(writer)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
+    writer.write_eof()
+    await writer.drain()

@@ -1,7 +1,8 @@
-"""The emulator's side of the wire: six routes, the envelope, the key, and who may ask at all."""
+"""The emulator's HTTP server: the API's routes, the envelope, and the checks of the key and the sender."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hmac
 import json
@@ -14,31 +15,33 @@ import attrs
 from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from yotta_async.emulator import misbehaviour, openapi
+from yotta_async.emulator.account import Account
+from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.emulator.clock import EmulatorClock
-from yotta_async.emulator.faults import Fault, Faults
+from yotta_async.emulator.faults import Fault, Faults, build_replacement, damage_response
 from yotta_async.emulator.pod import IdForm
-from yotta_async.emulator.schema import Envelope, Pod
-from yotta_async.emulator.state import Account
-from yotta_async.emulator.validation import (
-    InvalidError,
-    PodMissingError,
-    ScarcityError,
-    StateError,
-    read_create,
-    statuses_of,
+from yotta_async.emulator.schema import (
+    Create,
+    ErrorResponse,
+    InvalidRequestError,
+    Pod,
+    Route,
+    build_openapi_document,
+    parse_create,
+    parse_status_list,
 )
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ROOT = "/openapi/v1/pods"
-CONTROL = "/_emulator/"
-DOCUMENT = "/openapi.json"
-# The names by which a browser or a client on this machine calls it. A page from elsewhere that had its own name pointed
-# at this machine would come with that name, and is refused.
-_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
-_RECORDED = 100_000
-_LARGEST_BODY = 2**20
+_API_ROOT = "/openapi/v1/pods"
+CONTROL_ROOT = "/_emulator/"
+_DOCUMENT_PATH = "/openapi.json"
+# The host names of this machine in requests from it. A web page whose own name resolves to this machine (DNS rebinding)
+# sends that name and is refused.
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_MAX_RECORDED_REQUESTS = 100_000
+_MAX_BODY_BYTES = 2**20
+_MAX_SHOWN_TEXT = 200
 _FIRED = web.RequestKey("fired", tuple[Fault, ...])
 _NO_FAULTS: tuple[Fault, ...] = ()
 
@@ -47,10 +50,10 @@ logger = logging.getLogger("yotta_async.emulator")
 
 @attrs.frozen
 class RecordedRequest:
-    """One request of the API's that the emulator answered, at a time of its clock.
+    """One API request, at a time of the emulator's clock.
 
-    `query` is as it came, still encoded; `faults` are the kinds that fired, and with one that takes the answer away
-    `http_status` is what was to be answered.
+    `query` is as sent, still encoded. `faults` are the kinds that fired; `http_status` is the status before a fault
+    that drops or damages the response.
     """
 
     time: float
@@ -61,79 +64,80 @@ class RecordedRequest:
     faults: tuple[str, ...] = ()
 
 
-class Refusal(Exception):  # noqa: N818  # an answer, not a mistake
-    """An answer other than success."""
-
-    def __init__(self, http_status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.http_status = http_status
-        self.code = code
-        self.message = message
-
-
-def envelope(data: bytes = b"null", *, code: int = 10000, message: str = "success", status: int = 200) -> web.Response:
-    """Return the documented envelope around `data`, which is JSON already."""
+def build_envelope(
+    data: bytes = b"null", *, code: int = 10000, message: str = "success", status: int = 200
+) -> web.Response:
+    """Return a response with the documented envelope around `data`, which is JSON."""
     text = json.dumps(message).encode()
     body = b'{"message":' + text + b',"code":' + str(code).encode() + b',"data":' + data + b"}"
     return web.Response(body=body, status=status, content_type="application/json")
 
 
 class Server:
-    """The routes over one account."""
+    """The API's routes over one account."""
 
     def __init__(
         self,
         account: Account,
         clock: EmulatorClock,
-        api_key: str,
-        host: str = "127.0.0.1",
+        faults: Faults,
         *,
-        faults: Faults | None = None,
-        ids: IdForm = "wire",
+        api_key: str,
+        host: str,
+        ids: IdForm,
+        strict: bool,
     ) -> None:
-        self._hosts = _HOSTS | {f"[{host}]" if ":" in host else host}
         self.account = account
         self.clock = clock
-        self.faults = Faults() if faults is None else faults
+        self.faults = faults
+        self.requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDED_REQUESTS)
+        self._hosts = _LOOPBACK_HOSTS | {f"[{host}]" if ":" in host else host}
         self._api_key = api_key.encode()
         self._ids = ids
-        self.requests: deque[RecordedRequest] = deque(maxlen=_RECORDED)
+        self._is_strict = strict
 
-    def app(self) -> web.Application:
-        """Return the application."""
-        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY)
-        self._routes(app)
+    def build_app(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application(middlewares=[self._handle], client_max_size=_MAX_BODY_BYTES)
+        account, root = self.account, _API_ROOT
+        pause, resume, delete = map(self._build_handler, (account.pause, account.resume, account.delete))
+        new_id = str if self._ids == "text" else int
+        routes: dict[Route, Handler] = {
+            Route("POST", f"{root}/create", "create", "Create a pod", new_id): self._create,
+            Route("GET", f"{root}/list", "list", "List the pods", list[Pod]): self._list,
+            Route("POST", f"{root}/pause/{{podId}}", "pause", "Pause a pod", None): pause,
+            Route("POST", f"{root}/resume/{{podId}}", "resume", "Resume a pod", None): resume,
+            Route("GET", f"{root}/{{podId}}", "get", "Get a pod", Pod): self._get,
+            Route("DELETE", f"{root}/{{podId}}", "delete", "Delete a pod", None): delete,
+        }
+        for route, handler in routes.items():
+            app.router.add_route(route.method, route.path, handler, name=route.name)
+        document = build_openapi_document(routes)
+        app.router.add_get(_DOCUMENT_PATH, functools.partial(_get_document, document), allow_head=False)
         return app
 
-    def _routes(self, app: web.Application) -> None:
-        add = openapi.Adder(app)
-        pod = f"{ROOT}/{{podId}}"
-        new_id = str if self._ids == "text" else int
-        add("POST", f"{ROOT}/create", self._create, "create", "Create a pod", Envelope[new_id])  # type: ignore[valid-type]  # chosen at run time
-        add("GET", f"{ROOT}/list", self._list, "list", "List the pods", Envelope[list[Pod]])
-        add("POST", f"{ROOT}/pause/{{podId}}", self._pause, "pause", "Pause a pod", Envelope[None])
-        add("POST", f"{ROOT}/resume/{{podId}}", self._resume, "resume", "Resume a pod", Envelope[None])
-        add("GET", pod, self._get, "get", "Get a pod", Envelope[Pod])
-        add("DELETE", pod, self._delete, "delete", "Delete a pod", Envelope[None])
-        app.router.add_get(DOCUMENT, functools.partial(_document, add.document()), allow_head=False)
-
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer only who asks this machine by its own name and has the key; make every refusal an envelope."""
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check who asks, inject faults, turn every error into an envelope, and record the request."""
+        is_control = request.path.startswith(CONTROL_ROOT)
         try:
-            host = request.headers.get("Host", "")
-            name = host if host.endswith("]") else host.rpartition(":")[0] or host
-            if name.lower() not in self._hosts or "Origin" in request.headers:
-                raise Refusal(403, 403, "the emulator answers programs on this machine only")
-            if not self._has_key(request) and request.path != DOCUMENT:
-                raise Refusal(401, 401, "the API key is missing or wrong")
-            response = await self._answered(
-                request, self._with_faults(request, handler) if self.faults else handler(request)
-            )
-        except Refusal as refusal:
-            response = envelope(code=refusal.code, message=refusal.message, status=refusal.http_status)
+            self._check_sender(request)
+            response = await (self._handle_with_faults(request, handler) if self.faults else handler(request))
+        except ErrorResponse as error:
+            response = build_envelope(code=error.code, message=str(error), status=error.http_status)
+        except web.HTTPException as error:
+            message = _explain_routing(request) if error.status in (404, 405) else error.reason
+            if is_control:
+                response = web.json_response({"error": message}, status=error.status)
+            else:
+                response = build_envelope(code=error.status, message=message, status=error.status)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        except Exception:  # such as a full disk: the API's error for it; the cause is for the emulator's user
+            logger.exception("%s %s failed", request.method, request.path)
+            response = build_envelope(code=10002, message="system error", status=500)
         fired = request.get(_FIRED, _NO_FAULTS)
-        if not request.path.startswith(CONTROL):
+        if not is_control:
             self.requests.append(
                 RecordedRequest(
                     self.clock.time(),
@@ -144,63 +148,51 @@ class Server:
                     tuple([fault.kind for fault in fired]),
                 )
             )
-        return await misbehaviour.sent(request, response, fired) if fired else response
+        return await damage_response(request, response, fired) if fired else response
 
-    def _has_key(self, request: web.Request) -> bool:
-        given = request.headers.get("x-api-key", "").encode(errors="surrogateescape")
-        return hmac.compare_digest(given, self._api_key)
+    def _check_sender(self, request: web.Request) -> None:
+        host = request.headers.get("Host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name.lower() not in self._hosts or "Origin" in request.headers:
+            raise web.HTTPForbidden(reason="the emulator answers programs on this machine only")
+        key = request.headers.get("x-api-key", "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(key, self._api_key) and request.path != _DOCUMENT_PATH:
+            raise web.HTTPUnauthorized(reason="the API key is missing or wrong")
 
-    async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _handle_with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         endpoint = request.match_info.route.name
         fired = _NO_FAULTS
         if endpoint == "create":
-            body = await body_of(request)
             try:
-                fired = self.faults.fire(endpoint, read_create(body).pod_name)
-            except InvalidError:
+                fired = self.faults.fire(endpoint, (await self._parse_create(request)).pod_name)
+            except InvalidRequestError:
                 fired = self.faults.fire(endpoint, None, is_refused=True)
         elif endpoint:
             pod_id = request.match_info.get("podId", "")
-            fired = self.faults.fire(endpoint, self.account.name_of(pod_id.lstrip("0")))
+            fired = self.faults.fire(endpoint, self.account.find_name(pod_id.lstrip("0")))
         request[_FIRED] = fired
         for fault in fired:
             if fault.kind == "delay":
                 await self.clock.delay(fault.seconds)
-        instead = next(filter(None, (misbehaviour.instead(fault) for fault in fired)), None)
-        return instead or await handler(request)
+        replacement = next(filter(None, map(build_replacement, fired)), None)
+        return replacement or await handler(request)
 
-    async def _answered(self, request: web.Request, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
-        """Return the API's answer, whatever it is."""
-        try:
-            return await answer
-        except InvalidError as error:
-            return envelope(code=10001, message=str(error), status=400)
-        except PodMissingError:
-            return envelope(code=13000, message="pod not found")
-        except StateError as error:
-            return envelope(code=12001, message=f"the pod's status {error} does not allow this operation")
-        except ScarcityError as error:
-            return envelope(code=10001, message=str(error))  # the sources name no code for it
-        except web.HTTPException as error:
-            if request.path.startswith(CONTROL):
-                return web.json_response({"error": error.reason}, status=error.status)
-            response = envelope(code=error.status, message=error.reason, status=error.status)
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
-            return response
-        except Exception:
-            # A full disk, say. The API's own word for it; what it was is for whoever runs the emulator.
-            logger.exception("%s %s failed", request.method, request.path)
-            return envelope(code=10002, message="system error", status=500)
+    async def _parse_create(self, request: web.Request) -> Create:
+        create = parse_create(await read_body(request))
+        if self._is_strict and create.gpu_type not in CATALOGUE.gpu_types:
+            name = create.gpu_type[:_MAX_SHOWN_TEXT]
+            similar = ", ".join(difflib.get_close_matches(name, CATALOGUE.gpu_types, cutoff=0.0))
+            raise InvalidRequestError(f"gpuType: {name!r} is not in the emulator's catalogue. Similar: {similar}")
+        return create
 
     async def _create(self, request: web.Request) -> web.Response:
-        create = read_create(await body_of(request))
+        create = await self._parse_create(request)
         pod_id = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
-        # An integer here, though ids are text everywhere else: v1 does that.
-        return envelope(b'"%d"' % pod_id if self._ids == "text" else b"%d" % pod_id)
+        # An integer, though ids are text everywhere else: v1 does that.
+        return build_envelope(b'"%d"' % pod_id if self._ids == "text" else b"%d" % pod_id)
 
     async def _list(self, request: web.Request) -> web.Response:
-        statuses = statuses_of(request.query.getall("statusList", []))
+        statuses = parse_status_list(request.query.getall("statusList", []))
         regions = {part for value in request.query.getall("regionList", []) for part in value.split(",") if part}
         now = self.clock.now()
         fired = request.get(_FIRED, _NO_FAULTS)
@@ -208,42 +200,52 @@ class Server:
         pods = self.account.list(regions, statuses if lag is None else (), now)
         for fault in fired:
             if fault.kind == "missing_from_list":
-                pods = [pod for pod in pods if not fault.means(pod.wire.pod_name)]
-        if lag is not None:
-            shown = [pod.json_of(now - lag, statuses) for pod in pods]
-            return envelope(b"[" + b",".join(filter(None, shown)) + b"]")
-        return envelope(b"[" + b",".join([pod.json() for pod in pods]) + b"]")
+                pods = [pod for pod in pods if not fault.matches(pod.wire.pod_name)]
+        if lag is None:
+            bodies = [pod.to_json() for pod in pods]
+        else:
+            bodies = [body for pod in pods if (body := pod.to_json_at(now - lag, statuses))]
+        return build_envelope(b"[" + b",".join(bodies) + b"]")
 
     async def _get(self, request: web.Request) -> web.Response:
-        return envelope(self.account.get(_pod_id(request), self.clock.now()).json())
+        return build_envelope(self.account.get(_parse_pod_id(request), self.clock.now()).to_json())
 
-    async def _pause(self, request: web.Request) -> web.Response:
-        self.account.pause(_pod_id(request), self.clock.now())
-        return envelope()
+    def _build_handler(self, change: Callable[[str, float], None]) -> Handler:
+        """Return a handler that makes a change to a pod."""
 
-    async def _resume(self, request: web.Request) -> web.Response:
-        self.account.resume(_pod_id(request), self.clock.now())
-        return envelope()
+        async def handle(request: web.Request) -> web.Response:
+            change(_parse_pod_id(request), self.clock.now())
+            return build_envelope()
 
-    async def _delete(self, request: web.Request) -> web.Response:
-        self.account.delete(_pod_id(request), self.clock.now())
-        return envelope()
+        return handle
 
 
-async def _document(document: bytes, _: web.Request) -> web.Response:
+def _explain_routing(request: web.Request) -> str:
+    """Return the message for a path or method without a route: what was requested, and which routes exist."""
+    is_control = request.path.startswith(CONTROL_ROOT)
+    routes = [
+        f"{route.method} {route.resource.canonical}"
+        for route in request.app.router.routes()
+        if route.resource is not None and route.resource.canonical.startswith(CONTROL_ROOT) == is_control
+    ]
+    hint = f"Routes: {', '.join(routes)}" if routes else "Start it with control=True or --control"
+    return f"the emulator has no route {request.method} {request.path[:_MAX_SHOWN_TEXT]}. {hint}"
+
+
+async def _get_document(document: bytes, _: web.Request) -> web.Response:
     return web.Response(body=document, content_type="application/json")
 
 
-async def body_of(request: web.Request) -> bytes:
-    """Return a request's body. Raises InvalidError when it cannot be read."""
+async def read_body(request: web.Request) -> bytes:
+    """Return the body of a request. Raises InvalidRequestError if it cannot be decoded."""
     try:
         return await request.read()
     except (ClientError, HttpProcessingError):  # it is not what Content-Encoding says
-        raise InvalidError("the body cannot be read") from None
+        raise InvalidRequestError("the body cannot be read") from None
 
 
-def _pod_id(request: web.Request) -> str:
+def _parse_pod_id(request: web.Request) -> str:
     text = request.match_info["podId"]
     if not (text.isascii() and text.isdigit() and len(text) <= 64 and int(text) < 2**63):
-        raise InvalidError("podId: must be an integer")
+        raise InvalidRequestError("podId: must be an integer")
     return str(int(text))

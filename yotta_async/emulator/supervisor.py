@@ -1,15 +1,14 @@
-"""Runs one pod's command, and ends with all that came of it. A program: `python -I -S supervisor.py PID COMMAND NAME…`.
+"""Runs one pod's command and ends all processes that come from it: `python -I -S supervisor.py PID COMMAND NAME…`.
 
-The emulator holds the other end of standard input. A byte there asks everybody to end and gives them two seconds; the
-end of it, which is what is left of an emulator that was killed, ends everybody at once and removes the directory. On
-Linux this process is the reaper of its descendants, so one that called setsid is found too; elsewhere the command's
-process group is what ends.
+The emulator, whose process id is PID, holds the other end of standard input. A byte there asks all processes to end,
+within two seconds. An EOF means that the emulator was killed: all processes are killed, and the directory is removed.
+On Linux the supervisor is the subreaper of its descendants, so that it also finds one that has called setsid; elsewhere
+the process group of the command ends.
 
-PID is the emulator's. The names are those of the command's variables: Python itself may add one for its locale, which
-is taken out again.
+NAME… are the command's environment variables: Python may add one for its locale, which is removed again.
 
-The exit code is the command's, or 128 and the signal that ended it. A command that leaves others running in the
-background, as `sshd &` does, has ended when they have.
+The exit code is the command's, or 128 plus the number of the signal that ended it. A command that leaves processes in
+the background, as `sshd &` does, has ended when they have.
 """
 
 import contextlib
@@ -21,53 +20,58 @@ import signal
 import sys
 import time
 
-_GRACE = 2.0
-_TURN = 0.01
-_LOOK = 0.5
+_TERM_GRACE_S = 2.0
+_REAP_INTERVAL_S = 0.01
+_PARENT_CHECK_INTERVAL_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_IS_LINUX = sys.platform == "linux"
+_IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main() -> int:
-    """Run the command in the working directory, until it ends or everybody is asked to."""
-    is_linux = sys.platform == "linux"
+    """Run the command in the working directory until it ends or the emulator asks it to."""
     emulator = int(sys.argv[1])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # who wants this to end asks by standard input
-    if is_linux:
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signals, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    os.set_blocking(signals, False)
-    signal.set_wakeup_fd(wakeup)
+    for number in _IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # only standard input ends the supervisor
+    _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
+    wakeup_reader, wakeup_writer = os.pipe()
+    os.set_blocking(wakeup_reader, False)
+    os.set_blocking(wakeup_writer, False)
+    signal.set_wakeup_fd(wakeup_writer)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     shell = os.fork()
     if not shell:
-        _become(sys.argv[2], is_linux=is_linux)
-    code: int | None = None
+        _exec_shell(sys.argv[2])
+    exit_code: int | None = None
     while True:
-        has_children, code = _reap(shell, code)
-        if code is not None and (code or not has_children):
-            _end(shell, emulator, 0.0)
-            return code
-        select.select([0, signals], [], [], _LOOK)
+        has_children, exit_code = _reap_children(shell, exit_code)
+        if exit_code is not None and (exit_code or not has_children):
+            _end_all(shell, emulator, 0.0)
+            return exit_code
+        select.select([0, wakeup_reader], [], [], _PARENT_CHECK_INTERVAL_S)
         with contextlib.suppress(BlockingIOError):
-            os.read(signals, 4096)
-        said = _heard(emulator)
-        if said is not None:
-            _end(shell, emulator, _GRACE if said else 0.0)
+            os.read(wakeup_reader, 4096)
+        request = _read_request(emulator)
+        if request is not None:
+            _end_all(shell, emulator, _TERM_GRACE_S if request else 0.0)
             return 0
 
 
-def _heard(emulator: int) -> bytes | None:
-    """Return what the emulator has said: None for nothing, and b"" when it is not there any more."""
+def _set_process_option(option: int, value: int) -> None:
+    if _IS_LINUX:
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _read_request(emulator: int) -> bytes | None:
+    """Return what the emulator has sent: None for nothing, b"" if the emulator has ended."""
     if os.getppid() != emulator:
-        return b""  # whom it forked may still hold the other end
+        return b""  # a process that the emulator forked may still hold the other end
     return os.read(0, 1) if select.select([0], [], [], 0)[0] else None
 
 
-def _clear() -> None:
-    """Remove what a killed emulator cannot: the directory; of a pod its log and, the last one, the folder of all."""
+def _remove_directory() -> None:
+    """Remove the directory that a killed emulator left, its log, and after the last pod the common folder."""
     home = os.getcwd()
     shutil.rmtree(home, ignore_errors=True)
     if os.path.basename(home).isdigit():
@@ -76,62 +80,60 @@ def _clear() -> None:
             os.rmdir(os.path.dirname(home))
 
 
-def _become(command: str, *, is_linux: bool) -> None:
-    """Turn into the command's shell, with nothing of ours but the log."""
+def _exec_shell(command: str) -> None:
+    """Replace this process by the command's shell, which inherits only the log."""
     os.setsid()
-    if is_linux:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_DFL)  # the command would inherit what is ignored
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, *_IGNORED_SIGNALS):
+        signal.signal(number, signal.SIG_DFL)  # the command would inherit ignored signals
     for name in set(os.environ).difference(sys.argv[3:]):
         del os.environ[name]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.execv("/bin/sh", ["sh", "-c", "--", command])
 
 
-def _reap(shell: int, code: int | None) -> tuple[bool, int | None]:
-    """Take leave of all that ended; say whether anybody is left, and with which code the shell ended if it did."""
+def _reap_children(shell: int, exit_code: int | None) -> tuple[bool, int | None]:
+    """Reap all children that have ended; return whether any is left, and the exit code of the shell if it has one."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return False, code
+            return False, exit_code
         if not pid:
-            return True, code
+            return True, exit_code
         if pid == shell:
-            code = os.waitstatus_to_exitcode(status)
-            code = 128 - code if code < 0 else code
+            exit_code = os.waitstatus_to_exitcode(status)
+            exit_code = 128 - exit_code if exit_code < 0 else exit_code
 
 
-def _end(shell: int, emulator: int, grace: float) -> None:
-    """End everybody: politely while there is grace and an emulator, then not; without one, clear up."""
-    deadline = time.monotonic() + grace
-    is_orphaned = _heard(emulator) == b""
-    if grace:
+def _end_all(shell: int, emulator: int, grace_s: float) -> None:
+    """Send SIGTERM, and SIGKILL after the grace period or once the emulator has ended; then clean up after it."""
+    deadline = time.monotonic() + grace_s
+    is_orphaned = _read_request(emulator) == b""
+    if grace_s:
         _signal_all(shell, signal.SIGTERM)
-    while _reap(shell, None)[0]:
-        is_orphaned = is_orphaned or _heard(emulator) == b""
+    while _reap_children(shell, None)[0]:
+        is_orphaned = is_orphaned or _read_request(emulator) == b""
         if is_orphaned or time.monotonic() >= deadline:
             _signal_all(shell, signal.SIGKILL)
-        time.sleep(_TURN)
+        time.sleep(_REAP_INTERVAL_S)
     if is_orphaned:
-        _clear()
+        _remove_directory()
 
 
 def _signal_all(shell: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(shell, number)
-    for pid in descendants(os.getpid()):
+    for pid in find_descendants(os.getpid()):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
-def descendants(root: int) -> list[int]:
-    """Return every process below this one, as far as /proc tells."""
+def find_descendants(root: int) -> list[int]:
+    """Return the ids of all descendants of a process, as far as /proc has them."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+    for name in os.listdir("/proc") if _IS_LINUX else ():
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
                 parent = stat.read().rpartition(b")")[2].split()[1]

@@ -1,4 +1,4 @@
-"""The emulator as any client meets it: by plain HTTP, with nothing of ours between."""
+"""The emulator's HTTP server, tested without the SDK."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATE: dict[str, Any] = {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
 
 
 class Peer:
-    """Somebody else's client."""
+    """A client that is not the SDK."""
 
     def __init__(self, emulator: Emulator, session: aiohttp.ClientSession) -> None:
         self.emulator = emulator
@@ -48,7 +48,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 def check(value: Any, schema: dict[str, Any], where: str = "data") -> None:
-    """Compare with the API's own schema; ids are text in answers, and everything may be null."""
+    """Compare with the API's own schema; ids are text in responses, and every field may be null."""
     if value is None:
         return
     if "$ref" in schema:
@@ -67,7 +67,7 @@ def check(value: Any, schema: dict[str, Any], where: str = "data") -> None:
         assert value in schema.get("enum", [value]), where
 
 
-async def test_an_answer_has_every_documented_field_and_no_other(peer: Peer) -> None:
+async def test_response_has_exactly_the_documented_fields(peer: Peer) -> None:
     pod_id = await peer.create(
         gpuCount=2,
         expose=[{"port": 22, "protocol": "SSH"}, {"port": 80}],
@@ -89,7 +89,7 @@ async def test_an_answer_has_every_documented_field_and_no_other(peer: Peer) -> 
     assert listed["data"] == [pod]
 
 
-async def test_states_follow_each_other_in_their_time(peer: Peer) -> None:
+async def test_statuses_follow_each_other_by_the_clock(peer: Peer) -> None:
     clock = peer.emulator.clock
     pod_id = await peer.create()
 
@@ -125,7 +125,7 @@ async def test_states_follow_each_other_in_their_time(peer: Peer) -> None:
     assert await change("GET", f"{ROOT}/{pod_id}") == 13000
 
 
-async def test_transitions_bear_their_own_times_however_far_the_clock_jumps() -> None:
+async def test_updated_at_is_the_time_of_the_status_change() -> None:
     timings = Timings(initialize=10.0)
     async with Emulator(clock="manual", timings=timings) as emulator, aiohttp.ClientSession() as session:
         peer = Peer(emulator, session)
@@ -135,7 +135,7 @@ async def test_transitions_bear_their_own_times_however_far_the_clock_jumps() ->
     assert (body["data"]["createdAt"], body["data"]["updatedAt"]) == ("2026-01-01 00:00:00", "2026-01-01 00:00:10")
 
 
-async def test_the_same_seed_gives_the_same_pods() -> None:
+async def test_same_seed_gives_the_same_ids() -> None:
     async def ids(seed: int) -> list[int]:
         async with Emulator(seed=seed) as emulator, aiohttp.ClientSession() as session:
             return [await Peer(emulator, session).create() for _ in range(5)]
@@ -144,7 +144,7 @@ async def test_the_same_seed_gives_the_same_pods() -> None:
 
 
 @pytest.mark.parametrize("form", ["1,3", "RUNNING,PAUSED", "running", "1&statusList=3", "1&statusList=PAUSED", ""])
-async def test_statuses_are_taken_in_every_form(peer: Peer, form: str) -> None:
+async def test_status_list_accepts_every_form(peer: Peer, form: str) -> None:
     running = await peer.create()
     await peer.emulator.clock.advance(3)
     new = await peer.create()
@@ -155,13 +155,13 @@ async def test_statuses_are_taken_in_every_form(peer: Peer, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["5", "NONSENSE", "1,x", "-1", "99999999999"])
-async def test_what_is_no_status_is_refused(peer: Peer, form: str) -> None:
+async def test_status_list_refuses_unknown_statuses(peer: Peer, form: str) -> None:
     status, body = await peer.call("GET", f"{ROOT}/list?statusList={form}")
     assert (status, body["code"]) == (400, 10001)
     assert "statusList" in body["message"]
 
 
-async def test_regions_are_taken_in_every_form(peer: Peer) -> None:
+async def test_region_list_accepts_every_form(peer: Peer) -> None:
     for region in ("us-east-2", "us-west-1", "ap-southeast-1"):
         await peer.create(region=region)
     await peer.create(regionList=["us-east-2", "elsewhere"])
@@ -188,20 +188,22 @@ async def test_regions_are_taken_in_every_form(peer: Peer) -> None:
      ({"persistentVolumes": [{"volumeType": "NFS"}]}, "persistentVolumes[0].mountPath"),
      ({"persistentVolumes": [{"volumeType": "NFS", "mountPath": "/x", "volumePrice": float("inf")}]}, "JSON")],
 )  # fmt: skip
-async def test_a_bad_create_is_refused_by_its_field(peer: Peer, change: dict[str, Any], field: str) -> None:
+async def test_invalid_create_is_refused_with_the_name_of_the_field(
+    peer: Peer, change: dict[str, Any], field: str
+) -> None:
     status, body = await peer.call("POST", f"{ROOT}/create", json=CREATE | change)
     assert (status, body["code"], body["data"]) == (400, 10001, None)
     assert field in body["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"gpuCount": NaN}'])
-async def test_a_body_that_is_no_object_is_refused(peer: Peer, body: bytes) -> None:
-    status, answer = await peer.call("POST", f"{ROOT}/create", data=body)
-    assert (status, answer["code"]) == (400, 10001)
+async def test_create_body_that_is_not_an_object_is_refused(peer: Peer, body: bytes) -> None:
+    status, response = await peer.call("POST", f"{ROOT}/create", data=body)
+    assert (status, response["code"]) == (400, 10001)
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "émulator"])
-async def test_a_wrong_key_is_refused(peer: Peer, key: str) -> None:
+async def test_wrong_key_is_refused(peer: Peer, key: str) -> None:
     for method, path in (("GET", f"{ROOT}/list"), ("POST", f"{ROOT}/create"), ("GET", "/nowhere")):
         status, _ = await peer.call(method, path, headers={"x-api-key": key})
         assert status == 401
@@ -212,7 +214,7 @@ async def test_a_wrong_key_is_refused(peer: Peer, key: str) -> None:
     [({"Host": "evil.example.com"}, 403), ({"Host": "127.0.0.1.evil.com:80"}, 403), ({"Host": "localhost:1"}, 200),
      ({"Host": "[::1]:5"}, 200), ({"Host": "[::1]"}, 200), ({"Origin": "http://localhost"}, 403), ({"Origin": "null"}, 403)],
 )  # fmt: skip
-async def test_only_programs_on_this_machine_are_answered(peer: Peer, headers: dict[str, str], status: int) -> None:
+async def test_foreign_host_and_origin_are_refused(peer: Peer, headers: dict[str, str], status: int) -> None:
     assert (await peer.call("GET", f"{ROOT}/list", headers=headers))[0] == status
 
 
@@ -221,21 +223,55 @@ async def test_only_programs_on_this_machine_are_answered(peer: Peer, headers: d
     [("GET", "/nowhere", 404), ("GET", f"{ROOT}/abc", 400), ("GET", f"{ROOT}/{'9' * 20}", 400), ("DELETE", f"{ROOT}/create", 400),
      ("PUT", f"{ROOT}/list", 405), ("POST", f"{ROOT}/pause/x", 400)],
 )  # fmt: skip
-async def test_what_is_not_there_is_an_envelope_too(peer: Peer, method: str, path: str, status: int) -> None:
+async def test_routing_errors_are_envelopes(peer: Peer, method: str, path: str, status: int) -> None:
     assert (await peer.call(method, path))[0] == status
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.com", "::", ""])
-def test_it_listens_on_loopback_only(host: str) -> None:
+async def test_unknown_path_is_named_with_the_routes_that_exist(peer: Peer) -> None:
+    for method, path, status in (("GET", "/v2/pods", 404), ("PATCH", f"{ROOT}/create", 405)):
+        assert await peer.call(method, path) == (
+            status,
+            {
+                "code": status,
+                "data": None,
+                "message": f"the emulator has no route {method} {path}. Routes: POST {ROOT}/create, GET {ROOT}/list, "
+                f"POST {ROOT}/pause/{{podId}}, POST {ROOT}/resume/{{podId}}, GET {ROOT}/{{podId}}, "
+                f"DELETE {ROOT}/{{podId}}, GET /openapi.json",
+            },
+        )
+
+
+async def test_strict_emulator_refuses_gpu_types_that_are_not_in_the_catalogue() -> None:
+    async with Emulator(strict=True, faults=[{"kind": "failed"}]) as emulator, aiohttp.ClientSession() as session:
+        peer = Peer(emulator, session)
+        for unknown in ("NVIDIA_L4", "x" * 10_000):
+            status, body = await peer.call("POST", f"{ROOT}/create", json=CREATE | {"gpuType": unknown})
+            assert (status, body["code"]) == (400, 10001)
+            assert body["message"].startswith(
+                f"gpuType: '{unknown[:200]}' is not in the emulator's catalogue. Similar: "
+            )
+            assert next(iter(emulator.faults)).fired == 0
+        assert (
+            "NVIDIA_L4_24G"
+            in (await peer.call("POST", f"{ROOT}/create", json=CREATE | {"gpuType": "L4"}))[1]["message"]
+        )
+        await peer.create()
+    async with Emulator() as emulator, aiohttp.ClientSession() as session:
+        await Peer(emulator, session).create(gpuType="NVIDIA_L4")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.com", "::", "", None])
+def test_host_must_be_a_loopback_address(host: Any) -> None:
     with pytest.raises(ValueError, match="loopback"):
         Emulator(host=host)
 
 
-def test_other_arguments_are_checked_too() -> None:
-    with pytest.raises(ValueError, match="clock must be one of real, manual, auto"):
-        Emulator(clock="fast")  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(ValueError, match="api_key"):
-        Emulator(api_key="")
+def test_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="clock must be 'real' or 'manual' or 'auto', not 'fast'"):
+        Emulator(clock="fast")  # type: ignore[arg-type]  # wrong on purpose
+    for key in ("", " ", "a\n", "é"):
+        with pytest.raises(ValueError, match="api_key"):
+            Emulator(api_key=key)
     with pytest.raises(ValueError, match="port"):
         Emulator(port=70000)
     with pytest.raises(TypeError, match="timings"):
@@ -255,7 +291,7 @@ async def test_requests_are_recorded(peer: Peer) -> None:
     assert (request.query, request.http_status) == ("statusList=1", 200)
 
 
-async def test_a_port_that_is_taken_is_an_error_and_closing_twice_is_none() -> None:
+async def test_port_in_use_is_an_error_and_closing_twice_is_not() -> None:
     async with Emulator() as first:
         with pytest.raises(OSError, match="address"):
             await Emulator(port=int(first.url.rpartition(":")[2])).start()
@@ -263,7 +299,7 @@ async def test_a_port_that_is_taken_is_an_error_and_closing_twice_is_none() -> N
     await first.aclose()
 
 
-async def test_it_answers_at_any_loopback_address_and_whatever_key_comes() -> None:
+async def test_other_loopback_address_and_key_that_is_not_ascii() -> None:
     async with Emulator(host="127.0.0.2") as emulator, emulator.client() as yotta:
         assert await yotta.pods.list() == []
         reader, writer = await asyncio.open_connection("127.0.0.2", int(emulator.url.rpartition(":")[2]))
@@ -272,16 +308,16 @@ async def test_it_answers_at_any_loopback_address_and_whatever_key_comes() -> No
         writer.close()
 
 
-async def test_a_price_that_is_no_number_is_refused(peer: Peer) -> None:
+async def test_infinite_price_is_refused(peer: Peer) -> None:
     volume = b'{"volumeType": "NFS", "mountPath": "/x", "volumePrice": 1e999}'
     body = b'{"image": "a", "gpuType": "b", "persistentVolumes": [' + volume + b"]}"
-    status, answer = await peer.call("POST", f"{ROOT}/create", data=body)
-    assert (status, answer["code"]) == (400, 10001)
-    assert "volumePrice" in answer["message"]
+    status, response = await peer.call("POST", f"{ROOT}/create", data=body)
+    assert (status, response["code"]) == (400, 10001)
+    assert "volumePrice" in response["message"]
 
 
 @pytest.mark.parametrize("scarcity", ["fail", "refuse"])
-async def test_gpus_come_to_an_end(scarcity: Any) -> None:
+async def test_capacity_by_gpu_type(scarcity: Any) -> None:
     capacity = {"NVIDIA_L4_24G": 3}
     async with Emulator(clock="auto", capacity=capacity, scarcity=scarcity) as emulator, emulator.client() as yotta:
         report = await yotta.pods.create_many([{**SPEC, "gpu_count": 2}, SPEC, SPEC], until="RUNNING", concurrency=1)

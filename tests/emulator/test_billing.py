@@ -1,4 +1,4 @@
-"""What the emulated account has to spend and to rent, and what it is billed for."""
+"""The balance, the capacity and the bills of the emulated account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOURLY = 0.6 + 252 * 0.00005  # of one L4 and the volume that comes with it
 TIMINGS = Timings(initialize=60, pausing=10, terminating=10)
 
 
-async def test_a_balance_runs_down_while_pods_run_and_ends_them_all_at_zero() -> None:
+async def test_balance_decreases_and_pods_are_terminated_at_zero() -> None:
     async with Emulator(clock="manual", timings=TIMINGS, balance=2 * HOURLY) as emulator, emulator.client() as yotta:
         running, paused = await yotta.pods.create(**SPEC), await yotta.pods.create(**SPEC)
         await emulator.clock.advance(60)
@@ -41,10 +41,10 @@ async def test_a_balance_runs_down_while_pods_run_and_ends_them_all_at_zero() ->
     assert first.hourly_price == pytest.approx(HOURLY)
     assert first.ended_at is not None
     assert first.ended_at - first.started_at == pytest.approx(7200)
-    assert second.cost(first.ended_at) == 0, "paused in the moment in which it came to run"
+    assert second.cost(first.ended_at) == 0, "paused at the moment at which it became RUNNING"
 
 
-async def test_only_what_runs_is_billed() -> None:
+async def test_only_running_pods_are_billed() -> None:
     async with Emulator(clock="manual", timings=TIMINGS) as emulator, emulator.client() as yotta:
         handle = await yotta.pods.create(**{**SPEC, "gpu_count": 4})
         await emulator.clock.advance(60 + 1800)
@@ -62,7 +62,7 @@ async def test_only_what_runs_is_billed() -> None:
 
 
 @pytest.mark.parametrize("scarcity", ["fail", "refuse"])
-async def test_gpus_come_to_an_end_by_region(scarcity: Any) -> None:
+async def test_capacity_by_region(scarcity: Any) -> None:
     capacity = {L4: {"us-east-2": 2, "eu-west-1": 1}}
     async with Emulator(clock="auto", capacity=capacity, scarcity=scarcity) as emulator, emulator.client() as yotta:
         first = await yotta.pods.create(**SPEC, region="us-east-2")
@@ -74,10 +74,10 @@ async def test_gpus_come_to_an_end_by_region(scarcity: Any) -> None:
         regions = Counter(item.pod.region for item in anywhere.items if item.pod)
         assert regions == {"us-east-2": 1, "eu-west-1": 1}
         await yotta.pods.create(image="a", gpu_type="NVIDIA_H100_80GB_HBM3_80G")
-        await _resume_without_room(yotta, first.id, scarcity)
+        await _resume_without_capacity(yotta, first.id, scarcity)
 
 
-async def _resume_without_room(yotta: YottaClient, pod_id: str, scarcity: str) -> None:
+async def _resume_without_capacity(yotta: YottaClient, pod_id: str, scarcity: str) -> None:
     handle = yotta.pods.handle(pod_id)
     await handle.wait_until()
     await handle.pause()
@@ -93,12 +93,12 @@ async def _resume_without_room(yotta: YottaClient, pod_id: str, scarcity: str) -
 
 
 @pytest.mark.parametrize("balance", [-1, float("inf"), float("nan")])
-def test_a_balance_that_is_none(balance: float) -> None:
+def test_invalid_balance_is_refused(balance: float) -> None:
     with pytest.raises(ValueError, match="balance"):
         Emulator(balance=balance)
 
 
 @pytest.mark.parametrize("capacity", [{L4: -1}, {L4: True}, {L4: {"a": "1"}}, {L4: 1.5}])
-def test_a_capacity_that_is_none(capacity: Any) -> None:
+def test_invalid_capacity_is_refused(capacity: Any) -> None:
     with pytest.raises(ValueError, match="capacity"):
         Emulator(capacity=capacity)

@@ -1,4 +1,4 @@
-"""What outlives the emulator: pods, bills and money in a file, whatever ended the process."""
+"""The state file: pods, bills and balance that the next emulator restores, however the process ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -22,7 +23,7 @@ from yotta_async.emulator import Emulator, Timings
 TIMINGS = Timings(initialize=60, pausing=60)
 
 
-async def test_everything_goes_on(tmp_path: Path) -> None:
+async def test_pods_bills_and_balance_are_restored(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with (
         Emulator(clock="manual", timings=TIMINGS, state=path, balance=10) as emulator,
@@ -58,10 +59,10 @@ async def test_everything_goes_on(tmp_path: Path) -> None:
         assert await yotta.pods.list() == []
 
 
-async def test_what_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
-    """Killed in the middle of creates, three times: what was answered is kept, and each restart goes on."""
+async def test_confirmed_creates_survive_a_kill(tmp_path: Path) -> None:
+    """Kill the process during creates, three times."""
     path = tmp_path / "state.db"
-    answered: set[str] = set()
+    confirmed: set[str] = set()
     for _ in range(3):
         command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
         with subprocess.Popen([*command, "--state", str(path)], stdout=subprocess.PIPE) as process:
@@ -69,28 +70,28 @@ async def test_what_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
             url = process.stdout.readline().decode().split()[3]
             async with aiohttp.ClientSession(f"{url}/openapi/v1/pods/", headers={"x-api-key": "emulator-key"}) as peer:
                 async with peer.get("list") as response:
-                    there = {pod["id"] for pod in (await response.json())["data"]}
-                assert answered <= there
-                await _create_until_killed(peer, process, answered)
+                    listed = {pod["id"] for pod in (await response.json())["data"]}
+                assert confirmed <= listed
+                await _create_until_killed(peer, process, confirmed)
 
 
 async def _create_until_killed(
-    peer: aiohttp.ClientSession, process: subprocess.Popen[bytes], answered: set[str]
+    peer: aiohttp.ClientSession, process: subprocess.Popen[bytes], confirmed: set[str]
 ) -> None:
-    enough = len(answered) + 40
+    target = len(confirmed) + 40
 
     async def creates() -> None:
         with contextlib.suppress(aiohttp.ClientError):
             while True:
                 async with peer.post("create", json={"image": "a", "gpuType": "b"}) as response:
-                    answered.add(str((await response.json())["data"]))
-                if len(answered) == enough:
+                    confirmed.add(str((await response.json())["data"]))
+                if len(confirmed) == target:
                     process.send_signal(signal.SIGKILL)
 
     await asyncio.gather(*(creates() for _ in range(8)))
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_state_file_is_used_by_one_emulator_at_a_time(tmp_path: Path) -> None:
     with Emulator(state=tmp_path / "state.db") as first:
         with pytest.raises(ValueError, match=r"state\.db.*another emulator"):
             Emulator(state=tmp_path / "state.db").__enter__()
@@ -102,7 +103,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["x", "\n", "these are my notes, " * 100])
-def test_no_other_file_is_written_into(tmp_path: Path, content: str) -> None:
+def test_other_files_are_not_overwritten(tmp_path: Path, content: str) -> None:
     text = tmp_path / "notes.txt"
     text.write_text(content)
     with pytest.raises(ValueError, match=r"notes\.txt"):
@@ -111,7 +112,7 @@ def test_no_other_file_is_written_into(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("sql", ["CREATE TABLE pods (mine TEXT)", "PRAGMA application_id = 7"])
-def test_no_other_database_is_written_into(tmp_path: Path, sql: str) -> None:
+def test_other_databases_are_not_overwritten(tmp_path: Path, sql: str) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as database:
         database.execute(sql)
@@ -125,7 +126,7 @@ def test_no_other_database_is_written_into(tmp_path: Path, sql: str) -> None:
 @pytest.mark.parametrize(
     "sql", ["DROP TABLE bills", "UPDATE pods SET data = '{}'", "UPDATE bills SET data = '{\"x\": 1}'"]
 )
-async def test_a_damaged_file_is_told_by_name(tmp_path: Path, sql: str) -> None:
+async def test_damaged_state_file_is_named_in_the_error(tmp_path: Path, sql: str) -> None:
     path = tmp_path / "state.db"
     async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
         await yotta.pods.create(**SPEC)
@@ -140,7 +141,7 @@ async def test_a_damaged_file_is_told_by_name(tmp_path: Path, sql: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["reset", "gone"])
-async def test_ids_time_and_money_go_on_without_pods(tmp_path: Path, way: str) -> None:
+async def test_ids_time_and_balance_are_restored_without_pods(tmp_path: Path, way: str) -> None:
     path = tmp_path / "state.db"
     timings = Timings(initialize=0.0, terminating=0.0, terminated=0.0)
     ids, balances, times = [], [], []
@@ -168,31 +169,37 @@ async def test_ids_time_and_money_go_on_without_pods(tmp_path: Path, way: str) -
     assert [time - times[0] for time in times] == [0, 5400, 10800]
 
 
-async def test_a_disk_that_is_full_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+async def test_full_disk_loses_no_confirmed_create(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.db"
+    connect, databases = sqlite3.connect, list[sqlite3.Connection]()
+
+    def record_connection(*args: Any, **options: Any) -> sqlite3.Connection:
+        databases.append(connect(*args, **options))
+        return databases[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", record_connection)
     async with (
         Emulator(clock="auto", state=path) as emulator,
         emulator.client(retry=RetryPolicy(max_attempts=1)) as yotta,
     ):
-        first = answered = await yotta.pods.create(**SPEC)
-        assert emulator._store is not None
-        database = emulator._store._database
+        first = last = await yotta.pods.create(**SPEC)
+        (database,) = databases
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(CreateOutcomeUnknownError, match="system error"):
             for _ in range(100):
-                answered = await yotta.pods.create(**SPEC, environment_vars={"A": "x" * 1000})
-        there = {pod.id for pod in await yotta.pods.list()}
+                last = await yotta.pods.create(**SPEC, environment_vars={"A": "x" * 1000})
+        listed = {pod.id for pod in await yotta.pods.list()}
         database.execute("PRAGMA max_page_count = 100000")
         await emulator.clock.advance(60)
-        assert answered.id in there
+        assert last.id in listed
     async with Emulator(clock="manual", state=path) as emulator, emulator.client() as yotta:
         pods = {pod.id: pod.status for pod in await yotta.pods.list()}
-        assert set(pods) == there
+        assert set(pods) == listed
         assert pods[first.id] == "RUNNING"
 
 
-async def test_a_closed_emulator_still_tells_what_was_spent() -> None:
+async def test_closed_emulator_keeps_balance_and_bills() -> None:
     async with Emulator(clock="manual", balance=10) as emulator, emulator.client() as yotta:
         await yotta.pods.create(**SPEC, expose=[22])
         await emulator.clock.advance(3600)
@@ -202,8 +209,8 @@ async def test_a_closed_emulator_still_tells_what_was_spent() -> None:
         await emulator.start()
 
 
-async def test_from_any_thread(tmp_path: Path) -> None:
-    """The account lives in one loop; what is asked of it from elsewhere is done there, and does not hang."""
+async def test_account_can_be_changed_from_any_thread(tmp_path: Path) -> None:
+    """The account lives in one loop; calls from other threads run there and do not block."""
     async with Emulator(state=tmp_path / "state.db", balance=1, control=True) as emulator:
         fault = emulator.faults.add(kind="stuck")
         for call in (lambda: emulator.deposit(1), emulator.reset, lambda: emulator.faults.add(kind="stuck")):
@@ -224,7 +231,7 @@ async def test_from_any_thread(tmp_path: Path) -> None:
         assert len(other.faults) == 0
 
 
-async def test_what_a_fault_held_back_is_not_billed_for_the_past(tmp_path: Path) -> None:
+async def test_restored_pod_is_not_billed_for_the_time_it_was_stuck(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with Emulator(clock="manual", state=path, faults=[{"kind": "stuck"}]) as emulator, emulator.client() as yotta:
         await yotta.pods.create(**SPEC)
@@ -235,7 +242,7 @@ async def test_what_a_fault_held_back_is_not_billed_for_the_past(tmp_path: Path)
         assert [bill.started_at for bill in emulator.bills] == [now]
 
 
-async def test_a_clock_that_was_ahead_makes_no_money(tmp_path: Path) -> None:
+async def test_clock_does_not_go_back_on_restore(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with Emulator(clock="manual", state=path, balance=10) as emulator, emulator.client() as yotta:
         await emulator.clock.advance(30 * 365 * 86400)
@@ -247,7 +254,7 @@ async def test_a_clock_that_was_ahead_makes_no_money(tmp_path: Path) -> None:
         assert emulator.balance == pytest.approx(balance, abs=0.01)
 
 
-def test_a_refused_second_emulator_leaves_the_first_ones_lock(tmp_path: Path) -> None:
+def test_refused_second_emulator_does_not_release_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     script = f"from yotta_async.emulator import Emulator\nwith Emulator(state={str(path)!r}): pass"
     with Emulator(state=path):

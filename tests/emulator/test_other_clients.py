@@ -1,4 +1,4 @@
-"""Other people's clients: the vendor's own, the guide's examples word for word, and a fuzz by the emulator's document."""
+"""Clients other than the SDK: the vendor's own, the unchanged examples of the guide, and a fuzz by the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def vendor(emulator: Emulator) -> Iterator[PodApi]:
     client.session.close()
 
 
-def test_the_vendors_client_through_a_pods_whole_life(vendor: PodApi) -> None:
+def test_vendor_client_through_the_life_of_a_pod(vendor: PodApi) -> None:
     created = vendor.new_pod(
         **SPEC,
         region="us-east-2",
@@ -74,7 +74,7 @@ def test_the_vendors_client_through_a_pods_whole_life(vendor: PodApi) -> None:
     assert vendor.get_pod(1)["code"] == 13000
 
 
-def test_the_vendors_filters(vendor: PodApi) -> None:
+def test_vendor_client_filters(vendor: PodApi) -> None:
     for region in ("us-east-2", "us-west-1", "us-west-1"):
         vendor.new_pod(**SPEC, region=region)
     pods = vendor.get_pods()["data"]
@@ -87,7 +87,7 @@ def test_the_vendors_filters(vendor: PodApi) -> None:
         assert len(vendor.get_pods(**filters)["data"]) == count
 
 
-def test_how_the_vendors_client_is_refused(vendor: PodApi, emulator: Emulator) -> None:
+def test_vendor_client_errors(vendor: PodApi, emulator: Emulator) -> None:
     with pytest.raises(ClientError) as refused:
         vendor.new_pod(**{**SPEC, "image": "x" * 256})
     assert (refused.value.status_code, refused.value.error_code) == (400, 10001)
@@ -99,16 +99,16 @@ def test_how_the_vendors_client_is_refused(vendor: PodApi, emulator: Emulator) -
     stranger.session.close()
 
 
-def here(text: str, emulator: Emulator, pod_id: int) -> str:
-    """Put the emulator and a pod of it into an example, and change nothing else."""
-    for there, instead in (
+def fill_in(text: str, emulator: Emulator, pod_id: int) -> str:
+    """Replace host, key and pod id in an example, and nothing else."""
+    for old, new in (
         ("https://api.yottalabs.ai", emulator.url), ("<YOUR_API_KEY>", emulator.api_key), ("331864222263676928", str(pod_id)),
     ):  # fmt: skip
-        text = text.replace(there, instead)
+        text = text.replace(old, new)
     return text
 
 
-def a_pod_for(example: str, vendor: PodApi) -> int:
+def create_pod_for(example: str, vendor: PodApi) -> int:
     pod_id: int = vendor.new_pod(**SPEC)["data"]
     if "/resume/" in example:
         vendor.get_pod(pod_id)
@@ -116,43 +116,43 @@ def a_pod_for(example: str, vendor: PodApi) -> int:
     return pod_id
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("example", CURL, ids=range(len(CURL)))
-def test_the_guides_curl_examples(example: str, emulator: Emulator, vendor: PodApi) -> None:
-    command = here(example, emulator, a_pod_for(example, vendor))
-    answer = subprocess.run(["sh", "-c", f"{command} --silent"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(answer)["code"] == 10000
+def test_curl_examples_of_the_guide(example: str, emulator: Emulator, vendor: PodApi) -> None:
+    command = fill_in(example, emulator, create_pod_for(example, vendor))
+    output = subprocess.run(["sh", "-c", f"{command} --silent"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(output)["code"] == 10000
 
 
 @pytest.mark.parametrize("example", PYTHON, ids=range(len(PYTHON)))
-def test_the_guides_python_examples(example: str, emulator: Emulator, vendor: PodApi) -> None:
-    script = here(example, emulator, a_pod_for(example, vendor))
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "'code': 10000" in answer
+def test_python_examples_of_the_guide(example: str, emulator: Emulator, vendor: PodApi) -> None:
+    script = fill_in(example, emulator, create_pod_for(example, vendor))
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'code': 10000" in output
 
 
-def test_the_guide_has_examples_of_all() -> None:
+def test_guide_has_an_example_of_each_endpoint() -> None:
     assert (len(CURL), len(PYTHON)) == (6, 6)
 
 
 CHECKED = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-@pytest.mark.filterwarnings("ignore")  # the fuzzer's own
-def test_a_fuzz_by_the_emulators_document_finds_nothing(emulator: Emulator) -> None:
+@pytest.mark.filterwarnings("ignore")  # those of the fuzzer
+def test_fuzz_by_the_openapi_document(emulator: Emulator) -> None:
     schema: Any = schemathesis.openapi.from_dict(requests.get(f"{emulator.url}/openapi.json", timeout=5).json())
     operations = 0
     for result in schema.get_all_operations():
         operation = result.ok()
         operations += 1
-        for case in _cases(operation):
+        for case in generate_cases(operation):
             response = case.call(base_url=emulator.url, headers={"x-api-key": emulator.api_key})
             case.validate_response(response, checks=CHECKED)
     assert operations == 6
 
 
-def _cases(operation: Any) -> list[Any]:
-    """Return cases that the document allows and cases that it does not, the same ones each time."""
+def generate_cases(operation: Any) -> list[Any]:
+    """Return cases that the document allows and cases that it does not; the seed is fixed."""
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     found: list[Any] = []
