@@ -531,6 +531,7 @@ def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
         asyncio.run(wait(0.05))
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(wait(60))
+    asyncio.run(yotta.aclose())
 
 
 @pytest.mark.parametrize("way", ["close", "401"])

@@ -172,28 +172,26 @@ class _Call(Generic[T]):
     uses_budget: bool
 
 
-class _AwaitingRetrying(tenacity.BaseRetrying):
-    """Runs tenacity's steps around a coroutine, as its TornadoRetrying does for Tornado's.
+class _Retrying(tenacity.BaseRetrying):
+    """tenacity's loop around a coroutine, for all calls of a client at once.
 
-    Its AsyncRetrying takes every hook for a coroutine, which costs a quarter of a whole call. As no step is awaited
-    here, all calls of a client can share one object.
+    tenacity decides after each failure; a call that succeeds costs it nothing. Its AsyncRetrying keeps a record of
+    every call and takes every hook for a coroutine, which costs a quarter of a whole call.
     """
 
     async def __call__(self, call: _Call[T]) -> T:  # type: ignore[override]  # one call, with its arguments in it
-        self.begin()
-        state = tenacity.RetryCallState(self, call, (), {})  # type: ignore[arg-type]  # likewise
+        state: tenacity.RetryCallState | None = None
         while True:
-            step = self.iter(state)
-            if isinstance(step, tenacity.DoAttempt):
-                try:
-                    state.set_result(await call.attempt())
-                except BaseException:  # noqa: BLE001  # tenacity raises it again, unless it is to be retried
-                    state.set_exception(sys.exc_info())  # type: ignore[arg-type]  # in an except block there is one
-            elif isinstance(step, tenacity.DoSleep):
-                state.prepare_for_next_attempt()
-                await self.sleep(step)  # type: ignore[misc]  # the clock's, which is awaited
-            else:
-                return cast("T", step)
+            try:
+                return await call.attempt()
+            except YottaError:
+                if state is None:
+                    self.begin()
+                    state = tenacity.RetryCallState(self, call, (), {})  # type: ignore[arg-type]  # likewise
+                state.set_exception(sys.exc_info())  # type: ignore[arg-type]  # in an except block there is one
+            delay = cast("tenacity.DoSleep", self.iter(state))  # or it raises the error
+            state.prepare_for_next_attempt()
+            await self.sleep(delay)  # type: ignore[misc]  # by the client's clock, which is awaited
 
 
 class Retrier:
@@ -205,7 +203,7 @@ class Retrier:
         self._budget = policy.budget
         # Full jitter.
         self._backoff = tenacity.wait_random_exponential(multiplier=policy.backoff_base, max=policy.backoff_cap)
-        self._retrying = _AwaitingRetrying(
+        self._retrying = _Retrying(
             sleep=clock.sleep,  # type: ignore[arg-type]  # which is awaited
             retry=_is_retryable,
             wait=self._wait,
