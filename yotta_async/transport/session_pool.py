@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import ssl as tls
 from collections.abc import Iterable
 from typing import Any, Self
@@ -27,7 +28,8 @@ _MAX_HEADER_BYTES = 2**16
 _MAX_HEADERS = 1_000
 # How much of a response is buffered before reading pauses: with less, a long list stops and starts every 64 KiB.
 _READ_BUFFER_BYTES = 2**20
-# How long closing waits for calls that it has ended. They need a few turns of the event loop, and no network.
+_MAX_READ_BYTES = 2**16
+# How long closing waits for calls that it has ended. They need no network to end.
 _CLOSE_GRACE_S = 1.0
 
 
@@ -42,16 +44,16 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     RetryPolicy decides whether it is repeated, and a DELETE that was repeated without notice would be answered with the
     status that the first one caused.
     """
-    asked = asyncio.Event()
+    loop_turns: list[int] = []
     # No response can come before the event loop has turned; what is there by then came unasked on a kept connection.
-    asyncio.get_running_loop().call_soon(asked.set)
+    asyncio.get_running_loop().call_soon(loop_turns.append, 1)
     try:
         response = await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise LostConnectionError(type(error).__name__) from error
-    if not asked.is_set():
+    if not loop_turns:
         response.close()
         raise LostConnectionError("a response was there before the request")
     return response
@@ -60,6 +62,22 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 async def _mark_sent(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
     # aiohttp calls this immediately before it writes the first byte.
     context.trace_request_ctx.request_sent = True
+
+
+class _SmallReadSocket(socket.socket):
+    """Reads at most 64 KiB at a time.
+
+    asyncio sets 256 KiB aside for each read of a plain socket, which the allocator maps and unmaps for every response:
+    a sixth of a call (`python -m benchmarks single`). TLS has a buffer of its own.
+    """
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return super().recv(min(size, _MAX_READ_BYTES), flags)
+
+
+def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    return _SmallReadSocket(family, kind, protocol)
 
 
 class ClientSessions:
@@ -74,20 +92,8 @@ class ClientSessions:
         self._single_use = single_use
         # Given with each request: aiohttp sends the headers of a session to its proxy too.
         self._headers = Secret(CIMultiDict({"x-api-key": key.reveal()}))
-        self._calls: set[asyncio.Timeout] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def begin_call(self, timeout: asyncio.Timeout) -> None:
-        """Note a call in flight, which `aclose` ends by its timeout."""
-        self._calls.add(timeout)
-        self._idle.clear()
-
-    def end_call(self, timeout: asyncio.Timeout) -> None:
-        """Note that a call has ended."""
-        self._calls.discard(timeout)
-        if not self._calls:
-            self._idle.set()
+        self.calls: set[asyncio.Timeout] = set()
+        """The time limits of the calls in flight, by which `aclose` ends them."""
 
     async def request(
         self, request: Request, url: URL, state: SendState, *, fresh_connection: bool
@@ -117,12 +123,13 @@ class ClientSessions:
 
     async def aclose(self) -> None:
         """End the calls in flight, and close both sessions. May be called again."""
-        for timeout in self._calls:
+        for timeout in self.calls:
             if not timeout.expired():
                 timeout.reschedule(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(_CLOSE_GRACE_S):
-                await self._idle.wait()
+                while self.calls:  # noqa: ASYNC110  # each needs a few turns of the loop
+                    await asyncio.sleep(0)
         except TimeoutError:
             pass  # a trace of the user's holds a call up; closing its connection ends it
         await self._kept.close()
@@ -251,7 +258,7 @@ class SessionPool:
         kind = f"{base_url.scheme}, {'single use' if force_close else 'kept'}"
         if kind not in self._connectors:
             self._connectors[kind] = aiohttp.TCPConnector(
-                limit=self._limit, force_close=force_close, ssl=self._ssl or True
+                limit=self._limit, force_close=force_close, ssl=self._ssl or True, socket_factory=_make_socket
             )
         return self._connectors[kind]
 

@@ -107,7 +107,7 @@ class Transport:
         if sessions is None:
             sessions = self._sessions = self._pool.open_sessions(self._base_url, self._key, self._user_agent)
         async with asyncio.timeout(seconds) as timeout:
-            sessions.begin_call(timeout)
+            sessions.calls.add(timeout)
             try:
                 with self._clock.call(timeout, seconds):
                     received = await sessions.request(
@@ -120,7 +120,7 @@ class Transport:
                         received.close()  # does nothing to a connection whose response was read to its end
                     return Response(received.status, received.headers, chunks, self._key, size)
             finally:
-                sessions.end_call(timeout)
+                sessions.calls.discard(timeout)
 
     def _url_of(self, request: Request) -> URL:
         # Paths and queries are encoded where they are built; aiohttp must not encode them again.
@@ -163,9 +163,9 @@ class Transport:
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[list[bytes], int]:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)  # after decompression, and before the next chunk is read
+    while not response.content.at_eof():
+        chunks.append(await response.content.readany())
+        size += len(chunks[-1])  # after decompression, and before the next chunk is read
         if size > max_bytes:
             raise ResponseTooLargeError
     return chunks or [b""], size
