@@ -38,7 +38,7 @@ def _model(cls: type[Any], base: type[pydantic.BaseModel], **parts: type[Any]) -
     fields: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(cls).items():
         kind: Any = hint if hint in plain else list[parts[name]] | None if name in parts else str | None
-        if name != "extra":
+        if name not in ("extra", "unreadable"):
             fields[_camel(name)] = (kind, None)
     return pydantic.create_model(cls.__name__, __base__=base, **fields)
 

@@ -25,7 +25,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.api.wire import delete_request, pause_request, resume_request
+from yotta_async.api.requests import build_delete_request, build_pause_request, build_resume_request
 from yotta_async.emulator.clock import make_clock
 from yotta_async.transport.messages import SendState
 
@@ -151,7 +151,7 @@ async def test_who_waits_for_a_connection_was_not_heard(server: RawServer) -> No
         await quick.aclose()
 
 
-CHANGES = (delete_request, pause_request, resume_request)
+CHANGES = (build_delete_request, build_pause_request, build_resume_request)
 
 
 async def test_no_mark_no_byte() -> None:

@@ -218,7 +218,7 @@ async def test_neither_a_header_nor_an_id_shows_a_secret(
     assert_clean(shown(await failure_of(client.pods.get(7))))
     server.answers(envelope([{"id": {"x": SECRETS[1]}}]))
     assert await client.pods.list() == []
-    assert "is left out" in caplog.text
+    assert "items left out of the list: 1" in caplog.text
     assert_clean(caplog.text)
 
 

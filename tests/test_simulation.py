@@ -16,7 +16,7 @@ from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation import journal, reaper
 from yotta_async.creation.creator import CreateAttempt, PodCreator
 from yotta_async.creation.journal import Intent, Journal
-from yotta_async.creation.recovery import CreateRecovery, bearers
+from yotta_async.creation.recovery import CreateRecovery, find_by_token
 from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
 from yotta_async.handle import PodHandle
 from yotta_async.models.pod import Pod
@@ -270,7 +270,7 @@ def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
     ("name", "value", "violation"),
     [
         ("_HORIZON", 0.0, "left that nobody holds"),
-        ("bearers", lambda listing: Everything(bearers(listing)), ""),
+        ("find_by_token", lambda listing: Everything(find_by_token(listing)), ""),
     ],
 )
 def test_each_safeguard_of_reap_is_needed(

@@ -44,17 +44,9 @@ if TYPE_CHECKING:
     from yotta_async.fleet.spending import PlannedPod, PodPlan, SpendLimit
     from yotta_async.fleet.sweep import SweepReport
     from yotta_async.handle import PodHandle
-    from yotta_async.models.pod import (
-        CloudType,
-        EnvironmentVariable,
-        ExposedPort,
-        ImagePublicType,
-        ImageSource,
-        PersistentVolume,
-        Pod,
-        PodId,
-        ResourceType,
-    )
+    from yotta_async.models.enums import CloudType, ImagePublicType, ImageSource, ResourceType
+    from yotta_async.models.ids import PodId
+    from yotta_async.models.pod import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
     from yotta_async.models.spec import PersistentVolumeRequest, PodFields, PodSpec, PortRequest
     from yotta_async.models.status import PodStatus, Statuses
     from yotta_async.pods import Pods
@@ -140,10 +132,9 @@ _HOMES = {
     """,
     "fleet.report": "FanOutItem FanOutReport OnEvent",
     "handle": "PodHandle",
-    "models.pod": """
-        CloudType EnvironmentVariable ExposedPort ImagePublicType ImageSource PersistentVolume Pod
-        PodId ResourceType
-    """,
+    "models.enums": "CloudType ImagePublicType ImageSource ResourceType",
+    "models.ids": "PodId",
+    "models.pod": "EnvironmentVariable ExposedPort PersistentVolume Pod",
     "creation.reaper": "ReapedPod ReapReport",
     "creation.signals": "install_signal_handlers",
     "models.spec": "PersistentVolumeRequest PodFields PodSpec PortRequest",

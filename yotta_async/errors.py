@@ -26,7 +26,7 @@ Every error pickles. None holds the API key, a registry token, the value of an e
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from yotta_async.fleet.report import FanOutReport
@@ -259,8 +259,24 @@ class PodGoneError(WaitError):
 
 
 class FanOutError(YottaError):
-    """Some of many pods did not come out as they were wanted; `report` says what became of each."""
+    """Some of many pods did not come out as they were wanted.
+
+    `report` says what became of each, with the specs as they were given. A pickled error has redacted copies of them,
+    from which no pod can be created.
+    """
 
     def __init__(self, message: str = "", *, report: FanOutReport | None = None) -> None:
         super().__init__(message)
         self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        report = None if self.report is None else self.report.redacted()
+        return (type(self), self.args, {**self.__dict__, "report": report})
+
+    def __copy__(self) -> Self:
+        made = type(self)(*self.args)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self.__copy__()  # a report is immutable

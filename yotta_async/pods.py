@@ -15,7 +15,8 @@ from yotta_async.errors import ConfigurationError, InvalidRequestError
 from yotta_async.fleet.many import ManyPods, all_candidates, ids_of
 from yotta_async.fleet.spending import Spending, SpendLimit
 from yotta_async.handle import PodHandle
-from yotta_async.models.pod import Pod, PodId, pod_id_of
+from yotta_async.models.ids import PodId, pod_id_of
+from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.models.validators import port_number, seconds
@@ -137,8 +138,15 @@ class Pods(ManyPods):
     async def list(self, *, regions: Iterable[str] = (), statuses: Iterable[PodStatus | str | int] = ()) -> list[Pod]:
         """Return the account's pods in the API's order, newest change first, with those TERMINATED today.
 
-        `regions` and `statuses` leave only pods in one of them; a status is a PodStatus, its name or its number. A pod
-        that cannot be read is left out, and a warning on the logger `yotta_async` says which field of which pod it was.
+        Every pod whose id can be read is in it: a field that cannot be read is None, and named in `Pod.unreadable`. An
+        item without such an id is left out: a warning on the logger `yotta_async` has their number, which is
+        `unreadable_items`, too.
+
+        Args:
+            regions: only pods in one of these.
+            statuses: only pods with one of these; each is a PodStatus, its name or its number. An account with very
+                many pods may need this, as deleted ones stay in lists for a day.
+
         Source: GET /openapi/v1/pods/list.
         """
         if not isinstance(statuses, int | Iterable) or not isinstance(regions, Iterable):
@@ -148,7 +156,16 @@ class Pods(ManyPods):
         for place in places:
             if not isinstance(place, str) or not place or not place.isprintable():
                 raise InvalidRequestError("regions must be names of regions, as text that can be printed")
-        return await self._endpoints.list(places, frozenset(status_of(status) for status in wanted))
+        return (await self._endpoints.list(places, frozenset(status_of(status) for status in wanted))).pods
+
+    @property
+    def unreadable_items(self) -> int:
+        """How many items of this client's last list were left out, because no pod id can be read in them.
+
+        They may be pods that bill. A SpendLimit refuses creates while there are any; a program that decides by what
+        `list` returns can do the same.
+        """
+        return self._endpoints.unreadable.unreadable_items
 
     async def pause(self, pod_id: PodId) -> None:
         """Ask for a pause; the pod goes over PAUSING to PAUSED.

@@ -22,8 +22,11 @@ from yotta_async import (
     PodHandle,
     PodSpec,
     PodStatus,
+    ProtocolError,
+    RetryPolicy,
     YottaClient,
 )
+from yotta_async.api import requests
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import ManualClock
 
@@ -141,31 +144,89 @@ async def test_the_api_refuses_what_the_client_lets_pass(yotta: YottaClient) -> 
         await yotta.pods.get("letters")
 
 
-async def test_one_malformed_pod_does_not_lose_the_others(
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    assert {record.name for record in caplog.records if record.levelno == logging.WARNING} <= {"yotta_async"}
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+async def test_pod_with_unreadable_fields_is_listed_and_warned_of_once(
     server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad = {"id": 8, "expose": [{"port": "x\n"}], "environmentVars": [{"key": "A", "value": "hunter2"}]}
-    server.answers(envelope([{"id": 7}, bad, None, {"id": "9"}]))
-    pods = await client_of().pods.list()
-    assert [pod.id for pod in pods] == ["7", "9"]
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings == [
-        "pod 8 in the answer to GET /openapi/v1/pods/list is left out: "
-        "data[1].expose[0].port: expected a whole number, got text",
-        "pod without an id in the answer to GET /openapi/v1/pods/list is left out: data[2]: expected an object, got null",
-    ]
-    assert {record.name for record in caplog.records if record.levelno == logging.WARNING} == {"yotta_async"}
+    variables = [{"key": "A", "value": "hunter2"}]
+    odd = {"id": 8, "gpuCount": "x\n", "expose": [{"port": 22}, {"port": "x"}], "environmentVars": variables}
+    server.answers(envelope([{"id": 7}, odd, {"id": "9", "gpuCount": []}]))
+    yotta = client_of()
+    pods = await yotta.pods.list()
+    assert [pod.id for pod in pods] == ["7", "8", "9"]
+    assert [pod.unreadable for pod in pods] == [(), ("gpuCount", "expose"), ("gpuCount",)]
+    assert pods[1].extra == {"gpuCount": "x\n", "expose": [{"port": 22}, {"port": "x"}]}
+    assert [port.port for port in pods[1].expose] == [22, None]
+    await yotta.pods.list()
+    server.answers(envelope(odd))
+    assert await yotta.pods.get("8") == pods[1]
+    warned = warnings_in(caplog)
+    assert len(warned) == 2, "one for each field and client"
+    assert "the field 'gpuCount' of a pod ('8')" in warned[0]
+    assert "the field 'expose' of a pod ('8')" in warned[1]
+    await client_of().pods.get("8")
+    assert len(warnings_in(caplog)) == 4, "another client warns too"
+    assert yotta.pods.unreadable_items == 0
+
+
+async def test_items_without_an_id_are_counted(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers(envelope([{"id": 7}, None, {"podName": "hunter2"}, {"id": {}}, 5]), envelope([{"id": 7}]))
+    yotta = client_of()
+    assert yotta.pods.unreadable_items == 0
+    assert [pod.id for pod in await yotta.pods.list()] == ["7"]
+    assert yotta.pods.unreadable_items == 4
+    [warning] = warnings_in(caplog)
+    assert "items left out of the list: 4," in warning
+    assert "hunter2" not in warning
+    await yotta.pods.list()
+    assert yotta.pods.unreadable_items == 0
+
+
+async def test_polls_warn_of_items_without_an_id_when_their_number_changes(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    pods = [{"id": number, "status": "INITIALIZE"} for number in range(20)]
+    lists = [envelope([*pods, {}])] * 3 + [envelope(pods)] * 2 + [envelope([*pods, {}, {}])] * 3
+    server.answers(*lists, envelope([{"id": number, "status": "RUNNING"} for number in range(20)]))
+    report = await client_of().pods.wait_many(range(20))
+    assert len(report.succeeded) == 20
+    assert [warning.split(": ")[2].split(",")[0] for warning in warnings_in(caplog)] == ["1", "2"]
 
 
 async def test_an_account_without_pods(server: RawServer, client_of: Make) -> None:
-    server.answers(envelope([]), envelope(None))
+    server.answers(envelope([]))
     assert await client_of().pods.list() == []
-    assert await client_of().pods.list() == []
+
+
+@pytest.mark.parametrize("body", [b'{"code": 10000, "data": null}', b'{"code": 10000}', b'{"code": 10000, "data": {}}'])
+async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client_of: Make, body: bytes) -> None:
+    server.answers(http(body))
+    yotta = client_of(retry=RetryPolicy(max_attempts=1))
+    with pytest.raises(ProtocolError, match="data is not a list"):
+        await yotta.pods.list()
+    with pytest.raises(ProtocolError, match="data is not a list"):
+        await yotta.pods._endpoints.snapshot()
+
+
+async def test_list_that_is_too_large_names_what_to_filter(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_LIST_BYTES", 1000)
+    server.answers(envelope([{"id": 7, "podName": "x" * 1000}]))
+    with pytest.raises(ProtocolError, match=r"larger than 1000 bytes.*`statuses=`.*`regions=`"):
+        await client_of(retry=RetryPolicy(max_attempts=1)).pods.list()
 
 
 async def test_a_pod_without_id_is_the_one_that_was_asked_for(server: RawServer, client_of: Make) -> None:
-    server.answers(envelope({"status": "RUNNING"}), envelope({"id": 7}))
+    server.answers(envelope({"status": "RUNNING"}), envelope({"id": ""}), envelope({"id": 7}))
     assert await client_of().pods.get("0007") == Pod(id="0007", status=PodStatus.RUNNING)
+    assert await client_of().pods.get("0007") == Pod(id="0007")
     assert await client_of().pods.get("0007") == Pod(id="7")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
+import pydoc
 from typing import Any
 
 import attrs
@@ -16,8 +20,8 @@ from yotta_async import (
     PortRequest,
     YottaError,
 )
-from yotta_async.api.converter import to_wire
-from yotta_async.api.wire import create_request
+from yotta_async.api.converter import unstructure_spec
+from yotta_async.api.requests import build_create_request
 from yotta_async.models.spec import PodFields, spec_from
 
 VOLUME: dict[str, Any] = {"mount_path": "/data", "volume_type": "NFS"}
@@ -58,7 +62,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"expose": [True]}, r"PodSpec.expose\[0\]: PortRequest.port must be a whole number"),
     ({"expose": [(22, "")]}, r"PodSpec.expose\[0\]: PortRequest.protocol must be at least 1 character"),
     ({"expose": ["22"]}, r"PodSpec.expose\[0\] must be a \(port, protocol\) pair"),
-    ({"persistent_volumes": [{}]}, r"PodSpec.persistent_volumes\[0\] must be a PersistentVolumeRequest"),
+    ({"expose": {22: ""}}, r"PodSpec.expose\[0\]: PortRequest.protocol must be at least 1 character"),
+    ({"expose": {"ssh": 22}}, r"PodSpec.expose\[0\]: PortRequest.port must be a whole number, not str"),
+    (
+        {"persistent_volumes": [{}]},
+        r"persistent_volumes\[0\]: PersistentVolumeRequest needs mount_path and volume_type",
+    ),
+    ({"persistent_volumes": [VOLUME | {"x": 1}]}, r"persistent_volumes\[0\]: PersistentVolumeRequest has no field 'x'"),
+    ({"persistent_volumes": ["/data"]}, r"PodSpec.persistent_volumes\[0\] must be a PersistentVolumeRequest, or a"),
     ({"image_public_type": "PRIVATE"}, "PRIVATE needs credentials"),
     ({"image_public_type": "PRIVATE", "image_registry_username": "me"}, "PRIVATE needs credentials"),
     ({"gpu_typ": "x"}, "PodSpec has no field 'gpu_typ'; did you mean gpu_type?"),
@@ -111,7 +122,7 @@ def test_every_field_goes_out_by_its_name_and_nothing_else() -> None:
         persistent_volumes=[volume],
         min_single_card_vcpu=0,
     )
-    assert to_wire(spec) == {
+    assert unstructure_spec(spec) == {
         "image": "ubuntu:24.04",
         "gpuType": "NVIDIA_L4_24G",
         "gpuCount": 8,
@@ -126,7 +137,7 @@ def test_every_field_goes_out_by_its_name_and_nothing_else() -> None:
         ],
         "minSingleCardVcpu": 0,
     }
-    assert to_wire(PodSpec(**SPEC)) == {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
+    assert unstructure_spec(PodSpec(**SPEC)) == {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +145,57 @@ def test_every_field_goes_out_by_its_name_and_nothing_else() -> None:
 )
 def test_environment_variables_are_taken_in_every_form(given: Any) -> None:
     assert PodSpec(**SPEC, environment_vars=given).environment_vars == (EnvironmentVariable("A", "1"),)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {22: "SSH", 80: None},
+        {"22": "SSH", "80": None},
+        [(22, "SSH"), 80],
+        [{"port": 22, "protocol": "SSH"}, {"port": 80}],
+    ],
+)
+def test_ports_are_taken_in_every_form(given: Any) -> None:
+    assert PodSpec(**SPEC, expose=given).expose == (PortRequest(port=22, protocol="SSH"), PortRequest(port=80))
+    assert PodSpec(**SPEC, expose={"port": 22, "protocol": "SSH"}).expose == (PortRequest(port=22, protocol="SSH"),)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [PersistentVolumeRequest(**VOLUME, id=5)],
+        [{**VOLUME, "id": 5}],
+        [{"mountPath": "/data", "volumeType": "NFS", "id": "5"}],
+        {"mountPath": "/data", "volumeType": "NFS", "id": 5},
+    ],
+)
+def test_volumes_are_taken_in_every_form(given: Any) -> None:
+    assert PodSpec(**SPEC, persistent_volumes=given).persistent_volumes == (PersistentVolumeRequest(**VOLUME, id="5"),)
+
+
+@pytest.mark.parametrize("cls", [PodSpec, PortRequest, PersistentVolumeRequest])
+def test_constructor_keeps_its_signature(cls: type[Any]) -> None:
+    parameters = inspect.signature(cls).parameters
+    assert list(parameters) == [field.name for field in attrs.fields(cls)]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert "image: str" in pydoc.render_doc(PodSpec, renderer=pydoc.plaintext)
+
+
+def test_redacted_spec_is_refused_until_its_secrets_are_set_again() -> None:
+    secrets: dict[str, Any] = {
+        "environment_vars": {"A": "hunter2"},
+        "image_registry_token": "t",
+        "initialization_command": "c",
+    }
+    for name, value in secrets.items():
+        redacted = pickle.loads(pickle.dumps(PodSpec(**SPEC, **{name: value}).redacted()))
+        for copied in (redacted, copy.deepcopy(redacted), attrs.evolve(redacted, gpu_count=2)):
+            with pytest.raises(InvalidRequestError, match="redacted copy"):
+                spec_from(copied, {})
+        assert spec_from(redacted, PodFields(**{name: value})) == PodSpec(**SPEC, **{name: value})  # type: ignore[typeddict-item]  # one of its names
+    assert spec_from(PodSpec(**SPEC, environment_vars={"A": "***"}), {}).environment_vars[0].value == "***"
+    assert spec_from(PodSpec(**SPEC).redacted(), {}) == PodSpec(**SPEC), "nothing was masked"
 
 
 def test_a_spec_can_be_a_template() -> None:
@@ -145,6 +207,6 @@ def test_a_spec_can_be_a_template() -> None:
 
 def test_a_token_left_in_a_copied_spec_is_replaced() -> None:
     spec = PodSpec(**SPEC, environment_vars={"YOTTA_CLIENT_TOKEN": "old", "A": "1"})
-    body = create_request(spec, "new").body
+    body = build_create_request(spec, "new").body
     assert body is not None
     assert b'[{"key":"A","value":"1"},{"key":"YOTTA_CLIENT_TOKEN","value":"new"}]' in body.reveal()

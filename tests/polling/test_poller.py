@@ -20,7 +20,6 @@ from yotta_async import (
     Pod,
     PodGoneError,
     PodStatus,
-    ProtocolError,
     WaitTimeoutError,
     YottaClient,
 )
@@ -60,7 +59,7 @@ async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
 
 async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands are told in several turns of the loop, in which anything may happen."""
-    monkeypatch.setattr(looks, "_TURN", 2)
+    monkeypatch.setattr(looks, "_NOTIFY_BATCH_SIZE", 2)
     told: list[str] = []
     watches: list[Subscription] = []
 
@@ -83,7 +82,7 @@ async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: p
 async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(looks, "_TURN", 1)
+    monkeypatch.setattr(looks, "_NOTIFY_BATCH_SIZE", 1)
     async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator, emulator.client() as yotta:
         assert isinstance(emulator.clock, ManualClock)
         clock = emulator.clock
@@ -358,10 +357,10 @@ async def test_closing_the_client_ends_every_wait(server: RawServer, client_of: 
     assert {type(result) for result in results} == {ConfigurationError}
 
 
-async def test_a_malformed_pod_in_a_list_is_told_to_its_waiter(server: RawServer, client_of: Make) -> None:
+async def test_wait_sees_pods_with_unreadable_fields_in_lists(server: RawServer, client_of: Make) -> None:
     pods: list[dict[str, Any]] = [{"id": number, "status": "RUNNING"} for number in range(20)]
-    pods[3] = {"id": 3, "status": 5}
-    pods[4] = {"id": 4, "status": "RUNNING", "gpuCount": "many"}
+    pods[3] = {"id": 3, "status": {}}
+    pods[4] = {"id": "4", "status": 1, "gpuCount": "many"}
 
     async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         name = heard.path.rpartition("/")[2]
@@ -370,10 +369,14 @@ async def test_a_malformed_pod_in_a_list_is_told_to_its_waiter(server: RawServer
     server.answers(answer)
     yotta = client_of()
     report = await yotta.pods.wait_many(range(20), timeout=60)
-    assert [item.pod_id for item in report.failed] == ["3", "4"]
-    for item in report.failed:
-        assert isinstance(item.error, WaitTimeoutError)
-        assert isinstance(item.error.last_error, ProtocolError)
+    [failed] = report.failed
+    assert failed.pod_id == "3"
+    assert isinstance(failed.error, WaitTimeoutError)
+    assert failed.error.last_error is None
+    assert failed.error.last_pod is not None
+    assert (failed.error.last_pod.status, failed.error.last_pod.unreadable) == (None, ("status",))
+    assert report.items[4].pod is not None
+    assert report.items[4].pod.unreadable == ("gpuCount",)
 
 
 async def test_an_error_tells_the_pod_as_the_last_list_showed_it(server: RawServer, client_of: Make) -> None:

@@ -1,37 +1,43 @@
-"""JSON values ↔ models: the one place that knows how the wire's names and types map to ours (cattrs, no I/O)."""
+"""JSON ↔ models: one cattrs converter with one set of type rules (no I/O).
+
+A rule belongs to a type and not to a field, so a new line in a model is a typed field. A pod that is exactly as
+documented is decoded by msgspec into a struct of the model's fields; anything else takes the converter.
+"""
 
 from __future__ import annotations
 
 import functools
-import re
+import sys
 import typing
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 import attrs
-from cattrs import Converter, transform_error
+import msgspec
+from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from yotta_async.models.pod import (
-    CloudType,
-    EnvironmentVariable,
-    ExposedPort,
-    ImagePublicType,
-    ImageSource,
-    PersistentVolume,
-    Pod,
-    ResourceType,
-)
+from yotta_async.models.enums import OpenStrEnum
+from yotta_async.models.pod import EnvironmentVariable, ExposedPort, Id, PersistentVolume, Pod
 from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
-from yotta_async.models.status import OpenStrEnum, PodStatus
+from yotta_async.models.status import STATUS_BY_NUMBER, PodStatus
 
-E = TypeVar("E", bound=OpenStrEnum)
-Hook: TypeAlias = Callable[..., Any]  # of a JSON value and, as cattrs calls it, a type
+# What msgspec raises for bytes that are not JSON, or not of the type that was asked for.
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# 1e11 seconds are the year 5138, and 1e11 milliseconds are 1973: no time of a pod is between.
+_MIN_EPOCH_MS = 1e11
+_GUIDE_TIME_LENGTH = len("2025-07-04 10:29:56")
+Rule: TypeAlias = Callable[[Any, Any], Any]  # of a JSON value and, as cattrs calls it, a type
+_OUR_FIELDS = frozenset({"extra", "unreadable"})  # fields of our models that are not the wire's
 
 
 class StructureError(ValueError):
-    """A part of an answer does not have the documented types; the text has the path to it and no value."""
+    """A JSON value cannot be read as its type. The text names types and no value; `readable` is what stands for it."""
+
+    def __init__(self, expected: str, value: Any = None, *, readable: Any = None) -> None:
+        super().__init__(f"expected {expected}, got {'empty text' if value == '' else type(value).__name__}")
+        self.readable = readable
 
 
 def wire_name(name: str) -> str:
@@ -40,198 +46,271 @@ def wire_name(name: str) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
-# Everything that JSON can hold.
-_KINDS = {
-    type(None): "null",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-}
+# The rules by type. Null and empty text are "not there". What a rule cannot read is a StructureError.
 
 
-def _kind(value: object) -> str:
-    return _KINDS[type(value)]
+def parse_text(value: Any, _: Any = None) -> str | None:
+    """Read text, or a number as its text."""
+    if type(value) is str or value is None:
+        return value or None
+    if type(value) in (int, float):
+        return str(value)
+    raise StructureError("text", value)
 
 
-def _text(value: Any, _: Any = None) -> str | None:
-    if value is None or type(value) is str:
+def parse_number(value: Any, _: Any = None) -> float | None:
+    """Read a finite number, also one that comes as text."""
+    number = _read_number(value)
+    if number is None:
+        return None
+    if type(number) in (int, float) and abs(number) <= sys.float_info.max:
+        return float(number)
+    raise StructureError("a number", value)
+
+
+def parse_integer(value: Any, _: Any = None) -> int | None:
+    """Read a whole number, also one that comes as text or with a fraction of zero."""
+    number = _read_number(value)
+    if type(number) is int or number is None:
+        return number
+    if type(number) is float and number.is_integer():
+        return int(number)
+    raise StructureError("a whole number", value)
+
+
+def _read_number(value: Any) -> Any:
+    """Return the number in a text, None for an empty text, and any other value as it is."""
+    if type(value) is not str:
         return value
-    raise TypeError(f"expected text, got {_kind(value)}")
+    if value.isascii() and "_" not in value:  # Python reads figures of other scripts and underscores, too
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    return value or None
 
 
-def _whole(value: Any, _: Any = None) -> int | None:
-    if value is None or type(value) is int:
-        return value
-    if type(value) is float and value.is_integer():
-        return int(value)
-    raise TypeError(f"expected a whole number, got {_kind(value)}")
+def parse_flag(value: Any, _: Any = None) -> bool | None:
+    """Read true or false, also as 1 or 0 and as text."""
+    flags = {"true": True, "1": True, "false": False, "0": False, "": None}
+    if value is None or str(value).lower() in flags:
+        return None if value is None else flags[str(value).lower()]
+    raise StructureError("true or false", value)
 
 
-def _number(value: Any, _: Any = None) -> float | None:
-    if value is None or type(value) is float:
-        return value
-    if type(value) is int and abs(value) < 2**1023:
-        return float(value)
-    raise TypeError(f"expected a number, got {_kind(value)}")
-
-
-def _flag(value: Any, _: Any = None) -> bool | None:
-    if value is None or type(value) is bool:
-        return value
-    raise TypeError(f"expected true or false, got {_kind(value)}")
-
-
-def _id(value: Any, _: Any = None) -> str | None:
-    # Ids come as text in the guide's examples and as int64 in the schema: both are read, and text is what comes out.
-    if value is None or (type(value) is str and value):
+def parse_id(value: Any, _: Any = None) -> str:
+    """Read an id: text in the guide's examples, int64 in the schema. A fraction would be a rounded id."""
+    if type(value) is str and value:
         return value
     if type(value) is int and 0 <= value < 10**64:
         return str(value)
-    raise TypeError(f"expected an id, got {'empty text' if value == '' else _kind(value)}")
+    raise StructureError("an id", value)
 
 
-def _required_id(value: Any, _: Any = None) -> str:
-    made = _id(value, _)
-    if made is None:
-        raise TypeError("expected an id, got null")
-    return made
-
-
-def _text_or_empty(value: Any, _: Any = None) -> str:
-    return _text(value, _) or ""
-
-
-def _time(value: Any, _: Any = None) -> datetime | None:
-    """Read the four forms that the sources name: date-time, the guide's without a zone (UTC), epoch s and ms."""
-    if value is None:
-        return None
+def parse_time(value: Any, _: Any = None) -> datetime | None:
+    """Read the forms that the sources name: date-time, the guide's without a zone (UTC), epoch seconds and ms."""
     try:
-        if type(value) is str:
-            if len(value) == 19 and value[10] == " ":
-                return datetime.fromisoformat(value + "Z")  # the guide's form, at an eighth of the cost of `replace`
-            if not value.isdigit():
-                made = datetime.fromisoformat(value)
-                return made.replace(tzinfo=UTC) if made.tzinfo is None else made.astimezone(UTC)
-            value = int(value)
-        if type(value) in (int, float):
-            # 1e11 seconds are the year 5138, 1e11 milliseconds are 1973: no time of a pod is between.
-            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
+        if type(value) is str and len(value) == _GUIDE_TIME_LENGTH and value[10] == " ":
+            return datetime.fromisoformat(value + "Z")  # an eighth of the cost of `replace`
+        number = _read_number(value)
+        if number is None:
+            return None
+        if type(number) is str:
+            time = datetime.fromisoformat(number)
+            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        if type(number) in (int, float):
+            return datetime.fromtimestamp(number / 1000 if abs(number) >= _MIN_EPOCH_MS else number, UTC)
     except (ValueError, OverflowError, OSError):
         pass
-    raise TypeError(f"expected a time, got {_kind(value)} that is none")
+    raise StructureError("a time", value)
 
 
-def _member(kind: type[E]) -> Hook:
-    known = {str(member): member for member in kind}
+def _build_enum_hook(kind: Any) -> Rule:
+    """Return the rule for `Enumeration | None`; a status may come as its number in `statusList`, too."""
+    enumeration = _enum_in(kind)
 
-    def read(value: Any, _: Any = None) -> E | None:
-        member = known.get(value) if type(value) is str else None
-        if member is None and value is not None:
-            if type(value) is not str:
-                raise TypeError(f"expected text, got {_kind(value)}")
-            return kind(value) if value else None
-        return member
+    def parse_enum(value: Any, _: Any) -> Any:
+        if type(value) is str or value is None:
+            return enumeration(value) if value else None
+        if enumeration is PodStatus and type(value) is int and value in STATUS_BY_NUMBER:
+            return STATUS_BY_NUMBER[value]
+        raise StructureError("text", value)
 
-    return read
-
-
-HOOKS: dict[object, Hook] = {
-    str | None: _text,
-    int | None: _whole,
-    float | None: _number,
-    bool | None: _flag,
-    datetime | None: _time,
-    PodStatus | None: _member(PodStatus),
-    ResourceType | None: _member(ResourceType),
-    ImagePublicType | None: _member(ImagePublicType),
-    ImageSource | None: _member(ImageSource),
-    CloudType | None: _member(CloudType),
-}
-IDS = frozenset({"id", "org_id", "applicant_id", "image_id"})
+    return parse_enum
 
 
-def _variable(value: Any, _: Any = None) -> EnvironmentVariable:
-    if type(value) is not dict:
-        raise TypeError(f"expected an object, got {_kind(value)}")
-    return EnvironmentVariable(_text(value.get("key"), _) or "", _text(value.get("value"), _) or "")
+def parse_variable(value: Any, _: Any = None) -> EnvironmentVariable:
+    """Read an environment variable, whose key and value are text and never None."""
+    if type(value) is dict and "key" in value:
+        return EnvironmentVariable(parse_text(value["key"]) or "", parse_text(value.get("value")) or "")
+    raise StructureError("an object with a key", value)
 
 
-def _reader(cls: type[Any], converter: Converter) -> Hook:
-    """Return the function that structures one class and keeps the fields that it does not know in `extra`."""
+def _build_parts_hook(kind: Any, converter: Converter) -> Rule:
+    """Return the rule for `tuple[Part, ...]`: one object instead of a list is a list of one, and nulls are left out."""
+    structure_part = converter.get_structure_hook(_part_in(kind))
 
-    def parts(value: Any, type_: Any) -> Any:
-        if value is None:
+    def parse_parts(value: Any, _: Any) -> tuple[Any, ...]:
+        if value in (None, "", {}):
             return ()
-        if type(value) is not list:
-            raise TypeError(f"expected a list, got {_kind(value)}")
-        return converter.structure(value, type_)
+        items = [value] if type(value) is dict else value
+        if type(items) is not list:
+            raise StructureError("a list", value, readable=())
+        parts, is_readable = [], True
+        for item in items:
+            try:
+                parts.append(None if item in (None, "") else structure_part(item, None))
+            except StructureError as error:
+                is_readable = False
+                parts.append(error.readable)
+        readable = tuple([part for part in parts if part is not None])
+        if not is_readable:
+            raise StructureError("a list of documented items", value, readable=readable)
+        return readable
 
-    overrides = {"extra": override(omit=True)}
-    for name, type_ in typing.get_type_hints(cls).items():
-        if name in IDS:
-            hook: Hook = _required_id if type_ is str else _id
-        elif name != "extra":
-            hook = HOOKS.get(type_, parts)
-        else:
-            continue
-        overrides[name] = override(rename=wire_name(name), struct_hook=hook)
-    structure = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]  # overrides, no options
-    known = {wire_name(name) for name in overrides if name != "extra"}
-
-    def read(value: Any, _: Any = None) -> Any:
-        if type(value) is not dict:
-            raise TypeError(f"expected an object, got {_kind(value)}")
-        made = structure(value, cls)
-        if value.keys() <= known:
-            return made
-        return attrs.evolve(made, extra={name: item for name, item in value.items() if name not in known})
-
-    return read
+    return parse_parts
 
 
-@functools.cache  # made on first use: generating the functions costs more than importing this package
-def _converter(*, detailed: bool) -> Converter:
-    converter = Converter(detailed_validation=detailed)
-    converter.register_structure_hook(EnvironmentVariable, _variable)
-    for response in (ExposedPort, PersistentVolume, Pod):
-        converter.register_structure_hook(response, _reader(response, converter))
-    for request in (PortRequest, PersistentVolumeRequest, PodSpec):
-        renamed = {
-            # The schema wants these ids as int64, and Python writes every digit.
-            name: override(rename=wire_name(name), unstruct_hook=int if name in ("id", "credential_id") else None)
-            for name in typing.get_type_hints(request)
-        }
-        unstructure = make_dict_unstructure_fn(request, converter, _cattrs_omit_if_default=True, **renamed)  # type: ignore[arg-type]  # likewise
+@functools.cache  # built on first use: generating its functions costs more than importing this package
+def _converter() -> Converter:
+    converter = Converter()
+    rules: dict[Any, Rule] = {
+        str | None: parse_text,
+        float | None: parse_number,
+        int | None: parse_integer,
+        bool | None: parse_flag,
+        datetime | None: parse_time,
+        Id: parse_id,
+        Id | None: lambda value, _: None if value in (None, "") else parse_id(value),
+        EnvironmentVariable: parse_variable,
+    }
+    converter.register_structure_hook_factory(rules.__contains__, lambda kind: rules[kind])
+    converter.register_structure_hook_factory(_enum_in, _build_enum_hook)
+    converter.register_structure_hook_factory(_part_in, _build_parts_hook)
+    converter.register_structure_hook_factory({ExposedPort, PersistentVolume, Pod}.__contains__, _build_response_hook)
+    for request in (EnvironmentVariable, PortRequest, PersistentVolumeRequest, PodSpec):
+        hooks = dict.fromkeys(("id", "credential_id"), int)  # int64 in the schema; Python writes every digit
+        names = [field.name for field in attrs.fields(request)]
+        renamed = {name: override(rename=wire_name(name), unstruct_hook=hooks.get(name)) for name in names}
+        unstructure = make_dict_unstructure_fn(request, converter, _cattrs_omit_if_default=True, **renamed)  # type: ignore[arg-type]  # overrides, no options
         converter.register_unstructure_hook(request, unstructure)
     return converter
 
 
-def pod_from(value: object, path: str) -> Pod:
-    """Structure one pod. Raises MalformedError with the path to each wrong field, below `path`, and no value."""
-    try:
-        return _converter(detailed=False).structure(value, Pod)
-    except Exception:  # noqa: BLE001, S110  # whatever it is, the detailed converter finds it again and says where
-        pass
-    try:
-        return _converter(detailed=True).structure(value, Pod)
-    except Exception as error:  # noqa: BLE001  # a converter's group of errors, or one error
-        problems = transform_error(error, path, lambda problem, _: _words(problem))
-    raise StructureError("; ".join(_in_wire_names(problem) for problem in problems))
+def _enum_in(kind: Any) -> Any:
+    """Return the enumeration in `Enumeration | None`, or None for another type."""
+    parts = (part for part in typing.get_args(kind) if isinstance(part, type) and issubclass(part, OpenStrEnum))
+    return next(parts, None)
 
 
-def _words(problem: BaseException) -> str:
-    return "a required field is missing" if isinstance(problem, KeyError) else str(problem)
+def _part_in(kind: Any) -> Any:
+    """Return the class in `tuple[Part, ...]`, or None for another type."""
+    parts = typing.get_args(kind)
+    return parts[0] if parts[1:] == (...,) else None
 
 
-def _in_wire_names(problem: str) -> str:
-    what, _, where = problem.rpartition(" @ ")
-    return f"{re.sub('_([a-z])', lambda letter: letter[1].upper(), where)}: {what}"
+def _build_response_hook(cls: Any, converter: Converter) -> Rule:
+    """Return the function that structures a class of responses. What it does not know or cannot read is in `extra`.
+
+    It raises StructureError for what is not an object, or has no id where one is required. A part (a class without
+    `unreadable`) with a field that cannot be read is an error whose `readable` is the part, so that its pod names it.
+    """
+    fields = attrs.fields_dict(cls)
+    names = {wire_name(name): name for name in fields if name not in _OUR_FIELDS}
+    overrides = {name: override(rename=wire_name(name), omit=name in _OUR_FIELDS) for name in fields}
+    structure_fields = make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=True, **overrides)  # type: ignore[arg-type]  # overrides, no options
+
+    def structure_response(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise StructureError("an object", value)
+        unreadable: dict[str, Any] = {}  # what stands for each field that cannot be read
+        try:
+            structured = structure_fields(value, cls)
+        except ClassValidationError as group:
+            unreadable = {note.name: getattr(error, "readable", None) for error, note in group.group_exceptions()[0]}
+            for name in unreadable:
+                if fields[name].default is attrs.NOTHING:
+                    raise StructureError("an id", value.get(wire_name(name))) from None
+            rest = {wire: item for wire, item in value.items() if names.get(wire) not in unreadable}
+            if "unreadable" in fields:
+                unreadable["unreadable"] = tuple(wire for wire, name in names.items() if name in unreadable)
+            structured = attrs.evolve(structure_fields(rest, cls), **unreadable)
+        if unreadable or not value.keys() <= names.keys():
+            kept = {None, *unreadable}
+            # Its own new dict, which nobody else has seen yet.
+            structured.extra.update({wire: item for wire, item in value.items() if names.get(wire) in kept})
+        if unreadable and "unreadable" not in fields:
+            raise StructureError("documented fields", value, readable=structured)
+        return structured
+
+    return structure_response
 
 
-def to_wire(spec: PodSpec) -> dict[str, Any]:
+def structure(value: object, kind: Any) -> Any:
+    """Return a decoded JSON value as a type of the models. Raises StructureError when no rule can read it.
+
+    A Pod can be read whenever its id can.
+    """
+    return _converter().structure(value, kind)
+
+
+def unstructure_spec(spec: PodSpec) -> dict[str, Any]:
     """Return the body of a create: the wire's names, and nothing that was left to the API."""
-    body: dict[str, Any] = _converter(detailed=False).unstructure(spec)
-    return body
+    return typing.cast("dict[str, Any]", _converter().unstructure(spec))
+
+
+class StructReader:
+    """Reads JSON that is exactly as documented: a struct with the types of a model's fields, then `Model(**fields)`.
+
+    What the rules read besides, the struct refuses, so that both ways lead to the same model.
+    """
+
+    def __init__(self, cls: type[Any]) -> None:
+        self._cls = cls
+        self._parts: dict[str, StructReader] = {}
+        self._times: list[str] = []
+        fields: list[Any] = []
+        for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+            if name in _OUR_FIELDS:
+                continue
+            if part := _part_in(kind):
+                reader = self._parts[name] = StructReader(part)
+                fields.append((name, list[reader.struct] | None, None))  # type: ignore[name-defined]  # defined at run time
+            elif kind == datetime | None:
+                self._times.append(name)
+                fields.append((name, str | None, None))
+            elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
+                fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
+            else:
+                fields.append((name, str | None if kind == Id | None else kind, None))
+        options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
+        self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=wire_name, **options)
+        self.decode = msgspec.json.Decoder(self.struct).decode
+
+    def build(self, struct: Any) -> Any:
+        """Return the model. Raises StructureError for a text that is no time."""
+        fields = msgspec.structs.asdict(struct)
+        if "" in fields.values():
+            fields = {name: None if value == "" else value for name, value in fields.items()}
+        for name in self._times:
+            fields[name] = parse_time(fields[name])
+        for name, reader in self._parts.items():
+            fields[name] = tuple(map(reader.build, fields[name] or ()))
+        return self._cls(**fields)
+
+
+@functools.cache  # built on first use, as the converter is
+def pod_reader() -> StructReader:
+    """Return the reader of pods that are exactly as documented."""
+    return StructReader(Pod)
+
+
+def parse_pod_json(raw: bytes | msgspec.Raw) -> Pod:
+    """Return the pod in a JSON text. Raises what `structure` raises, and DECODE_ERRORS for what is not JSON."""
+    reader = pod_reader()
+    try:
+        pod: Pod = reader.build(reader.decode(raw))
+    except (*DECODE_ERRORS, StructureError):
+        pod = structure(msgspec.json.decode(raw), Pod)
+    return pod

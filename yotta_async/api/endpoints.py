@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from yotta_async.api import wire
-from yotta_async.api.pieces import parse_pods
-from yotta_async.api.pod_list import PodListSnapshot, parse_snapshot
+from yotta_async.api import requests
+from yotta_async.api.pod_list import PodList, PodListSnapshot, parse_pods, parse_snapshot
+from yotta_async.api.responses import UnreadableLog, parse_created, parse_empty, parse_pod
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.models.status import ENDING, PodStatus
+from yotta_async.models.status import ENDING, PAUSED, RESUMED, PodStatus
 from yotta_async.transport.messages import Request, SendState
 from yotta_async.transport.retry import Retrier, is_known_unprocessed, is_transient, may_have_been_processed
 from yotta_async.transport.transport import Transport
-
-_PAUSED = frozenset({PodStatus.PAUSING, PodStatus.PAUSED})
-_RESUMED = frozenset({PodStatus.INITIALIZE, PodStatus.PENDING, PodStatus.PREPARING, PodStatus.RUNNING})
 
 
 class Endpoints:
@@ -26,6 +23,7 @@ class Endpoints:
     def __init__(self, transport: Transport, retrier: Retrier) -> None:
         self._transport = transport
         self._retrier = retrier
+        self.unreadable = UnreadableLog()
 
     def check(self) -> None:
         """Raise ConfigurationError when the client is closed or belongs to another event loop."""
@@ -37,11 +35,11 @@ class Endpoints:
         `send_state.request_sent` is true exactly while the request in flight may reach the server; nothing is retried
         once the state is `abandoned`.
         """
-        request = wire.create_request(spec, client_token)
+        request = requests.build_create_request(spec, client_token)
 
         async def attempt() -> str:
             try:
-                return wire.parse_created(request, await self._transport.send(request, send_state=send_state))
+                return parse_created(request, await self._transport.send(request, send_state=send_state))
             except YottaError as error:
                 send_state.request_sent = not is_known_unprocessed(error)
                 raise
@@ -54,9 +52,9 @@ class Endpoints:
 
     async def get_once(self, pod_id: str, *, seconds: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id} without retries, for callers that poll; with a `fresh_connection` for those who act on it."""
-        request = wire.get_request(pod_id)
+        request = requests.build_get_request(pod_id)
         response = await self._transport.send(request, seconds=seconds, fresh_connection=fresh_connection)
-        return wire.parse_pod(request, response, pod_id)
+        return parse_pod(request, response, pod_id, self.unreadable)
 
     async def get(self, pod_id: str, *, deadline: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id}."""
@@ -67,15 +65,17 @@ class Endpoints:
 
         return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 
-    async def list(self, regions: Collection[str] = (), statuses: Collection[PodStatus] = ()) -> list[Pod]:
+    async def list(self, regions: Collection[str] = (), statuses: Collection[PodStatus] = ()) -> PodList:
         """GET pods/list, filtered by status here too, as the wire has numbers for some statuses only."""
-        request = wire.list_request(regions, statuses)
+        request = requests.build_list_request(regions, statuses)
 
-        async def attempt() -> list[Pod]:
-            return await parse_pods(request, await self._transport.send(request))
+        async def attempt() -> PodList:
+            return await parse_pods(request, await self._transport.send(request), self.unreadable)
 
-        pods = await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts)
-        return [pod for pod in pods if pod.status in statuses] if statuses else pods
+        listed = await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts)
+        if not statuses:
+            return listed
+        return listed._replace(pods=[pod for pod in listed.pods if pod.status in statuses])
 
     async def snapshot(self) -> PodListSnapshot:
         """GET pods/list, of all pods, with no pod built yet."""
@@ -87,18 +87,18 @@ class Endpoints:
 
     async def snapshot_once(self, statuses: Collection[PodStatus]) -> PodListSnapshot:
         """GET pods/list without retries, and with no pod built yet."""
-        request = wire.list_request((), statuses)
-        return parse_snapshot(request, await self._transport.send(request))
+        request = requests.build_list_request((), statuses)
+        return parse_snapshot(request, await self._transport.send(request), self.unreadable)
 
     async def pause(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/pause/{id}."""
-        request = wire.pause_request(pod_id)
-        await self._change(request, pod_id, done=_PAUSED, unmoved=frozenset({PodStatus.RUNNING}), deadline=deadline)
+        request = requests.build_pause_request(pod_id)
+        await self._change(request, pod_id, done=PAUSED, unmoved=frozenset({PodStatus.RUNNING}), deadline=deadline)
 
     async def resume(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/resume/{id}."""
-        request = wire.resume_request(pod_id)
-        await self._change(request, pod_id, done=_RESUMED, unmoved=_PAUSED, deadline=deadline)
+        request = requests.build_resume_request(pod_id)
+        await self._change(request, pod_id, done=RESUMED, unmoved=PAUSED, deadline=deadline)
 
     async def delete(
         self, pod_id: str, *, missing_ok: bool = False, recently_created: bool = False, deadline: float = math.inf
@@ -108,15 +108,13 @@ class Endpoints:
         Not found is success after an attempt that may have been processed, but not for a recently created pod. So is a
         refusal (12001) when the pod is on its way out: a proxy may have repeated a delete whose response it lost.
         """
-        request = wire.delete_request(pod_id)
+        request = requests.build_delete_request(pod_id)
         ambiguous_error: YottaError | None = None
 
         async def attempt() -> None:
             nonlocal ambiguous_error
             try:
-                wire.parse_empty(
-                    request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline))
-                )
+                parse_empty(request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline)))
             except NotFoundError:
                 if recently_created or (ambiguous_error is None and not missing_ok):
                     raise
@@ -159,9 +157,7 @@ class Endpoints:
                     settled = True
                     raise ambiguous_error
             try:
-                wire.parse_empty(
-                    request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline))
-                )
+                parse_empty(request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline)))
             except InvalidStateError:
                 # The ambiguous attempt may have arrived between the get and this one.
                 if ambiguous_error is None or not await self._is_in(pod_id, done, deadline):

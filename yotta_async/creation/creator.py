@@ -15,11 +15,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.api.wire import CLIENT_TOKEN
 from yotta_async.creation.deletion import remove, wait_deferring_cancel
 from yotta_async.creation.journal import Journal
 from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, CreateOutcomeUnknownError, YottaError
+from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.tasks import spawn
@@ -241,7 +241,9 @@ class PodCreator:
 
     def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
         """Make the error of a create that may have made a pod."""
-        marked = "has no client token to be found by" if token is None else f"would bear {CLIENT_TOKEN}={token}"
+        marked = (
+            "has no client token to be found by" if token is None else f"would bear {CLIENT_TOKEN_VARIABLE}={token}"
+        )
         problem = CreateOutcomeUnknownError(
             f"a create was sent and may have made a pod, which {marked}; it is not sent again. {what} "
             "Call `await error.resolve()` until the pod shows, or look at `pods.list()`.",

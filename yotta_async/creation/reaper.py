@@ -9,10 +9,10 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.deletion import remove
 from yotta_async.creation.journal import Abandoned, Intent, Journal, abandoned
-from yotta_async.creation.recovery import bearers, has_client_token
+from yotta_async.creation.recovery import find_by_token, has_client_token
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import ENDING, PodStatus
+from yotta_async.models.status import ENDING
 from yotta_async.polling.poller import StatusPoller
 
 # A create whose pod has not shown for so many seconds made none.
@@ -78,28 +78,29 @@ async def _reap(
     if not ours:
         return ReapReport(other_accounts=others)
     snapshot = await endpoints.snapshot()
-    marked = bearers(snapshot)
+    marked = find_by_token(snapshot)
+    may_hide = snapshot.unreadable_items > 0  # one of these may be a pod that is looked for
 
     async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
         """Return the pods of a create that are left, and whether there may be one that does not show."""
         age = journal.now() - intent.time
-        # Of a pod with a field that cannot be read, id and status are enough.
         pods = [
-            snapshot.pod(each.place) or Pod(id=each.pod_id, status=PodStatus(each.status) if each.status else None)
-            for each in marked.get(intent.token, ())
+            # Of a pod whose JSON is broken, id and status are enough.
+            snapshot.pod(match.position) or Pod(id=match.pod_id, status=match.status)
+            for match in marked.get(intent.token, ())
         ]
         if not pods and intent.pod_id is not None:
             try:
                 pod = await endpoints.get(intent.pod_id, fresh_connection=True)
             except NotFoundError:
-                return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE)
+                return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE or may_hide)
             except YottaError:
                 return [], True
             if not has_client_token(pod, intent.token):
                 return [], pod.status not in ENDING  # not ours to touch, and not to be forgotten
             pods = [pod]
         if not pods:
-            return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON)
+            return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON or may_hide)
         left = [pod for pod in pods if pod.status not in ENDING and (only is None or pod.id in only)]
         found = [
             ReapedPod(pod) if dry_run else await _delete(endpoints, poller, pod, recently_created=age < _GRACE)

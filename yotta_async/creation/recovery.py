@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
-from yotta_async.api.wire import CLIENT_TOKEN
 from yotta_async.errors import YottaError
-from yotta_async.models.pod import Pod
-from yotta_async.models.status import ENDING
+from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
+from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription
 
@@ -52,7 +51,7 @@ class CreateRecovery:
 
     async def look(self, token: str) -> list[str]:
         """Look once, by a list of its own, and return what `find` does."""
-        return _in_order(bearers(await self._endpoints.snapshot()).get(token, []))
+        return _in_order(find_by_token(await self._endpoints.snapshot()).get(token, []))
 
     @property
     def trouble(self) -> str:
@@ -62,7 +61,7 @@ class CreateRecovery:
         return f" The last list that failed: {type(error).__name__}." if error is not None else ""
 
     def _see(self, snapshot: PodListSnapshot) -> None:
-        for token, pods in bearers(snapshot).items():
+        for token, pods in find_by_token(snapshot).items():
             if token in self._wanted and not self._wanted[token].done():
                 self._wanted[token].set_result(_in_order(pods))
 
@@ -74,26 +73,26 @@ class CreateRecovery:
 
 
 class TokenMatch(NamedTuple):
-    """A pod in a list that bears a token: what can be read of it even when the rest cannot."""
+    """A pod in a list that has a token: its id and status, and its place in the list."""
 
     pod_id: str
-    status: str | None
-    place: int  # in the list
+    status: PodStatus | None
+    position: int
 
 
-def bearers(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
-    """Return the pods that bear a client token, by token."""
+def find_by_token(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
+    """Return the pods that have a client token, by token."""
     found: dict[str, list[TokenMatch]] = {}
-    for token, index in snapshot.bearers(CLIENT_TOKEN):
-        view = snapshot.summaries[index]
-        if view is not None:
-            found.setdefault(token, []).append(TokenMatch(str(view.id), view.status, index))
+    for token, index in snapshot.find_variable(CLIENT_TOKEN_VARIABLE):
+        summary = snapshot.summaries[index]
+        if summary is not None:
+            found.setdefault(token, []).append(TokenMatch(summary.id, summary.status, index))
     return found
 
 
 def has_client_token(pod: Pod, token: str) -> bool:
     """Say whether a pod was made by the create with this token."""
-    return any(item.key == CLIENT_TOKEN and item.value == token for item in pod.environment_vars)
+    return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
 
 
 def _in_order(pods: list[TokenMatch]) -> list[str]:

@@ -14,9 +14,10 @@ from yotta_async.fleet.report import FanOutReport, OnEvent, call_many, wait_many
 from yotta_async.fleet.spending import PodPlan, Spending, SpendLimit
 from yotta_async.fleet.sweep import Match, SweepReport, select_pods
 from yotta_async.handle import PodHandle
-from yotta_async.models.pod import Pod, PodId, pod_id_of
+from yotta_async.models.ids import PodId, pod_id_of
+from yotta_async.models.pod import Pod
 from yotta_async.models.spec import Candidates, PodFields, PodSpec, spec_from
-from yotta_async.models.status import ENDING, PodStatus, Statuses, statuses_of
+from yotta_async.models.status import PodStatus, Statuses, statuses_of
 from yotta_async.models.validators import seconds
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.clock import Clock
@@ -116,10 +117,10 @@ class ManyPods:
     ) -> SweepReport:
         """Pause or delete the pods that nobody needs any more; with `dry_run`, only say which they are.
 
-        A pod is chosen when its status is `idle_status`, or one of several (None: RUNNING for a pause, any but those on
-        their way out for a delete), its last change is `older_than` ago (seconds, or a timedelta), and its name is as
-        the shell pattern `match` says, or `match` is a function and says yes to the Pod. At least one of the three must
-        be given: to sweep everything, say `match="*"`.
+        A pod is chosen when its status is `idle_status`, or one of several (None: RUNNING for a pause, and for a delete
+        all but TERMINATING and TERMINATED, unknown statuses included), its last change is `older_than` ago (seconds, or
+        a timedelta), and its name is as the shell pattern `match` says, or `match` is a function and says yes to the
+        Pod. At least one of the three must be given: to sweep everything, say `match="*"`.
         """
         if older_than is None and idle_status is None and match is None:
             raise InvalidRequestError(
@@ -134,19 +135,24 @@ class ManyPods:
             if isinstance(older_than, timedelta | None)
             else timedelta(seconds=seconds("older_than", older_than))
         )
-        possible = frozenset({PodStatus.RUNNING}) if action == "pause" else frozenset(PodStatus) - ENDING
-        statuses = possible if idle_status is None else statuses_of(idle_status) & possible
+        statuses = None if idle_status is None else statuses_of(idle_status)
+        listed = await self._endpoints.list()
+        if action == "pause":
+            possible = [pod for pod in listed.pods if pod.status == PodStatus.RUNNING]
+        else:  # unknown and missing statuses included
+            possible = [pod for pod in listed.pods if not pod.is_being_deleted]
         pods = select_pods(
-            await self._endpoints.list(),
+            possible,
             now=datetime.fromtimestamp(self._clock.now(), UTC),
             older_than=age,
             statuses=statuses,
             match=match,
         )
         if dry_run:
-            return SweepReport(pods)
+            return SweepReport(pods, unreadable_items=listed.unreadable_items)
         call = self.pause_many if action == "pause" else self.delete_many
-        return SweepReport(pods, await call(pods, concurrency=concurrency, on_event=on_event))
+        report = await call(pods, concurrency=concurrency, on_event=on_event)
+        return SweepReport(pods, report, listed.unreadable_items)
 
     async def wait_many(
         self,

@@ -26,8 +26,9 @@ OnEvent: TypeAlias = "Callable[[FanOutItem], Awaitable[object] | object]"
 class FanOutItem:
     """What became of one pod: `error` is None when it is as it was wanted.
 
-    `spec` is what it was asked for with (None: it was there), `pod` how it was last seen, `attempts` how many pods were
-    asked for before this came out, and `errors` what went wrong with each of them, the last one included.
+    `spec` is what it was asked for with, secrets included (None: it was there), `pod` how it was last seen, `attempts`
+    how many pods were asked for before this came out, and `errors` what went wrong with each of them, the last one
+    included.
     """
 
     spec: PodSpec | None = None
@@ -36,6 +37,10 @@ class FanOutItem:
     error: Exception | None = None
     attempts: int = 1
     errors: tuple[Exception, ...] = ()
+
+    def redacted(self) -> FanOutItem:
+        """Return a copy whose spec and pod have no secrets."""
+        return attrs.evolve(self, spec=self.spec and self.spec.redacted(), pod=self.pod and self.pod.redacted())
 
 
 @attrs.frozen
@@ -68,16 +73,11 @@ class FanOutReport:
 
     def error(self, why: str = "") -> FanOutError:
         """Return the error that carries this report; `why` comes before its counts."""
-        # An error goes into logs and across processes, where no environment value may go with it.
-        masked = tuple(
-            attrs.evolve(
-                item,
-                spec=item.spec.redacted() if item.spec else None,
-                pod=item.pod.redacted() if item.pod else None,
-            )
-            for item in self.items
-        )
-        return FanOutError(why + self._summary(), report=FanOutReport(masked))
+        return FanOutError(why + self._summary(), report=self)
+
+    def redacted(self) -> FanOutReport:
+        """Return a copy whose specs and pods have no secrets, fit for a log or another process."""
+        return FanOutReport(tuple(item.redacted() for item in self.items))
 
     def _summary(self) -> str:
         counts = f"{len(self.succeeded)} succeeded, {len(self.failed)} failed, {len(self.unknown)} unknown"

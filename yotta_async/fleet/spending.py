@@ -16,12 +16,11 @@ from typing import Any, Literal, NamedTuple
 import attrs
 
 from yotta_async.api.endpoints import Endpoints
+from yotta_async.api.pod_list import PodList
 from yotta_async.errors import ConfigurationError, InvalidRequestError, SpendLimitError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.models.status import ENDING, PodStatus
-
-_FREE = ENDING | {PodStatus.FAILED}
+from yotta_async.models.status import NOT_BILLED
 
 
 def _amount(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -42,8 +41,12 @@ class SpendLimit:
     """How much may be rented at a time: for a client, or for one call.
 
     `max_pods` is how many pods there may be, `max_hourly` how many USD an hour they may cost together while they run.
-    Both count the pods of the whole account that are not on their way out, or with `of="client"` only those that this
-    client made. `prices` are USD an hour for one GPU, by `gpu_type`, and `volume_price` is USD an hour for one GB of
+    Both count the pods of the whole account, or with `of="client"` only those that this client made. Every pod counts
+    that is not TERMINATING or TERMINATED, whatever its status; one that FAILED costs nothing. A create is refused where
+    the account cannot be counted: with `max_hourly` when a price that counts is missing or cannot be read, and with
+    both when the list has items in which no pod id can be read.
+
+    `prices` are USD an hour for one GPU, by `gpu_type`, and `volume_price` is USD an hour for one GB of
     `container_volume_in_gb` or `persistent_volume_in_gb`, where no pod of the account shows them. With `max_hourly` a
     create whose price is unknown is refused. What volumes of `persistent_volumes` cost is not in a pod's price, and
     not counted. Raises ConfigurationError for a limit that makes no sense.
@@ -73,6 +76,8 @@ class PlannedPod:
 class PodPlan:
     """What would be created, beside what there is: `pods_now` and `hourly_now` (None: unknown) are the account's.
 
+    `unreadable_items` counts items of the account's list in which no pod id can be read: there may be more pods.
+
     `refusal` is the SpendLimitError that creating all of it would raise, or None; `fits` is how many of `items`, from
     the first on, the limits leave room for.
     """
@@ -82,6 +87,7 @@ class PodPlan:
     hourly_now: float | None
     fits: int
     refusal: SpendLimitError | None = None
+    unreadable_items: int = 0
 
     @property
     def hourly_price(self) -> float | None:
@@ -135,7 +141,7 @@ class Spending:
         self._asking = asyncio.Lock()
         self._asked = 0
         self._answered = 0  # the list shows what was there when so many had asked for one
-        self._pods: list[Pod] = []
+        self._listing = PodList([], 0)
 
     async def plan(
         self,
@@ -146,42 +152,43 @@ class Spending:
         """Return what would be created, and what there is; sends one list."""
         table, limits = _prices(prices), self._limits(limit)
         volume_price = next((each.volume_price for each in limits if each.volume_price is not None), None)
-        pods = await self._endpoints.list()
-        there = [pod for pod in pods if pod.status not in _FREE]
-        rates = _rates(pods, table, volume_price)
+        listing = await self._endpoints.list()
+        there = [pod for pod in listing.pods if not pod.is_being_deleted]
+        hourly_now = None if listing.unreadable_items else _sum(map(_cost_now, there))
+        rates = _rates(listing.pods, table, volume_price)
         items = tuple(PlannedPod(some[0], _price(some[0], rates)) for some in candidates)
 
         def refusal(count: int) -> SpendLimitError | None:
             try:
                 for each in limits:
-                    known = _rates(pods, each.prices, each.volume_price)
-                    self._check(each, [_dearest(some, known) for some in candidates[:count]], pods)
+                    known = _rates(listing.pods, each.prices, each.volume_price)
+                    self._check(each, [_dearest(some, known) for some in candidates[:count]], listing)
             except SpendLimitError as error:
                 return error
             return None
 
         refused = refusal(len(items))
         fits = len(items) if refused is None else bisect_right(range(1, len(items)), 0, key=lambda n: bool(refusal(n)))
-        return PodPlan(items, len(there), _sum(pod.hourly_price for pod in there), fits, refused)
+        return PodPlan(items, len(there), hourly_now, fits, refused, listing.unreadable_items)
 
     def _limits(self, limit: SpendLimit | None) -> list[SpendLimit]:
         if limit is not None and not isinstance(limit, SpendLimit):
             raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
         return [each for each in (limit, self.limit) if each is not None]
 
-    async def _listed(self) -> list[Pod]:
+    async def _listed(self) -> PodList:
         """Return what is there now. One list is for all who asked before it was sent."""
         self._asked += 1
         turn = self._asked
         async with self._asking:
             if self._answered < turn:
                 answered = self._asked
-                self._pods = await self._endpoints.list()
+                self._listing = await self._endpoints.list()
                 self._answered = answered
-            pods = self._pods
+            listing = self._listing
             if turn == self._asked:
-                self._pods = []  # nobody else waits for it
-            return pods
+                self._listing = PodList([], 0)  # nobody else waits for it
+            return listing
 
     @asynccontextmanager
     async def reserve(
@@ -195,12 +202,12 @@ class Spending:
         room = Reservation(self)
         coming: list[float | None] = []
         if limits:
-            pods = await self._listed()
+            listing = await self._listed()
             # Nobody else looks between these checks and the room that they leave.
             for each in limits:
-                room.rates = _rates(pods, each.prices, each.volume_price)
+                room.rates = _rates(listing.pods, each.prices, each.volume_price)
                 coming = [_dearest(some, room.rates) for some in candidates]
-                self._check(each, coming, pods)
+                self._check(each, coming, listing)
             room.coming = coming
             self._rooms.add(room)
         try:
@@ -208,38 +215,61 @@ class Spending:
         finally:
             self._rooms.discard(room)
 
-    def _check(self, limit: SpendLimit, coming: list[float | None], pods: list[Pod]) -> None:
-        shown = {pod.id for pod in pods}
+    def _check(self, limit: SpendLimit, coming: list[float | None], listing: PodList) -> None:
+        """Raise SpendLimitError when creating pods at these prices would pass the limit, or may."""
+        shown = {pod.id for pod in listing.pods}
         # A pod that no list shows any more is gone, unless it is so new that none shows it yet.
         self.made = {pod_id: cost for pod_id, cost in self.made.items() if pod_id in shown or self._is_newborn(pod_id)}
-        all_of_them = [
-            pod.hourly_price
-            for pod in pods
-            if pod.status not in _FREE and (limit.of == "account" or pod.id in self.made)
-        ]
-        all_of_them += [cost for pod_id, cost in self.made.items() if pod_id not in shown]
-        all_of_them += [cost for room in self._rooms for cost in room.coming]
-        whose = "this client's" if limit.of == "client" else "the account's"
-        if limit.max_pods is not None and len(all_of_them) + len(coming) > limit.max_pods:
+        if limit.max_pods is None and limit.max_hourly is None:
+            return
+        if listing.unreadable_items:
             raise SpendLimitError(
-                f"nothing was sent: {len(coming)} more on top of {whose} {len(all_of_them)} pods would pass "
+                f"nothing was sent: the account's list has {listing.unreadable_items} items in which no pod id can be "
+                "read. They may be pods, so the limit cannot be checked. Look at the account in the console; the "
+                "logger yotta_async and `pods.unreadable_items` show whether it is still so"
+            )
+        counted = [
+            pod for pod in listing.pods if not pod.is_being_deleted and (limit.of == "account" or pod.id in self.made)
+        ]
+        costs = [_cost_now(pod) for pod in counted]
+        costs += [cost for pod_id, cost in self.made.items() if pod_id not in shown]
+        costs += [cost for room in self._rooms for cost in room.coming]
+        whose = "this client's" if limit.of == "client" else "the account's"
+        if limit.max_pods is not None and len(costs) + len(coming) > limit.max_pods:
+            raise SpendLimitError(
+                f"nothing was sent: {len(coming)} more on top of {whose} {len(costs)} pods would pass "
                 f"max_pods={limit.max_pods}. Delete some, or raise the limit"
             )
         if limit.max_hourly is None:
             return
-        before, more = _sum(all_of_them), _sum(coming)
-        if before is None or more is None:
-            what = "what is to be created" if more is None else f"one of {whose} pods"
+        before, more = _sum(costs), _sum(coming)
+        if more is None:
             raise SpendLimitError(
-                f"nothing was sent: the price of {what} is unknown, so max_hourly={limit.max_hourly:g} cannot be "
-                "checked. Give SpendLimit(prices={gpu_type: USD an hour for one GPU}), and volume_price=USD an hour "
-                "for one GB where a size of a volume is asked for"
+                f"nothing was sent: the price of what is to be created is unknown, so max_hourly={limit.max_hourly:g} "
+                "cannot be checked. Give SpendLimit(prices={gpu_type: USD an hour for one GPU}), and volume_price=USD "
+                "an hour for one GB where a size of a volume is asked for"
+            )
+        if before is None:
+            unpriced = [f"pod {pod.id}{_name_unreadable(pod)}" for pod in counted if _cost_now(pod) is None]
+            named = f": {', '.join(unpriced[:3])}{' …' if len(unpriced) > 3 else ''}" if unpriced else ""
+            raise SpendLimitError(
+                f"nothing was sent: the price of one of {whose} pods is unknown, so max_hourly={limit.max_hourly:g} "
+                f"cannot be checked{named}. Delete it, or use max_pods until the API tells its price"
             )
         if before + more > limit.max_hourly + 1e-9:
             raise SpendLimitError(
                 f"nothing was sent: ${more:.2f} an hour on top of {whose} ${before:.2f} would pass "
                 f"max_hourly={limit.max_hourly:g}. Delete or pause some pods, or raise the limit"
             )
+
+
+def _cost_now(pod: Pod) -> float | None:
+    """Return the USD an hour of a pod that is there; None: unknown."""
+    return 0.0 if pod.status in NOT_BILLED else pod.hourly_price
+
+
+def _name_unreadable(pod: Pod) -> str:
+    return f" (cannot be read: {', '.join(pod.unreadable)})" if pod.unreadable else ""
 
 
 def _rates(pods: Sequence[Pod], prices: Mapping[str, float], volume_price: float | None) -> PriceTable:

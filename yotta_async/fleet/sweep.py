@@ -19,10 +19,15 @@ Match: TypeAlias = str | Callable[[Pod], bool]
 
 @attrs.frozen
 class SweepReport:
-    """The `pods` that were chosen, and what became of each; `report` is None after a dry run."""
+    """The `pods` that were chosen, and what became of each.
+
+    `report` is None after a dry run. `unreadable_items` counts items of the list in which no pod id can be read: these
+    may be pods, and are never chosen.
+    """
 
     pods: tuple[Pod, ...]
     report: FanOutReport | None = None
+    unreadable_items: int = 0
 
     @property
     def hourly_price(self) -> float | None:
@@ -36,14 +41,16 @@ def select_pods(
     *,
     now: datetime,
     older_than: timedelta | None,
-    statuses: frozenset[PodStatus],
+    statuses: frozenset[PodStatus] | None,
     match: Match | None,
 ) -> tuple[Pod, ...]:
-    """Return the pods to sweep. One whose last change is unknown is not old."""
+    """Return the pods to sweep. `statuses` None is any; a pod whose last change is unknown is not old."""
 
     def is_chosen(pod: Pod) -> bool:
         changed = pod.updated_at or pod.created_at
-        if pod.status not in statuses or (older_than is not None and (changed is None or now - changed < older_than)):
+        if statuses is not None and pod.status not in statuses:
+            return False
+        if older_than is not None and (changed is None or now - changed < older_than):
             return False
         if isinstance(match, str):
             return fnmatch.fnmatchcase(pod.pod_name or "", match)

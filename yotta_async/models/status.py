@@ -1,46 +1,19 @@
-"""The states of a pod: their names, their numbers on the wire, and which can follow which."""
+"""The statuses of a pod: their names, their numbers on the wire, the sets of them, and which can follow which.
+
+Whatever depends on a status is here, so that a status that the API adds is a change to this file alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Self, TypeAlias
 
 from yotta_async.errors import InvalidRequestError
-
-
-class OpenStrEnum(StrEnum):
-    """A text enumeration that keeps a value it does not know, as the API may add values at any time."""
-
-    # The same as the enumeration's own, which is written in Python and asked for with every look at every pod.
-    __hash__ = str.__hash__
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, str) or not value:
-            return None
-        known = cls.__members__.get(value.upper())
-        if known is not None:
-            return known
-        # Not registered with the class: a server could fill the memory with new names.
-        member = str.__new__(cls, value)
-        member._name_ = value
-        member._value_ = value
-        return member
-
-    # Until Python 3.11.4 the enumeration's own ways look a member up by name, which fails for an unknown value.
-    def __reduce_ex__(self, _: object) -> tuple[type[Self], tuple[str]]:
-        return type(self), (self._value_,)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _: object) -> Self:
-        return self
+from yotta_async.models.enums import OpenStrEnum
 
 
 class PodStatus(OpenStrEnum):
-    """The state of a pod; a value that this version does not know is kept as text.
+    """The status of a pod; a value that this version does not know is kept as text.
 
     Source: `PodStatusEnum` of the API's OpenAPI document.
     """
@@ -55,22 +28,25 @@ class PodStatus(OpenStrEnum):
     PENDING = "PENDING"
     PREPARING = "PREPARING"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if isinstance(value, str) and value in _NUMBER_TEXTS:
+            return cls(_NUMBER_TEXTS[value])
+        return super()._missing_(value)
+
     @property
     def is_terminal(self) -> bool:
-        """True for the states that a pod does not leave by itself and cannot be brought back from."""
+        """True for the statuses that a pod does not leave by itself and cannot be brought back from."""
         return self in (PodStatus.TERMINATED, PodStatus.FAILED)
 
     @property
     def is_being_deleted(self) -> bool:
         """True for TERMINATING and TERMINATED: the pod was deleted and does not come back."""
-        return self in (PodStatus.TERMINATING, PodStatus.TERMINATED)
+        return self in ENDING
 
 
 Statuses: TypeAlias = PodStatus | str | int | Iterable[PodStatus | str | int]
 """One status or several, each as the enumeration, its name in any case, or its number in `statusList`."""
-
-# Deleted, or about to be.
-ENDING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
 
 # The numbers of `statusList`. 0 to 4 are the guide's; 6 is what the vendor's own client sends. The others have none.
 STATUS_NUMBERS = {
@@ -81,38 +57,47 @@ STATUS_NUMBERS = {
     PodStatus.TERMINATING: 4,
     PodStatus.FAILED: 6,
 }
-_BY_NUMBER = {number: status for status, number in STATUS_NUMBERS.items()}
+STATUS_BY_NUMBER = {number: status for status, number in STATUS_NUMBERS.items()}
+_NUMBER_TEXTS = {str(number): str(status) for number, status in STATUS_BY_NUMBER.items()}
 
-_STARTING = frozenset({PodStatus.INITIALIZE, PodStatus.PENDING, PodStatus.PREPARING})
-_ENDING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
-_ALIVE = _STARTING | {PodStatus.RUNNING, PodStatus.PAUSING, PodStatus.PAUSED, PodStatus.FAILED}
+STARTING = frozenset({PodStatus.INITIALIZE, PodStatus.PENDING, PodStatus.PREPARING})
+RESUMED = STARTING | {PodStatus.RUNNING}
+"""What a pod is in after a resume took effect."""
+PAUSED = frozenset({PodStatus.PAUSING, PodStatus.PAUSED})
+"""What a pod is in after a pause took effect."""
+ENDING = frozenset({PodStatus.TERMINATING, PodStatus.TERMINATED})
+"""What a pod is in after a delete took effect."""
+NOT_BILLED = ENDING | {PodStatus.FAILED}
+"""What costs nothing and will not cost anything. Every other status counts, unknown ones included."""
+_ALIVE = RESUMED | PAUSED | {PodStatus.FAILED}
 
-# What can ever be seen after a state, whoever acts on the pod: a paused pod may be resumed by someone else, a failed
-# one can only be deleted. A state that is not in the table is unknown, and counts as on the way to everything.
-_LATER = {
-    **dict.fromkeys(_ALIVE - {PodStatus.FAILED}, _ALIVE | _ENDING),
-    PodStatus.FAILED: _ENDING,
+# What can ever be seen after a status, whoever acts on the pod: someone else may resume a paused pod; a failed pod can
+# only be deleted. A status that is not in the table is unknown, and may lead to any other.
+_REACHABLE = {
+    **dict.fromkeys(_ALIVE - {PodStatus.FAILED}, _ALIVE | ENDING),
+    PodStatus.FAILED: ENDING,
     PodStatus.TERMINATING: frozenset({PodStatus.TERMINATED}),
     PodStatus.TERMINATED: frozenset[PodStatus](),
 }
 
 
 def can_reach(now: PodStatus | None, target: PodStatus) -> bool:
-    """Whether a pod that is in state `now` (None: not told) can be in state `target` now or later."""
-    if now is None or now == target or now not in _LATER:
+    """Say whether a pod with status `now` (None: unknown) can have status `target`, now or later."""
+    if now is None or now == target or now not in _REACHABLE:
         return True
-    return target in _LATER[now] or target not in _LATER
+    return target in _REACHABLE[now] or target not in _REACHABLE
 
 
 def status_of(value: PodStatus | str | int) -> PodStatus:
-    """Read a status as users write it: the enumeration, its name in any case, or its number in `statusList`.
+    """Return a status as users write it: the enumeration, its name in any case, or its number in `statusList`.
 
-    Raises InvalidRequestError for anything else.
+    Raises:
+        InvalidRequestError: it is none of these.
     """
     if isinstance(value, str) and value:
         status = PodStatus(value)
         if status not in PodStatus.__members__ and not isinstance(value, PodStatus):
-            import difflib  # for a mistake only; it would be a part of every start
+            import difflib  # for a mistake only; it would slow every start
 
             near = difflib.get_close_matches(value.upper(), PodStatus.__members__, n=1, cutoff=0.75)
             if near:
@@ -121,23 +106,27 @@ def status_of(value: PodStatus | str | int) -> PodStatus:
                 )
         return status
     if isinstance(value, int) and not isinstance(value, bool):
-        if value in _BY_NUMBER:
-            return _BY_NUMBER[value]
-        known = ", ".join(f"{number} {status}" for number, status in sorted(_BY_NUMBER.items()))
+        if value in STATUS_BY_NUMBER:
+            return STATUS_BY_NUMBER[value]
+        known = ", ".join(f"{number} {status}" for number, status in sorted(STATUS_BY_NUMBER.items()))
         raise InvalidRequestError(f"{value} is not the number of a pod status; the numbers are {known}")
     raise InvalidRequestError(f"a pod status is a PodStatus, its name or its number, not {type(value).__name__}")
 
 
-# Made once: a wait for one status is what ten thousand waits are.
-_ALONE = {status: frozenset((status,)) for status in PodStatus}
+# Built once: nearly every wait is for one status.
+_SINGLE_STATUS_SETS = {status: frozenset((status,)) for status in PodStatus}
 
 
 def statuses_of(value: Statuses) -> frozenset[PodStatus]:
-    """Read one status or several. Raises InvalidRequestError for anything else, and for none at all."""
+    """Return one status or several as a set.
+
+    Raises:
+        InvalidRequestError: one of them is not a status, or there is none at all.
+    """
     if isinstance(value, PodStatus):
-        return _ALONE.get(value) or frozenset((value,))
-    several = isinstance(value, Iterable) and not isinstance(value, str)
-    found = frozenset(status_of(each) for each in value) if several else frozenset({status_of(value)})  # type: ignore[union-attr,arg-type]  # told apart above
+        return _SINGLE_STATUS_SETS.get(value) or frozenset((value,))
+    is_single = isinstance(value, str) or not isinstance(value, Iterable)
+    found = frozenset({status_of(value)}) if is_single else frozenset(status_of(each) for each in value)  # type: ignore[arg-type,union-attr]  # told apart above
     if not found:
         raise InvalidRequestError("a wait needs at least one status to wait for")
     return found

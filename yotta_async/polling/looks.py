@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.api.pod_list import PodListSnapshot, collector_off
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
@@ -29,7 +29,6 @@ from yotta_async.polling.subscription import ListSubscription, Observation, Trac
 from yotta_async.support.clock import Clock
 from yotta_async.support.tasks import spawn
 
-_STATUSES = PodStatus.__members__  # by name, at a tenth of the cost of calling the enumeration
 # What no later look will change.
 PERMANENT = (BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError)
 # A pod that this client created may be unknown to the API's lists, and even to a get, for so many seconds.
@@ -40,9 +39,8 @@ _AT_ONCE = 16
 _MAX_SLOWDOWN = 60.0
 # However long the API asks to wait, it is asked again after so many seconds.
 _LONGEST = 300.0
-# So many pods that moved are told of in one turn of the loop, some 10 ms, and so many made at a time, which is quick
-# while their JSON is in the processor's cache.
-_TURN, _AT_A_TIME = 1024, 64
+# Some 10 ms: the pods whose subscribers are notified before the event loop runs other tasks.
+_NOTIFY_BATCH_SIZE = 500
 # How many seconds of real time the others wait for an answer that does not come.
 _PATIENCE = 1.0
 
@@ -130,10 +128,10 @@ class Looks:
         news = self._all_news(snapshot, sent)
         self.notifying = True
         try:
-            for first in range(0, len(news), _TURN):
+            for first in range(0, len(news), _NOTIFY_BATCH_SIZE):
                 if first:
-                    await asyncio.sleep(0)  # the loop's turn
-                self._tell_some(snapshot, news[first : first + _TURN])
+                    await asyncio.sleep(0)
+                self._tell_some(snapshot, news[first : first + _NOTIFY_BATCH_SIZE])
         finally:
             self.notifying = False
         snapshot.summaries.clear()
@@ -150,7 +148,7 @@ class Looks:
         for index, view in enumerate(snapshot.summaries):
             if view is None:
                 continue
-            entry = find(view.id) if type(view.id) is str else find(str(view.id))
+            entry = find(view.id)
             if entry is None:
                 continue
             if view.status == entry.status and not (
@@ -166,16 +164,12 @@ class Looks:
 
     @staticmethod
     def _tell_some(snapshot: PodListSnapshot, news: list[News]) -> None:
-        """Tell who wants to know it of pods that a list showed."""
-        with collector_off():
-            for first in range(0, len(news), _AT_A_TIME):
-                some = news[first : first + _AT_A_TIME]
-                snapshot.prepare([index for _, index, _ in some])
-                for entry, index, wanting in some:
-                    pod = snapshot.pod(index)
-                    if entry.source is snapshot:
-                        entry.source = pod
-                    entry.tell(pod, wanting)
+        """Notify the subscribers of pods that a list showed."""
+        for entry, index, wanting in news:
+            pod = snapshot.pod(index)
+            if entry.source is snapshot:
+                entry.source = pod
+            entry.tell(pod, wanting)
 
     @staticmethod
     def _awaits(entry: TrackedPod, sent: int) -> bool:
@@ -244,7 +238,7 @@ class Looks:
             entry.tell(pod, self._note(entry, pod.status, sent, pod))
 
     def _note(
-        self, entry: TrackedPod, text: str | None, sent: int, source: PodListSnapshot | Pod, index: int = 0
+        self, entry: TrackedPod, status: PodStatus | None, sent: int, source: PodListSnapshot | Pod, index: int = 0
     ) -> Wanting:
         """Note how an answer shows a pod, and return who wants to be told, and whether it has moved for them."""
         wanting: Wanting = []
@@ -254,9 +248,8 @@ class Looks:
         entry.looks += 1
         if self._created_at:
             self._created_at.pop(entry.pod_id, None)  # once it was seen, its absence is news
-        if text == entry.status and not entry.needs_poll and not entry.notify_every_poll:
+        if status == entry.status and not entry.needs_poll and not entry.notify_every_poll:
             return wanting
-        status = (_STATUSES.get(text) or PodStatus(text)) if text else None
         if status != entry.status:
             entry.status = status
             self._plan.arrived(status)

@@ -74,7 +74,7 @@ class _Stream:
         for index, view in enumerate(snapshot.summaries):
             if view is None:
                 continue
-            pod_id = str(view.id)
+            pod_id = view.id
             seen[pod_id] = hash(bytes(snapshot.raws[index]))
             if seen[pod_id] != self._raw.get(pod_id) and (pod := snapshot.pod(index)) is not None:
                 self._show(pod_id, pod)

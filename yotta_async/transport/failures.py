@@ -70,7 +70,8 @@ def build_error(error: Exception, attempt: Attempt) -> YottaError:
     if attempt.closed:
         kind, text = ConnectionLostError, "the client or its SessionPool was closed before the response was there"
     elif isinstance(error, ResponseTooLargeError):
-        kind, text = ProtocolError, f"the response is larger than {request.max_bytes} bytes, and was not read on"
+        kind = ProtocolError
+        text = f"the response is larger than {request.max_bytes} bytes, and was not read on{request.too_large_advice}"
     elif isinstance(error, TimeoutError):
         kind, text = RequestTimeoutError, f"there was no whole response within {attempt.seconds:g} s"
     elif state.response_started or isinstance(

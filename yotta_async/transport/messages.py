@@ -11,9 +11,12 @@ MAX_BYTES = 2**20
 
 
 class Request:
-    """One call as it goes out. `secrets` are values that its response may repeat and no error may."""
+    """One call as it goes out. `secrets` are values that its response may repeat and no error may.
 
-    __slots__ = ("body", "max_bytes", "method", "path", "query", "secrets")
+    `max_bytes` bounds the response, decompressed; `too_large_advice` says in its error how to ask for less.
+    """
+
+    __slots__ = ("body", "max_bytes", "method", "path", "query", "secrets", "too_large_advice")
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class Request:
         *,
         body: Secret[bytes] | None = None,
         max_bytes: int = MAX_BYTES,
+        too_large_advice: str = "",
         secrets: tuple[Secret[str], ...] = (),
     ) -> None:
         self.method = method
@@ -31,6 +35,7 @@ class Request:
         self.body = body
         self.max_bytes = max_bytes
         self.secrets = secrets
+        self.too_large_advice = too_large_advice
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -1,0 +1,106 @@
+"""Lists of pods: split exactly, ids and statuses first, and pods in batches with the event loop free in between."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.fixed import POD
+from tests.models.test_models import GUIDE
+from yotta_async import Pod
+from yotta_async.api.pod_list import PodList, PodListSnapshot, parse_pods, parse_snapshot
+from yotta_async.api.requests import build_list_request
+from yotta_async.api.responses import UnreadableLog
+from yotta_async.support.secrets import Secret
+from yotta_async.transport.messages import Response
+
+LIST = build_list_request((), ())
+
+
+def response_of(data: Any, **options: Any) -> Response:
+    body = json.dumps({"message": "success", "code": 10000, "data": data}, **options).encode()
+    half = len(body) // 2
+    return Response(200, {}, [body[:half], body[half:]], Secret("key"))
+
+
+def list_of(data: Any, **options: Any) -> PodList:
+    return asyncio.run(parse_pods(LIST, response_of(data, **options), UnreadableLog()))
+
+
+def snapshot_of(data: Any, **options: Any) -> PodListSnapshot:
+    return parse_snapshot(LIST, response_of(data, **options), UnreadableLog())
+
+
+texts = st.sampled_from(["}", '},{"id":"7"}', '"id":"3"', "},", "[{}],", "plain", "\\", "\u2028", '"data":[5]', ""])
+items = st.one_of(
+    st.builds(lambda text, status: {"podName": text, "status": status, "expose": [{"protocol": text}]}, texts, st.sampled_from(["RUNNING", "ODD", None, 1, {}])),
+    st.builds(lambda text: {"new": {"a": [text]}, "gpuCount": "many"}, texts),
+    st.just({"environmentVars": [{"key": "T", "value": "1"}]}),
+    st.just({"environmentVars": {"key": "T", "value": 1}}),
+    st.just(None),
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(items, st.booleans()), max_size=250),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]),
+)
+def test_list_and_snapshot_show_the_same_pods(pods: list[tuple[Any, bool]], separators: tuple[str, str]) -> None:
+    data = [
+        item if item is None else {"id": str(number), **item} if id_first else {**item, "id": number}
+        for number, (item, id_first) in enumerate(pods)
+    ]
+    missing = sum(item is None for item in data)
+    listed = list_of(data, separators=separators)
+    snapshot = snapshot_of(data, separators=separators)
+    assert [pod.id for pod in listed.pods] == [str(item["id"]) for item in data if item is not None]
+    assert listed.unreadable_items == snapshot.unreadable_items == missing
+    built = [snapshot.pod(index) for index, summary in enumerate(snapshot.summaries) if summary is not None]
+    assert built == listed.pods
+    assert [(each.id, each.status) for each in snapshot.summaries if each] == [
+        (pod.id, pod.status) for pod in listed.pods
+    ]
+    found = snapshot.find_variable("T")
+    assert found == [("1", index) for index, item in enumerate(data) if item and "environmentVars" in item]
+
+
+def test_snapshot_of_an_item_that_is_not_json_has_its_id_and_status() -> None:
+    body = b'{"code":10000,"data":[{"id":"1","status":"RUNNING","podName":"\xff"},{"id":"2"}]}'
+    snapshot = parse_snapshot(LIST, Response(200, {}, [body], Secret("key")), UnreadableLog())
+    assert [(each.id, each.status) for each in snapshot.summaries if each] == [("1", "RUNNING"), ("2", None)]
+    assert [snapshot.pod(0), snapshot.pod(1)] == [None, Pod(id="2")]
+
+
+def test_other_tasks_run_while_a_list_is_read() -> None:
+    response = response_of([GUIDE] * 5000)
+
+    async def count_turns() -> int:
+        reading = asyncio.create_task(parse_pods(LIST, response, UnreadableLog()))
+        count = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            count += 1
+        assert len((await reading).pods) == 5000
+        return count
+
+    assert asyncio.run(count_turns()) >= 5000 / 100
+    assert gc.isenabled()
+
+
+def test_poll_of_a_list_builds_no_pod_and_splits_nothing() -> None:
+    snapshot = snapshot_of([POD | {"id": str(number)} for number in range(100)])
+    assert len(snapshot.summaries) == 100
+    assert "raws" not in vars(snapshot)
+
+
+def test_list_of_a_very_large_account() -> None:
+    """An account that creates and deletes 50,000 pods a day lists them all: deleted pods stay for a day."""
+    count = 60_000
+    listed = list_of([POD | {"id": str(number), "status": "TERMINATED"} for number in range(count)])
+    assert (len(listed.pods), listed.unreadable_items) == (count, 0)
+    assert len(json.dumps(POD)) * count > 2**26, "more than the bound of before"
