@@ -106,7 +106,7 @@ async def test_a_list_takes_one_request_and_little_memory(
 
 async def test_poll_builds_only_pods_whose_status_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
-    parse = pod_list.parse_pod_json
+    parse = converter.parse_pod_json
 
     def counted(raw: Any) -> Any:
         pod = parse(raw)

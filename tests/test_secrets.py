@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import pickle
@@ -10,13 +11,19 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
+from rich.console import Console
+from rich.pretty import Pretty
+from rich.traceback import Traceback
 
 from tests.raw_server import RawServer, envelope, http, reset, silence
 from yotta_async import (
     ConfigurationError,
     EnvironmentVariable,
     ExposedPort,
+    FanOutItem,
+    FanOutReport,
     InvalidRequestError,
     PersistentVolume,
     PersistentVolumeRequest,
@@ -26,6 +33,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async.models.redaction import SECRET, Redactable, is_redacted, secret_texts
 from yotta_async.support.secrets import Secret, redact
 
 # In a list, so that no frame of a test has them as variables of their own.
@@ -240,3 +248,84 @@ async def test_what_a_callers_mapping_raises_shows_no_secret(client: YottaClient
     while first is not None and "yotta_async" not in first.tb_frame.f_code.co_filename:
         first = first.tb_next
     assert_clean(shown(error.with_traceback(first)))
+
+
+def rich_text_of(thing: object, *, is_traceback: bool = False) -> str:
+    """Everything that rich prints of a thing, or of an error's traceback with the variables of its frames."""
+    console = Console(width=1000, file=io.StringIO(), color_system=None)
+    if is_traceback:
+        assert isinstance(thing, BaseException)
+        shown = Traceback.from_exception(
+            type(thing), thing, thing.__traceback__, show_locals=True, locals_max_string=10_000
+        )
+        console.print(shown)
+    else:
+        console.print(Pretty(thing))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_rich_masks_what_repr_masks() -> None:
+    spec = PodSpec(**fields())
+    pod = Pod(
+        id="7",
+        environment_vars=(EnvironmentVariable("PASSWORD", SECRETS[1]),),
+        initialization_command=SECRETS[3],
+        expose=(ExposedPort(port=22, extra={"new": SECRETS[2]}),),
+        extra={"imageRegistryToken": SECRETS[2]},
+    )
+    for thing in (
+        spec,
+        pod,
+        [spec, pod],
+        spec.redacted(),
+        pod.redacted(),
+        FanOutReport((FanOutItem(spec=spec, pod=pod),)),
+    ):
+        assert_clean(rich_text_of(thing))
+    assert "PASSWORD" in rich_text_of(spec)
+    assert "imageRegistryToken" in rich_text_of(pod)
+
+    def fail(spec: PodSpec, pod: Pod) -> None:
+        raise RuntimeError("with variables that hold secrets")
+
+    with pytest.raises(RuntimeError) as caught:
+        fail(spec, pod)
+    assert_clean(rich_text_of(caught.value, is_traceback=True))
+
+
+@pytest.mark.parametrize("number", [1, 6, 7, 8])
+async def test_no_failure_shows_a_secret_in_richs_tracebacks(
+    server: RawServer, client: YottaClient, number: int
+) -> None:
+    server.answers(answers(*SECRETS)[number])
+    for call in (client.pods.create(**fields()), client.pods.create(PodSpec(**fields()))):
+        assert_clean(rich_text_of(await failure_of(call), is_traceback=True))
+
+
+def test_a_field_is_masked_by_its_metadata_alone() -> None:
+    """A model with a secret of its own, which no other line names, is masked everywhere."""
+
+    @attrs.frozen(repr=False, kw_only=True)
+    class Part(Redactable):
+        name: str
+        password: str | None = attrs.field(default=None, metadata=SECRET)
+
+    @attrs.frozen(repr=False, kw_only=True)
+    class Whole(Redactable):
+        token: str = attrs.field(metadata=SECRET)
+        parts: tuple[Part, ...] = ()
+
+    whole = Whole(token=SECRETS[2], parts=(Part(name="a", password=SECRETS[1]), Part(name="b", password="")))
+    assert repr(whole) == "Whole(token='***', parts=(Part(name='a', password='***'), Part(name='b', password='')))"
+    assert_clean(rich_text_of(whole) + repr(whole.redacted()) + str(attrs.asdict(whole.redacted())))
+    assert list(secret_texts(whole)) == [SECRETS[2], SECRETS[1]]
+    assert (is_redacted(whole), is_redacted(whole.redacted())) == (False, True)
+    assert is_redacted(attrs.evolve(whole.redacted(), token="new")), "a part is still masked"
+
+
+def test_an_empty_secret_is_shown_as_empty() -> None:
+    spec = PodSpec(image="a", gpu_type="b", initialization_command="")
+    assert "initialization_command=''" in repr(spec)
+    assert spec.redacted() == spec
+    assert "value=''" in repr(EnvironmentVariable("A", ""))

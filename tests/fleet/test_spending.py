@@ -223,3 +223,102 @@ async def test_a_plan_says_what_would_be_refused_and_how_much_fits(emulator: Emu
         assert (await yotta.pods.plan([L4], spend_limit=limit)).refusal is None
         assert (await yotta.pods.plan([L4], spend_limit=limit, fallbacks=dear)).fits == 0
         assert len(await yotta.pods.list()) == 1
+
+
+# Pods that cannot be read, wholly or in part
+
+PRICED = {
+    "gpuType": "NVIDIA_L4_24G", "gpuCount": 1, "singleCardPrice": 0.5, "containerVolumeInGb": 0,
+    "persistentVolumeInGb": 0, "updatedAt": "2025-07-04 10:29:56", "podName": "p",
+}  # fmt: skip
+
+
+def show(api: PodServer, *pods: Any) -> None:
+    """Let lists show these pods before those of the server."""
+    api.listed = lambda others: [*pods, *others]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "REBUILDING", None, "", {}, 5, "FAILED", 1])
+async def test_limit_counts_pods_of_any_status(api: PodServer, status: object) -> None:
+    show(api, {"id": "1", "status": status, **PRICED}, {"id": "2", "status": "TERMINATED", **PRICED})
+    async with client_of(api, spend_limit=SpendLimit(max_pods=1)) as yotta:
+        with pytest.raises(SpendLimitError, match="1 more on top of the account's 1 pods"):
+            await yotta.pods.create(L4)
+        plan = await yotta.pods.plan([L4])
+        assert (plan.pods_now, plan.fits) == (1, 0)
+    assert "create" not in api.requests
+
+
+async def test_price_as_text_counts(api: PodServer) -> None:
+    show(api, {"id": "1", "status": "RUNNING", **PRICED, "singleCardPrice": "0.6"})
+    async with client_of(api) as yotta:
+        assert (await yotta.pods.plan([L4])).hourly_now == 0.6
+        with pytest.raises(SpendLimitError, match=r"\$0.60 would pass"):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=1.5, prices=PRICES))
+        await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=1.6, prices=PRICES))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_known"),
+    [
+        ({"singleCardPrice": "?"}, False),
+        ({"gpuCount": "many"}, False),
+        ({"containerVolumeInGb": "many"}, False),
+        ({"containerVolumePrice": "?"}, True),  # of a volume that the pod does not have
+        ({"singleCardPrice": "?", "status": "FAILED"}, True),  # which costs nothing
+        ({"singleCardPrice": "?", "status": "TERMINATED"}, True),
+        ({"singleCardPrice": "?", "status": "REBUILDING"}, False),
+    ],
+)
+async def test_limit_refuses_where_a_price_that_counts_is_unreadable(
+    api: PodServer, change: dict[str, Any], is_known: bool
+) -> None:
+    show(api, {"id": "331", "status": "RUNNING", **PRICED, **change})
+    limit = SpendLimit(max_hourly=100, prices=PRICES)
+    async with client_of(api) as yotta:
+        assert ((await yotta.pods.plan([L4])).hourly_now is not None) is is_known
+        if is_known:
+            await yotta.pods.create(L4, spend_limit=limit)
+        else:
+            with pytest.raises(
+                SpendLimitError, match=rf"price of one of .* is unknown.*pod 331 .*{next(iter(change))}"
+            ):
+                await yotta.pods.create(L4, spend_limit=limit)
+        await yotta.pods.create(L4, spend_limit=SpendLimit(max_pods=5))
+
+
+@pytest.mark.parametrize("item", [{}, {"status": "RUNNING"}, {"id": {}}, None, 5])
+@pytest.mark.parametrize("limit", [SpendLimit(max_pods=50), SpendLimit(max_hourly=50, prices=PRICES)])
+async def test_limit_refuses_while_the_list_has_items_without_an_id(
+    api: PodServer, item: object, limit: SpendLimit
+) -> None:
+    show(api, item)
+    async with client_of(api) as yotta:
+        with pytest.raises(SpendLimitError, match="no pod id can be read for 1 of the items of the account's list"):
+            await yotta.pods.create(L4, spend_limit=limit)
+        assert yotta.pods.unreadable_items == 1
+        plan = await yotta.pods.plan([L4], spend_limit=limit)
+        assert (plan.unreadable_items, plan.hourly_now, plan.fits) == (1, None, 0)
+        assert plan.refusal is not None
+        show(api)
+        await yotta.pods.create(L4, spend_limit=limit)
+
+
+async def test_sweep_deletes_pods_of_unknown_status(api: PodServer) -> None:
+    odd: dict[str, Any] = {
+        str(number): status for number, status in enumerate(["RUNNING", "REBUILDING", None, "", {}, 5])
+    }
+    gone = {"10": "TERMINATING", "11": "TERMINATED"}
+    api.pods = {pod_id: {"id": pod_id, **PRICED, "status": status} for pod_id, status in (odd | gone).items()}
+    show(api, {"podName": "no id"})
+    async with client_of(api) as yotta:
+        report = await yotta.pods.sweep(action="delete", match="*")
+        assert {pod.id for pod in report.pods} == set(odd)
+        assert report.unreadable_items == 1
+        assert {pod.id for pod in (await yotta.pods.sweep(action="pause", match="*")).pods} == {"0"}
+        chosen = await yotta.pods.sweep(action="delete", idle_status="REBUILDING")
+        assert [pod.id for pod in chosen.pods] == ["1"]
+        report = await yotta.pods.sweep(action="delete", older_than=60, dry_run=False)
+        assert report.report is not None
+        assert len(report.report.succeeded) == len(odd)
+    assert {pod["status"] for pod_id, pod in api.pods.items() if pod_id in odd} == {"TERMINATING"}

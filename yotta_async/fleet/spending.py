@@ -224,9 +224,9 @@ class Spending:
             return
         if listing.unreadable_items:
             raise SpendLimitError(
-                f"nothing was sent: the account's list has {listing.unreadable_items} items in which no pod id can be "
-                "read. They may be pods, so the limit cannot be checked. Look at the account in the console; the "
-                "logger yotta_async and `pods.unreadable_items` show whether it is still so"
+                f"nothing was sent: no pod id can be read for {listing.unreadable_items} of the items of the account's "
+                "list. They may be pods, so the limit cannot be checked. Look at the account in the console, and tell "
+                "the vendor; `pods.unreadable_items` says after a list whether it is still so"
             )
         counted = [
             pod for pod in listing.pods if not pod.is_being_deleted and (limit.of == "account" or pod.id in self.made)

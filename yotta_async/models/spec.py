@@ -79,8 +79,12 @@ class PersistentVolumeRequest(Redactable):
 
 
 Variables: TypeAlias = Mapping[str, str] | Iterable[EnvironmentVariable | tuple[str, str] | Mapping[str, str]]
-Ports: TypeAlias = Mapping[int, str | None] | Iterable[int | tuple[int, str | None] | PortRequest | Mapping[str, Any]]
-Volumes: TypeAlias = Iterable[PersistentVolumeRequest | Mapping[str, Any]]
+Ports: TypeAlias = (
+    Mapping[int, str | None]
+    | Mapping[str, Any]
+    | Iterable[int | tuple[int, str | None] | PortRequest | Mapping[str, Any]]
+)
+Volumes: TypeAlias = Mapping[str, Any] | Iterable[PersistentVolumeRequest | Mapping[str, Any]]
 
 
 def _list_items(name: str, value: object, what: str) -> list[Any]:
