@@ -266,6 +266,9 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
             await yotta.pods.create(**SPEC)
     async with client_of(api, folder, clock=clock) as yotta:
         await clock.advance(3700)
+        api.listed = lambda pods: [*pods, {"podName": "without an id"}]
+        assert await yotta.pods.reap() == ReapReport(pending=1), "the item may be its pod"
+        api.listed = lambda pods: pods
         assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
 
@@ -326,7 +329,17 @@ async def test_a_pod_that_does_not_show_right_after_the_kill_is_kept_in_mind(api
 
 async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, folder: Path) -> None:
     await die(api, folder, KILLED_IN_THE_BLOCK)
-    api.listed = lambda pods: [{**pod, "gpuCount": "one"} for pod in pods]
+    odd = {"gpuCount": "one", "status": {}, "expose": [5]}
+    api.listed = lambda pods: [{**pod, **odd} for pod in pods]
+    async with client_of(api, folder) as yotta:
+        [reaped] = (await yotta.pods.reap()).pods
+        assert (reaped.deleted, reaped.pod.unreadable) == (True, ("gpuCount", "expose", "status"))
+    assert api.alive == []
+
+
+async def test_token_in_a_variable_of_another_form_is_found(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    api.listed = lambda pods: [{**pod, "environmentVars": [None, 5, *pod["environmentVars"]]} for pod in pods]
     async with client_of(api, folder) as yotta:
         assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
     assert api.alive == []

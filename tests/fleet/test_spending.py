@@ -305,9 +305,8 @@ async def test_limit_refuses_while_the_list_has_items_without_an_id(
 
 
 async def test_sweep_deletes_pods_of_unknown_status(api: PodServer) -> None:
-    odd: dict[str, Any] = {
-        str(number): status for number, status in enumerate(["RUNNING", "REBUILDING", None, "", {}, 5])
-    }
+    statuses: list[Any] = ["RUNNING", "REBUILDING", None, "", {}, 5]
+    odd = {str(number): status for number, status in enumerate(statuses)}
     gone = {"10": "TERMINATING", "11": "TERMINATED"}
     api.pods = {pod_id: {"id": pod_id, **PRICED, "status": status} for pod_id, status in (odd | gone).items()}
     show(api, {"podName": "no id"})

@@ -79,6 +79,19 @@ async def test_a_pod_without_ports_is_ready_when_it_runs(server: RawServer, clie
     await client_of().pods.wait_until_ready(7)
 
 
+async def test_ports_that_cannot_be_read_are_not_taken_for_ready(
+    server: RawServer, client_of: Make, open_port: int
+) -> None:
+    odd = [{"port": 22, "proxyPort": open_port, "host": "127.0.0.1"}, "80"]
+    server.answers(envelope({"id": 7, "status": "RUNNING", "expose": odd}))
+    with pytest.raises(WaitTimeoutError, match="list of its ports cannot be read"):
+        await client_of().pods.wait_until_ready(7, timeout=10)
+    ready = await client_of().pods.wait_until_ready(7, ports=[22], timeout=10)
+    assert ready.unreadable == ("expose",)
+    with pytest.raises(WaitTimeoutError, match=r"port 80 \(its address is not known yet\)"):
+        await client_of().pods.wait_until_ready(7, ports=[22, 80], timeout=10)
+
+
 async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_of: Make, closed_port: int) -> None:
     server.answers(pod({"port": 22, "proxyPort": closed_port, "healthy": True}))
     waiting = asyncio.create_task(client_of(clock=None).pods.wait_until_ready(7, timeout=30))

@@ -47,7 +47,8 @@ class PodResult(TypedDict):
 class PodListResult(TypedDict):
     """Pods, the number of all pods, and what those that are RUNNING cost together in US dollars an hour.
 
-    `hourly_price` is null if the price of one is unknown; a pod whose status cannot be read counts as RUNNING.
+    `hourly_price` is null if the price of one is unknown, or if the list has items in which no pod id can be read. A
+    pod whose status cannot be read counts as RUNNING.
     """
 
     pods: list[PodView]
@@ -107,8 +108,8 @@ class ResolvedResult(TypedDict):
 class SpendResult(TypedDict):
     """What the account's pods cost in US dollars an hour once they run, and what this session created.
 
-    `hourly_price` is null if the price of one is unknown. `unknown_here` are the tokens of creates that may have
-    made a pod: pod_resolve takes them.
+    `hourly_price` is null if the price of one is unknown, or if the list has items in which no pod id can be read.
+    `unknown_here` are the tokens of creates that may have made a pod: pod_resolve takes them.
     """
 
     pods: int

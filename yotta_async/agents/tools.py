@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
@@ -87,7 +87,7 @@ class PodTools:
         return PodListResult(
             pods=[build_pod_view(pod) for pod in pods[:limit]],
             count=len(pods),
-            hourly_price=total_price(pod for pod in pods if may_be_running(pod)),
+            hourly_price=self._total_price(pod for pod in pods if may_be_running(pod)),
             hint=f"{hidden} more are not shown: raise limit, or give a status."
             if hidden > 0
             else "Call pod_get for one of them.",
@@ -177,11 +177,17 @@ class PodTools:
         return SpendResult(
             pods=len(pods),
             running=sum(pod.status == PodStatus.RUNNING for pod in pods),
-            hourly_price=total_price(pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)),
+            hourly_price=self._total_price(
+                pod for pod in pods if pod.status not in (PodStatus.PAUSED, PodStatus.FAILED)
+            ),
             created_here=list(self._session.created),
             unknown_here=list(self._session.unknown),
             limits={name: getattr(self._session.policy, name) for name in _LIMITS},
         )
+
+    def _total_price(self, pods: Iterable[Pod]) -> float | None:
+        """Return what pods of the last list cost together, or None if the list had items that cannot be read."""
+        return None if self._pods.unreadable_items else total_price(pods)
 
 
 def _next_step(pod: Pod) -> str:

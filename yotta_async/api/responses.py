@@ -77,7 +77,7 @@ class Envelope(msgspec.Struct, Generic[T]):
     @property
     def is_success(self) -> bool:
         """Whether the API says that the call succeeded."""
-        return self.problem is None and self.code == SUCCESS
+        return type(self.code) is int and self.code == SUCCESS and isinstance(self.message, str | None)
 
 
 _ENVELOPE = msgspec.json.Decoder(Envelope[msgspec.Raw])

@@ -187,7 +187,7 @@ class PodWorker(ProcessInterface):
             ended.cancel()
             joined.cancel()
             await asyncio.gather(ended, joined, return_exceptions=True)
-        if pod.status.is_being_deleted:
+        if pod.is_being_deleted:
             raise PodGoneError(f"pod {pod.id} was deleted by another program or person", pod_id=pod.id)
         raise PodFailedError(f"pod {pod.id} was RUNNING and is now {pod.status}", pod_id=pod.id)
 

@@ -39,6 +39,10 @@ async def wait_until_ready(
                 waiter.stuck = f"{late}it is {pod.status}, not RUNNING"
                 pod = await waiter.next()
                 continue
+            if ports is None and "expose" in pod.unreadable:
+                waiter.stuck = f"{late}it is RUNNING, and the list of its ports cannot be read; name those that count"
+                pod = await waiter.next()
+                continue
             wanted = _ports_of(pod, ports, waiter)
             unhealthy = [str(port.port) for port in wanted if port.healthy is False]
             if unhealthy:
@@ -58,7 +62,7 @@ def _ports_of(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter) -> 
         return list(pod.expose)
     found = [pod.port(number) or ExposedPort(port=number) for number in ports]
     missing = [number for number in ports if pod.port(number) is None]
-    if missing and pod.expose:
+    if missing and pod.expose and "expose" not in pod.unreadable:
         exposed = ", ".join(str(port.port) for port in pod.expose)
         raise waiter.error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
     return found
