@@ -238,7 +238,7 @@ def _build_response_hook(cls: Any, converter: Converter) -> Rule:
             structured = attrs.evolve(structure_fields(rest, cls), **unreadable)
         if unreadable or not value.keys() <= names.keys():
             kept = {None, *unreadable}
-            # Its own new dict, which nobody else has seen yet.
+            # A new dict of its own, and not shared yet.
             structured.extra.update({wire: item for wire, item in value.items() if names.get(wire) in kept})
         if unreadable and "unreadable" not in fields:
             raise StructureError("documented fields", value, readable=structured)

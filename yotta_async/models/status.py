@@ -71,8 +71,8 @@ NOT_BILLED = ENDING | {PodStatus.FAILED}
 """What costs nothing and will not cost anything. Every other status counts, unknown ones included."""
 _ALIVE = RESUMED | PAUSED | {PodStatus.FAILED}
 
-# What can ever be seen after a status, whoever acts on the pod: someone else may resume a paused pod; a failed pod can
-# only be deleted. A status that is not in the table is unknown, and may lead to any other.
+# What can follow a status, by any actor: another program may resume a paused pod; a failed pod can only be deleted. A
+# status that is not in the table is unknown, and may lead to any other.
 _REACHABLE = {
     **dict.fromkeys(_ALIVE - {PodStatus.FAILED}, _ALIVE | ENDING),
     PodStatus.FAILED: ENDING,
