@@ -13,6 +13,7 @@ from yotta_async.creation.journal import Journal, journal_folder
 from yotta_async.errors import ConfigurationError
 from yotta_async.fleet.spending import SpendLimit
 from yotta_async.pods import Pods
+from yotta_async.polling.subscription import PollInterval
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
 from yotta_async.transport.retry import Retrier, RetryPolicy
@@ -30,7 +31,8 @@ class YottaClient:
         timeout: seconds for one attempt at a call, everything in it.
         retry: what is repeated, how often and after how long.
         session_pool: connections shared with other clients, not closed with this one; None makes a pool of its own.
-        poll_interval: seconds between two looks of a waiter.
+        poll_interval: seconds between two polls, or a function from the seconds that a wait has lasted to such an
+            interval, so that old waits back off.
         settle_timeout: seconds for which a create without a usable answer is looked for in the account's lists before
             CreateOutcomeUnknownError is raised.
         client_token: whether each create marks its pod with a random YOTTA_CLIENT_TOKEN in its environment variables,
@@ -56,7 +58,7 @@ class YottaClient:
         timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(max_attempts=4),  # noqa: B008  # frozen, and the default worth seeing in help()
         session_pool: SessionPool | None = None,
-        poll_interval: float = 5.0,
+        poll_interval: PollInterval = 5.0,
         settle_timeout: float = 60.0,
         client_token: bool = True,
         journal: str | os.PathLike[str] | None = None,
@@ -71,7 +73,7 @@ class YottaClient:
         key = read_key(given_key)
         root = read_base_url(given_url)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval), ("settle_timeout", settle_timeout)):
-            if not _is_number(value):
+            if not _is_number(value) and not (name == "poll_interval" and callable(value)):
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
         if requests_per_second is not None and not _is_number(requests_per_second):
             raise ConfigurationError("requests_per_second must be a number above 0, at most a billion")

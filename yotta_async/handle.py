@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus, Statuses
+from yotta_async.polling.subscription import PollInterval
 from yotta_async.polling.waiter import OnChange
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class PodHandle:
         *,
         status: Statuses = PodStatus.RUNNING,
         timeout: float = 600.0,
-        poll_interval: float | None = None,
+        poll_interval: PollInterval | None = None,
         on_change: OnChange | None = None,
     ) -> Pod:
         """Wait as `Pods.wait_until` does, and keep each pod that is seen."""

@@ -23,6 +23,7 @@ from yotta_async.models.validators import port_number, seconds
 from yotta_async.polling.drive import drive
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.readiness import wait_until_ready
+from yotta_async.polling.subscription import PollInterval, check_interval, interval_at
 from yotta_async.polling.waiter import OnChange, StatusWaiter
 from yotta_async.polling.watch import PodEvent, watch
 from yotta_async.support.clock import Clock
@@ -41,7 +42,7 @@ class Pods(ManyPods):
         endpoints: Endpoints,
         clock: Clock,
         *,
-        poll_interval: float,
+        poll_interval: PollInterval,
         settle_timeout: float,
         client_token: bool,
         journal: Journal | None,
@@ -50,15 +51,16 @@ class Pods(ManyPods):
         self._endpoints = endpoints
         self._clock = clock
         self._poller = StatusPoller(endpoints, clock)
-        self._poll_interval = poll_interval
+        self._wait_interval = poll_interval
+        self._poll_interval = interval_at(poll_interval, 0.0)
         self._journal = journal
-        self._spending = Spending(endpoints, self._poller.looks.is_recently_created, spend_limit)
+        self._spending = Spending(endpoints, self._poller.recently_created.__contains__, spend_limit)
         self._creator = PodCreator(
             endpoints,
             self._poller,
             self.handle,
             client_token=client_token,
-            settling=CreateRecovery(endpoints, self._poller, seconds=settle_timeout, interval=poll_interval),
+            settling=CreateRecovery(endpoints, self._poller, seconds=settle_timeout, interval=self._poll_interval),
             journal=journal,
         )
 
@@ -190,7 +192,7 @@ class Pods(ManyPods):
         """
         wanted = pod_id_of(pod_id)
         await self._endpoints.delete(wanted, missing_ok=missing_ok)
-        self._poller.looks.deleted(wanted)
+        self._poller.note_deleted(wanted)
 
     async def wait_until(
         self,
@@ -198,11 +200,13 @@ class Pods(ManyPods):
         *,
         status: Statuses = PodStatus.RUNNING,
         timeout: float = 600.0,
-        poll_interval: float | None = None,
+        poll_interval: PollInterval | None = None,
         on_change: OnChange | None = None,
     ) -> Pod:
         """Return the pod as soon as its status is `status`, or one of several.
 
+        `poll_interval` is in seconds, or a function from the seconds that this wait has lasted to such an interval, so
+        that old waits back off: `poll_interval=lambda age: 5 if age < 60 else 30`.
         All waits of a client share one poll, every `poll_interval` seconds (None: the client's; the shortest that any
         wait asks for counts), and are satisfied only by answers to what was asked after they began. `timeout` is in
         seconds. `on_change` is called with the Pod when a status is first seen and whenever it is another; it may be a
@@ -219,12 +223,12 @@ class Pods(ManyPods):
             pod_id_of(pod_id),
             statuses_of(status),
             timeout=seconds("timeout", timeout),
-            interval=self._poll_interval if poll_interval is None else seconds("poll_interval", poll_interval),
+            interval=self._wait_interval if poll_interval is None else check_interval(poll_interval),
             on_change=on_change,
         )
         try:  # `with` would keep an object more for each of ten thousand waiters
-            await waiter.told()
-            return await waiter.reached()
+            await waiter.wait_for_observation()
+            return await waiter.wait()
         finally:
             waiter.close()
 

@@ -78,7 +78,7 @@ async def test_a_pod_that_is_gone_is_terminated_and_nothing_else(server: RawServ
     server.answers(pod("RUNNING"), envelope(code=13000))
     assert (await client_of().pods.drive(7, to="TERMINATED")).status == "TERMINATED"
     server.answers(pod("RUNNING"), envelope(code=13000))
-    with pytest.raises(PodGoneError, match="was to be PAUSED"):
+    with pytest.raises(PodGoneError, match="was to become PAUSED"):
         await client_of().pods.drive(7, to="PAUSED")
 
 

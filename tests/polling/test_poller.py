@@ -26,8 +26,7 @@ from yotta_async import (
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.emulator.schema import Create
-from yotta_async.polling import looks
-from yotta_async.polling.strategy import PollStrategy
+from yotta_async.polling import poller
 from yotta_async.polling.subscription import Observation, Subscription
 
 Make = Callable[..., YottaClient]
@@ -57,32 +56,40 @@ async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
         assert len(emulator.requests) - before <= 14
 
 
-async def test_whoever_ends_while_others_are_told_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands are told in several turns of the loop, in which anything may happen."""
-    monkeypatch.setattr(looks, "_NOTIFY_BATCH_SIZE", 2)
-    told: list[str] = []
-    watches: list[Subscription] = []
+async def test_a_subscription_that_ends_while_others_are_notified_is_not_notified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands are notified in batches, between which any task may run."""
+    monkeypatch.setattr(poller, "_NOTIFY_BATCH_SIZE", 2)
+    notified: list[str] = []
+    subscriptions: list[Subscription] = []
 
-    class Ending(Subscription):
-        def is_interested_in(self, status: PodStatus | None, status_changed: bool) -> bool:
+    class Ending:
+        def __init__(self, pod_id: str) -> None:
+            self.pod_id = pod_id
+
+        def is_interested_in(self, status: PodStatus | None, *, status_changed: bool) -> bool:
             return status == PodStatus.RUNNING
 
-        def tell(self, observation: Observation) -> None:
-            told.append(self.entry.pod_id)
-            self.close()
-            asyncio.get_running_loop().call_soon(watches[2 if len(told) < 3 else 4].close)
+        def notify(self, observation: Observation) -> None:
+            notified.append(self.pod_id)
+            ours.unsubscribe(next(each for each in subscriptions if each.subscriber is self))
+            other = subscriptions[2 if len(notified) < 3 else 4]
+            asyncio.get_running_loop().call_soon(ours.unsubscribe, other)
 
     async with Emulator(clock="auto", timings=Timings(initialize=5.0)) as emulator, emulator.client() as yotta:
+        ours = yotta.pods._poller
         ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
-        watches += [Ending(yotta.pods._poller, pod_id, interval=1, timeout=60) for pod_id in ids[::-1]]
+        subscriptions += [ours.subscribe(Ending(each), each, interval=1, timeout=60) for each in ids[::-1]]
         await yotta.pods.wait_many(ids)
-    assert sorted(told) == sorted({*ids} - {watches[2].entry.pod_id, watches[4].entry.pod_id})
+    ended = {subscriptions[2].tracked.pod_id, subscriptions[4].tracked.pod_id}
+    assert sorted(notified) == sorted({*ids} - ended)
 
 
 async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(looks, "_NOTIFY_BATCH_SIZE", 1)
+    monkeypatch.setattr(poller, "_NOTIFY_BATCH_SIZE", 1)
     async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator, emulator.client() as yotta:
         assert isinstance(emulator.clock, ManualClock)
         clock = emulator.clock
@@ -142,7 +149,7 @@ async def test_no_request_is_sent_and_no_task_held_while_nobody_waits() -> None:
         count = len(emulator.requests)
         await emulator.clock.advance(3600)
         assert len(emulator.requests) == count
-        tasks = [task for task in asyncio.all_tasks() if "Hub" in repr(task.get_coro())]
+        tasks = [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
         assert tasks == []
 
 
@@ -387,50 +394,6 @@ async def test_an_error_tells_the_pod_as_the_last_list_showed_it(server: RawServ
     assert [item.pod.pod_name for item in report.items if item.pod] == [f"n{number}" for number in range(20)]
 
 
-PLANS = [
-    (1, {"INITIALIZE": 1}, {"RUNNING": 2000}, "gets"),
-    (20, {"INITIALIZE": 20}, {"RUNNING": 2000}, (PodStatus.INITIALIZE,)),
-    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000}, "list"),
-    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000, "TERMINATED": 20000}, (PodStatus.INITIALIZE,)),
-    (20, {"PENDING": 20}, {"PENDING": 20, "RUNNING": 5000}, "gets"),
-    (100, {"PENDING": 100}, {"PENDING": 100, "RUNNING": 5000}, "list"),
-    (1, {"INITIALIZE": 1}, {}, "gets"),
-]
-
-
-@pytest.mark.parametrize(("looked_at", "waited", "account", "way"), PLANS)
-def test_the_cheapest_way_is_chosen(looked_at: int, waited: dict[str, int], account: dict[str, int], way: Any) -> None:
-    plan = PollStrategy()
-    plan.listed((), Counter(account))
-    known = Counter[PodStatus | None]({PodStatus(status): count for status, count in waited.items()})
-    assert plan.choose(looked_at, known, 5.0) == way
-
-
-def test_newcomers_widen_the_filter() -> None:
-    plan = PollStrategy()
-    plan.listed((), Counter({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
-    waited = Counter[PodStatus | None]({PodStatus.INITIALIZE: 1000})
-    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE,)
-    for _ in range(10):
-        plan.arrived(PodStatus.RUNNING)
-    assert plan.choose(1000, waited, 5.0) == (PodStatus.INITIALIZE, PodStatus.RUNNING)
-
-
-def test_an_account_of_unknown_size_is_listed_only_for_many() -> None:
-    assert PollStrategy().choose(8, Counter(), 5.0) == "gets"
-    assert PollStrategy().choose(9, Counter(), 5.0) == "list"
-
-
-def test_no_more_than_five_pods_a_second_are_asked_for_by_themselves() -> None:
-    for account in (PollStrategy(), PollStrategy()):
-        assert account.choose(3, Counter(), 1.0) == "gets"
-        assert account.choose(3, Counter(), 0.5) == "list"
-        assert account.choose(1, Counter(), 0.01) == "gets"
-        account.listed((), Counter({"RUNNING": 100_000}))
-    assert account.list_is_better(3, 0.5)
-    assert not account.list_is_better(2, 0.5)
-
-
 async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, client_of: Make) -> None:
     clock = make_clock("auto")
 
@@ -548,7 +511,7 @@ async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, c
         await yotta.aclose()
     await clock.advance(10)
     assert len(server.heard) == (1 if way == "close" else 2)
-    assert not [task for task in asyncio.all_tasks() if "Hub" in repr(task.get_coro())]
+    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
     await events.aclose()
 
 

@@ -108,7 +108,7 @@ async def test_a_paused_or_unknown_state_is_on_the_way(server: RawServer, client
 
 async def test_a_pod_that_is_not_there_any_more(server: RawServer, client_of: Make) -> None:
     server.answers(pod("RUNNING"), envelope(code=13000))
-    with pytest.raises(PodGoneError, match="not there any more") as caught:
+    with pytest.raises(PodGoneError, match="does not exist any more") as caught:
         await client_of().pods.wait_until(7, status=PodStatus.PAUSED)
     assert caught.value.last_pod is not None
     assert caught.value.last_pod.status == "RUNNING"

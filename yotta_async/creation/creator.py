@@ -205,7 +205,7 @@ class PodCreator:
     async def _register(self, order: CreateAttempt, found: list[str]) -> str:
         """Keep the first of the pods with the token, and delete the others, which a proxy's repeat can have made."""
         pod_id, *others = found
-        self._poller.looks.created(
+        self._poller.recently_created.add(
             pod_id
         )  # one answer shows it, and the next may come from who has not heard of it yet
         for other in others:
@@ -233,9 +233,9 @@ class PodCreator:
 
     async def _remove(self, pod_id: str) -> None:
         await remove(
-            self._endpoints, self._poller.clock, pod_id, is_recently_created=self._poller.looks.is_recently_created
+            self._endpoints, self._poller.clock, pod_id, is_recently_created=self._poller.recently_created.__contains__
         )
-        self._poller.looks.deleted(pod_id)
+        self._poller.note_deleted(pod_id)
         await self._journal_done(self._delete_on_exit[pod_id])
         del self._delete_on_exit[pod_id], self._removals[pod_id]
 

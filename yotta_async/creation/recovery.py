@@ -36,7 +36,7 @@ class CreateRecovery:
         shown = self._wanted[token] = asyncio.get_running_loop().create_future()
         if self._survey is None:
             self._survey = self._poller.subscribe_list(
-                interval=self._interval, see=self._see, over=self._over, to_the_end=True
+                interval=self._interval, on_list=self._see, on_error=self._over, until_closed=True
             )
         sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._seconds))
         try:
@@ -46,7 +46,7 @@ class CreateRecovery:
             sleeper.cancel()
             del self._wanted[token]
             if not self._wanted and self._survey is not None:
-                self._survey.close()
+                self._poller.unsubscribe_list(self._survey)
                 self._survey = None
 
     async def look(self, token: str) -> list[str]:
@@ -56,7 +56,7 @@ class CreateRecovery:
     @property
     def trouble(self) -> str:
         """What was wrong with the last list, if anything was."""
-        error = self._poller.looks.last_error[1]
+        error = self._poller.last_list_error
         # Its name alone: a server's words may repeat what the create held.
         return f" The last list that failed: {type(error).__name__}." if error is not None else ""
 

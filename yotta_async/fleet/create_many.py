@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from yotta_async.creation.creator import CreateAttempt, PodCreator
 from yotta_async.creation.deletion import HOLD_SECONDS, wait_deferring_cancel
@@ -44,24 +45,8 @@ class PodSlot:
         self.errors: tuple[YottaError, ...] = ()
         self.order: CreateAttempt | None = None
         self.pod_id: str | None = None
-        self.waiter: _Sentry | None = None
+        self.waiter: StatusWaiter | None = None
         self.item: FanOutItem | None = None  # once its outcome is known
-
-
-class _Sentry(StatusWaiter):
-    """A watch that no task waits on: what ends it goes to a worker."""
-
-    __slots__ = ("_launch", "_place")
-
-    def __init__(self, launch: CreateManyRun, place: PodSlot, pod_id: str, targets: Targets, *, timeout: float) -> None:
-        self._launch = launch
-        self._place = place
-        super().__init__(launch.poller, pod_id, targets, timeout=timeout, interval=launch.interval)
-
-    def tell(self, observation: Observation) -> None:
-        """Pass it on; all that is told here is an end."""
-        self.close()
-        self._launch.seen(self._place, observation)
 
 
 class CreateManyRun:
@@ -102,8 +87,10 @@ class CreateManyRun:
         self._failure: BaseException | None = None  # what `on_event` raised
         self._stopping = False
 
-    def seen(self, place: PodSlot, observation: Observation) -> None:
-        """Let a worker go on with a pod."""
+    def _take(self, place: PodSlot, observation: Observation) -> None:
+        """Let a worker go on with a pod; whatever is observed ends its wait."""
+        if place.waiter is not None:
+            place.waiter.close()
         self._seen.append((place, observation))
         self._wake.set()
 
@@ -195,14 +182,21 @@ class CreateManyRun:
             if self._on_event is not None:
                 await tell(self._on_event, self._item(place, None))
             left = max(0.001, self._deadline - self.poller.clock.time())
-            place.waiter = _Sentry(self, place, place.pod_id, self._until, timeout=left)
+            place.waiter = StatusWaiter(
+                self.poller,
+                place.pod_id,
+                self._until,
+                timeout=left,
+                interval=self.interval,
+                on_observation=partial(self._take, place),
+            )
             return
 
     async def _go_on(self, place: PodSlot, observation: Observation) -> None:
         if place.waiter is None:
             return  # it ended before
         try:
-            pod = place.waiter.verdict(observation)
+            pod = place.waiter.judge(observation)
         except YottaError as error:
             place.errors += (error,)
             if isinstance(error, PodFailedError) and len(place.candidates) > 1:
@@ -247,7 +241,9 @@ class CreateManyRun:
         """Say of an item without an outcome what is known of it when everything ends."""
         when = f"within {self._timeout:g} s" if self.poller.clock.time() >= self._deadline else "before all of it ended"
         if place.waiter is not None and place.pod_id is not None:
-            return place.waiter.error(WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}")
+            return place.waiter.build_error(
+                WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}"
+            )
         if place.pod_id is not None:
             goal = " or ".join(sorted(self._until or ()))
             text = f"pod {place.pod_id}: it was created, and not seen to be {goal} {when}"

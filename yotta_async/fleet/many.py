@@ -202,7 +202,7 @@ class ManyPods:
 
         async def delete(pod_id: str) -> None:
             await self._endpoints.delete(pod_id, missing_ok=missing_ok)
-            self._poller.looks.deleted(pod_id)
+            self._poller.note_deleted(pod_id)
 
         most = _count("concurrency", concurrency)
         return await call_many(delete, ids_of(pod_ids), concurrency=most, on_event=_checked(on_event))

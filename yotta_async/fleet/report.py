@@ -145,8 +145,8 @@ async def wait_many(
     async def wait(pod_id: str) -> FanOutItem:
         try:
             with StatusWaiter(poller, pod_id, targets, timeout=timeout, interval=interval) as waiter:
-                await waiter.told()
-                pod = await waiter.reached()
+                await waiter.wait_for_observation()
+                pod = await waiter.wait()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
             item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))

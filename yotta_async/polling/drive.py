@@ -1,4 +1,4 @@
-"""Driving a pod to a state from any other: act where the state allows it, wait in between, look again when in doubt."""
+"""Driving a pod to a state from any other: act where its status allows it, wait in between, and poll after each act."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.errors import InvalidRequestError, InvalidStateError, NotFoundError, PodGoneError, YottaError
+from yotta_async.errors import InvalidRequestError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
-from yotta_async.polling.looks import PERMANENT
-from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.poller import PERMANENT_ERRORS, StatusPoller
 from yotta_async.polling.waiter import OnChange, StatusWaiter
 
 Action: TypeAlias = Callable[[str], Awaitable[None]]
@@ -31,41 +30,41 @@ async def drive(
     if to not in (PodStatus.RUNNING, PodStatus.PAUSED, PodStatus.TERMINATED):
         raise InvalidRequestError(f"a pod can be driven to RUNNING, PAUSED or TERMINATED, not to {to}")
     targets = frozenset({to})
-    acted = -math.inf
+    acted_at = -math.inf
     with StatusWaiter(
         poller, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
     ) as waiter:
-        moved_from: PodStatus | None = None
+        deadline = waiter.subscription.deadline
+        acted_in: PodStatus | None = None
         while True:
             pod = await waiter.next()
             if pod.status == to:
                 return pod
-            action = _action(endpoints, pod.status, to, waiter.deadline)
-            # An action takes a moment to show. The same state is acted upon again only a tick later.
-            too_soon = pod.status == moved_from and poller.clock.time() - acted < interval / 2
-            if action is None or too_soon or poller.clock.time() >= waiter.deadline:
+            action = _choose_action(endpoints, pod.status, to, deadline)
+            # An action takes a moment to show, so the same status is acted upon again only half an interval later.
+            too_soon = pod.status == acted_in and poller.clock.time() - acted_at < interval / 2
+            if action is None or too_soon or poller.clock.time() >= deadline:
                 continue
             try:
                 await action(pod_id)
             except InvalidStateError as error:
-                waiter.action_error = error  # someone else, or our own lost try, was faster: look again
+                waiter.action_error = error  # another client, or our own lost attempt, was faster
             except NotFoundError as error:
-                if to == PodStatus.TERMINATED:
-                    return waiter.terminated()
-                raise waiter.error(PodGoneError, f"it is not there any more, and was to be {to}") from error
-            except PERMANENT:
+                waiter.action_error = error
+                poller.note_deleted(pod_id)
+            except PERMANENT_ERRORS:
                 raise
             except YottaError as error:
                 waiter.action_error = error
             else:
                 waiter.action_error = None
                 if to == PodStatus.TERMINATED:
-                    poller.looks.deleted(pod_id)
-            moved_from, acted = pod.status, poller.clock.time()
-            waiter.renew()
+                    poller.note_deleted(pod_id)
+            acted_in, acted_at = pod.status, poller.clock.time()
+            waiter.poll_again()
 
 
-def _action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:
+def _choose_action(endpoints: Endpoints, status: PodStatus | None, to: PodStatus, deadline: float) -> Action | None:
     """Return what brings a pod in `status` nearer to `to`, or None where only waiting does."""
     if to == PodStatus.TERMINATED:
         if status in (PodStatus.TERMINATING, PodStatus.TERMINATED):

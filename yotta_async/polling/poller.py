@@ -1,214 +1,462 @@
-"""The status hub: one poller for all waiters of a client.
+"""Polls pod status for all subscribers of a client; runs only while there are subscribers.
 
-While somebody watches a pod it looks every tick, and with nobody it holds no task and sends nothing. What a watcher is
-told comes from an answer to a request that started after it began to watch. A pod that is missing from a list is asked
-for by itself, and is gone only if that says so.
+A subscriber is notified only of responses to requests that started after it subscribed. A pod that a list does not
+show is asked for by itself, and is gone only when two different requests say so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
-from yotta_async.errors import YottaError
-from yotta_async.polling.looks import Looks
-from yotta_async.polling.subscription import ListSubscription, Observation, Subscription, TrackedPod
+from yotta_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    YottaError,
+)
+from yotta_async.models.pod import Pod
+from yotta_async.models.status import PodStatus
+from yotta_async.polling.recent_pods import RecentPods
+from yotta_async.polling.schedule import PollSchedule
+from yotta_async.polling.strategy import FetchMode, PollStrategy
+from yotta_async.polling.subscription import (
+    ListSubscription,
+    Observation,
+    ObservationKind,
+    PollInterval,
+    PollRecord,
+    Subscriber,
+    Subscription,
+    TrackedPod,
+    interval_at,
+)
 from yotta_async.support.clock import Clock
 from yotta_async.support.tasks import spawn
 
-# A look is taken so long before a deadline, or a tenth of the wait if that is less.
-_LAST_LOOK = 0.5
-# Who begins to watch between ticks is served by a look of its own, but with many watching only after a pause in which
-# others may come: so many seconds for each that watches.
-_GATHER = 0.02
+# No later poll will change these.
+PERMANENT_ERRORS = (BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError)
+# Single gets in flight at a time, and how many recently created pods are asked for by themselves in one poll.
+_MAX_GETS_IN_FLIGHT = 16
+# Some 10 ms: the pods whose subscribers are notified before the event loop runs other tasks.
+_NOTIFY_BATCH_SIZE = 500
+# How long, in real time, other pods wait for a get that is not answered.
+_MAX_GET_DELAY_S = 1.0
+
+_ToNotify: TypeAlias = tuple[TrackedPod, int, list[tuple[Subscription, bool]]]  # with the pod's index in a list
 
 
 class StatusPoller:
-    """One client's poller."""
+    """One client's poller. All its subscriptions share the same requests."""
 
     def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
         self.clock = clock
-        self.looks = Looks(endpoints, clock)
-        self._intervals: Counter[float] = Counter()  # that anybody asked for
-        # By number: a wait that ended before its deadline must not be kept until then, with all that it saw.
+        self.recently_created = RecentPods(clock)
+        """That one of these is not found does not mean that it is gone."""
+        self._recently_deleted = RecentPods(clock)
+        self._endpoints = endpoints
+        self._schedule = PollSchedule()
+        self._strategy = PollStrategy()
+        self._tracked: dict[str, TrackedPod] = {}
+        self._lists = PollRecord()
+        self._list_subscriptions: list[ListSubscription] = []
+        # By number: a subscription that ended before its deadline must not be kept until then, with all that it saw.
         self._timed: dict[int, Subscription] = {}
-        self._deadlines: list[tuple[float, int]] = []
+        self._backing_off: dict[int, tuple[Subscription, Callable[[float], float]]] = {}
         self._numbers = itertools.count()
-        self._fresh = False  # somebody waits for a first look
-        self._last_tick = -math.inf  # when all were looked at
-        self._last_look = -math.inf  # when any were: those that came between ticks do not put off the others' tick
-        self._jitter = 1.0
-        self._task: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._woken: asyncio.Future[None] | None = None
+        self._requests = 0
+        self._is_notifying = False
+        self._loop_task: asyncio.Task[None] | None = None
+        self._poll_task: asyncio.Task[None] | None = None
+        self._get_tasks: set[asyncio.Task[None]] = set()
+        self._wakeup: asyncio.Future[None] | None = None
 
-    def watch(self, watch: Subscription, pod_id: str) -> TrackedPod:
-        """Take a new watch up; its own constructor calls this."""
-        if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
-            self.looks.check()
-        entry = self.looks.entries.get(pod_id)
-        if entry is None:
-            entry = self.looks.entries[pod_id] = TrackedPod(pod_id)
-        entry.watches.append(watch)
-        entry.notify_every_poll += watch.notify_every_poll
-        self._intervals[watch.interval] += 1
-        if watch.deadline < math.inf:
-            watch.number = next(self._numbers)
-            self._timed[watch.number] = watch
-            heapq.heappush(self._deadlines, (watch.deadline, watch.number))
-        self.request_poll(entry)
-        return entry
+    @property
+    def last_list_error(self) -> YottaError | None:
+        """The last failure of a list."""
+        return self._lists.last_error[1]
 
-    def unsubscribe(self, watch: Subscription) -> None:
-        """Forget a watch. The last one ends the polling."""
-        entry = watch.entry
-        if watch not in entry.watches:
+    # Subscriptions
+
+    def subscribe(
+        self,
+        subscriber: Subscriber,
+        pod_id: str,
+        *,
+        interval: PollInterval,
+        timeout: float,
+        notify_every_poll: bool = False,
+    ) -> Subscription:
+        """Begin to poll a pod for a subscriber, until `unsubscribe` or for `timeout` seconds.
+
+        It is notified of the observations that it is interested in, or with `notify_every_poll` of each.
+        """
+        if self._loop_task is None or self._loop_task.get_loop() is not asyncio.get_running_loop():
+            self._endpoints.check()
+        first_interval = interval_at(interval, 0.0)
+        tracked = self._tracked.get(pod_id)
+        if tracked is None:
+            tracked = self._tracked[pod_id] = TrackedPod(pod_id)
+            if pod_id in self._recently_deleted:
+                self._note_absence(tracked)
+        now = self.clock.time()
+        subscription = Subscription(
+            subscriber,
+            tracked,
+            self._lists,
+            number=next(self._numbers),
+            interval=first_interval,
+            began=now,
+            deadline=now + timeout,
+            begins_after=self._requests,
+            notify_every_poll=notify_every_poll,
+        )
+        tracked.subscriptions.append(subscription)
+        tracked.notify_every_poll += notify_every_poll
+        self._schedule.add_interval(first_interval)
+        if timeout < math.inf:
+            self._timed[subscription.number] = subscription
+            self._schedule.add_deadline(subscription.number, now, subscription.deadline)
+        if not isinstance(interval, int | float):
+            self._backing_off[subscription.number] = subscription, interval
+        self._request_early_poll(tracked)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription, if it has not ended. The last one ends the polling."""
+        tracked = subscription.tracked
+        if subscription not in tracked.subscriptions:
             return
-        entry.watches.remove(watch)
-        entry.notify_every_poll -= watch.notify_every_poll
-        self._drop(watch.interval)
-        if not entry.watches:
-            del self.looks.entries[entry.pod_id]
-        self._timed.pop(watch.number, None)
-        if len(self._deadlines) > 2 * len(self._timed) + 64:
-            self._deadlines = [(watch.deadline, number) for number, watch in self._timed.items()]
-            heapq.heapify(self._deadlines)
-        if not self._intervals:
+        tracked.subscriptions.remove(subscription)
+        tracked.notify_every_poll -= subscription.notify_every_poll
+        if not tracked.subscriptions:
+            del self._tracked[tracked.pod_id]
+        if self._timed.pop(subscription.number, None) is not None:
+            self._schedule.remove_deadline(subscription.number)
+        self._backing_off.pop(subscription.number, None)
+        self._schedule.remove_interval(subscription.interval)
+        if self._schedule.is_idle():
             self._wake()
+
+    def poll_again(self, subscription: Subscription) -> None:
+        """Notify a subscription only of responses to requests that start from now on, and poll soon."""
+        subscription.begins_after = self._requests
+        self._request_early_poll(subscription.tracked)
+
+    def note_deleted(self, pod_id: str) -> None:
+        """Note that the API accepted a delete, or did not find the pod: one more "not found", and it is gone."""
+        self.recently_created.discard(pod_id)
+        self._recently_deleted.add(pod_id)
+        if pod_id in self._tracked:
+            self._note_absence(self._tracked[pod_id])
+
+    def _note_absence(self, tracked: TrackedPod) -> None:
+        self._requests += 1
+        tracked.note_absence(self._requests)
 
     def subscribe_list(
         self,
         *,
         interval: float,
-        see: Callable[[PodListSnapshot], None],
-        over: Callable[[Exception], None],
-        to_the_end: bool = False,
+        on_list: Callable[[PodListSnapshot], None],
+        on_error: Callable[[Exception], None],
+        until_closed: bool = False,
     ) -> ListSubscription:
-        """Begin to watch all pods; close what this returns. `to_the_end`: go on while the client is being closed."""
-        self.looks.check()
-        subscribe_list = ListSubscription(self.looks.sent, interval, see, over, to_the_end=to_the_end)
-        subscribe_list.close = lambda: self._unsubscribe_list(subscribe_list)
-        self.looks.surveys.append(subscribe_list)
-        self._intervals[interval] += 1
-        self._begin()
-        return subscribe_list
+        """Begin to poll all pods by lists, until `unsubscribe_list`."""
+        self._endpoints.check()
+        subscription = ListSubscription(
+            on_list, on_error, interval=interval, begins_after=self._requests, until_closed=until_closed
+        )
+        self._list_subscriptions.append(subscription)
+        self._schedule.add_interval(interval)
+        self._start()
+        return subscription
 
-    def _unsubscribe_list(self, subscribe_list: ListSubscription) -> None:
-        if subscribe_list in self.looks.surveys:
-            self.looks.surveys.remove(subscribe_list)
-            self._drop(subscribe_list.interval)
+    def unsubscribe_list(self, subscription: ListSubscription) -> None:
+        """End a subscription to lists, if it has not ended."""
+        if subscription in self._list_subscriptions:
+            self._list_subscriptions.remove(subscription)
+            self._schedule.remove_interval(subscription.interval)
             self._wake()
 
-    def _drop(self, interval: float) -> None:
-        self._intervals[interval] -= 1
-        if not self._intervals[interval]:
-            del self._intervals[interval]
-
-    def request_poll(self, entry: TrackedPod) -> None:
-        """Note that somebody waits for a look that starts from now on."""
-        entry.needs_poll = True
-        self._begin()
-
     def close(self, error: YottaError) -> None:
-        """Tell every watcher that it is over."""
-        self.looks.end(None, error, closing=True)
+        """End every subscription with this error, but for those to lists that go on until the client is closed."""
+        self._end_all(error, is_closing=True)
 
     # The loop
 
-    def _begin(self) -> None:
-        self._fresh = True
+    def _request_early_poll(self, tracked: TrackedPod) -> None:
+        tracked.needs_poll = True
+        self._start()
+
+    def _start(self) -> None:
+        self._schedule.request_early_poll()
         self._wake()
-        if self._task is None:
-            self._task = spawn(self._run())
+        if self._loop_task is None:
+            self._loop_task = spawn(self._run())
 
     async def _run(self) -> None:
         try:
-            while self._intervals:
-                now = self.clock.time()
-                if self.looks.notifying:
-                    await asyncio.sleep(0)  # what was seen in time counts before a deadline that passes meanwhile
+            while not self._schedule.is_idle():
+                if self._is_notifying:
+                    await asyncio.sleep(0)  # what was observed in time counts before a deadline that passes meanwhile
                     continue
-                self._expire(now)
-                if not self._intervals:
+                now = self.clock.time()
+                self._end_expired(now)
+                if self._schedule.is_idle():
                     break
-                wake = self._deadlines[0][0] if self._deadlines else math.inf
-                if self._looking is None:
-                    due = self._due()
-                    if now >= due:
-                        self._looking = spawn(self._look(regular=now >= self._tick()))
-                    else:
-                        wake = min(wake, due)
-                await self._sleep(wake - now)
-        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave anyone waiting
-            self.looks.end(None, error)
+                if self._poll_task is None and now >= self._schedule.next_poll(len(self._tracked)):
+                    self._poll_task = spawn(self._poll())
+                wakeup = self._schedule.next_wakeup(len(self._tracked), is_polling=self._poll_task is not None)
+                await self._sleep(wakeup - now)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave a subscriber waiting
+            self._end_all(error)
         finally:
-            # Nothing is awaited between the last look at `_intervals` and here, so no watcher can come unseen.
-            self._task = None
-            if self._looking is not None:
-                self._looking.cancel()
-                self._looking = None
-            self.looks.stop()
+            # Nothing is awaited between the last check for subscriptions and here, so none can be overlooked.
+            self._loop_task = None
+            if self._poll_task is not None:
+                self._poll_task.cancel()
+                self._poll_task = None
+            for task in self._get_tasks:
+                task.cancel()
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep by the client's clock until then, or until something happens."""
-        self._woken = asyncio.get_running_loop().create_future()
+        """Sleep by the client's clock, or until `_wake`."""
+        self._wakeup = asyncio.get_running_loop().create_future()
         sleeper = asyncio.ensure_future(self.clock.sleep(seconds)) if seconds < math.inf else None
         try:
             await asyncio.wait(
-                {self._woken, sleeper} if sleeper else {self._woken}, return_when=asyncio.FIRST_COMPLETED
+                {self._wakeup, sleeper} if sleeper else {self._wakeup}, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            self._woken = None
+            self._wakeup = None
             if sleeper is not None:
                 sleeper.cancel()
 
     def _wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
 
-    def _tick(self) -> float:
-        """Return when the next regular look is due."""
-        tick = self._last_tick + min(self._intervals) * self._jitter
-        if self._deadlines:
-            deadline, number = self._deadlines[0]
-            last_look = deadline - min(_LAST_LOOK, (deadline - self._timed[number].began) / 10)
-            if self._last_tick < last_look < tick:
-                tick = max(last_look, self._gathered())
-        return tick
+    def _end_expired(self, now: float) -> None:
+        for number in self._schedule.pop_expired(now):
+            subscription = self._timed.pop(number)
+            subscription.subscriber.notify(Observation(ObservationKind.TIMED_OUT))
+            self.unsubscribe(subscription)
 
-    def _gathered(self) -> float:
-        """Return when a look between ticks may begin."""
-        return self._last_look + min(min(self._intervals), _GATHER * len(self.looks.entries))
+    def _update_intervals(self, now: float) -> None:
+        """Ask the functions of those waits that back off for their intervals."""
+        for subscription, function in tuple(self._backing_off.values()):
+            try:
+                interval = interval_at(function, now - subscription.began)
+            except Exception as error:  # noqa: BLE001  # a user's function may raise anything, and ends its own wait only
+                self._end(subscription, error)
+            else:
+                self._schedule.add_interval(interval)
+                self._schedule.remove_interval(subscription.interval)
+                subscription.interval = interval
 
-    def _due(self) -> float:
-        """Return when the next look of any kind is due."""
-        due = min(self._tick(), self._gathered()) if self._fresh else self._tick()
-        return max(due, self.looks.blocked_until)
+    # One poll
 
-    def _expire(self, now: float) -> None:
-        """Tell those whose time is up, and forget the deadlines of those who ended before."""
-        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._timed):
-            watch = self._timed.get(heapq.heappop(self._deadlines)[1])
-            if watch is not None:
-                watch.tell(Observation("late"))
-                self.unsubscribe(watch)
-
-    async def _look(self, *, regular: bool) -> None:
-        self._last_look = began = self.clock.time()
-        # Spread, so that the clients of a fleet that was started together do not stay together.
-        self._jitter = random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, hides nothing
-        self._fresh = False
-        wanted = [entry for entry in self.looks.entries.values() if regular or entry.needs_poll]
+    async def _poll(self) -> None:
+        began = self.clock.time()
+        self._update_intervals(began)
+        is_regular = self._schedule.begin_poll(began, len(self._tracked))
+        wanted = [tracked for tracked in self._tracked.values() if is_regular or tracked.needs_poll]
+        mode: FetchMode = "list"
         try:
-            if await self.looks.look(wanted, pause=min(self._intervals, default=1.0)) or regular:
-                self._last_tick = began
+            if not self._list_subscriptions:
+                expected = Counter([tracked.status for tracked in self._tracked.values()])
+                mode = self._strategy.choose(len(wanted), expected, self._schedule.interval)
+            if mode == "gets":
+                await self._get_each(wanted)
+            else:
+                await self._poll_list(() if mode == "list" else mode)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave a subscriber waiting
+            self._end_all(error)
         finally:
-            self._looking = None
+            if is_regular or mode != "gets":
+                self._schedule.note_all_polled(began)
+            self._poll_task = None
             self._wake()
+
+    async def _poll_list(self, statuses: Collection[PodStatus]) -> None:
+        """Poll by one list, filtered by `statuses` if there are any; then get the pods that it did not show."""
+        self._requests = number = self._requests + 1
+        self._lists.in_flight += 1
+        try:
+            snapshot = await self._endpoints.snapshot_once(statuses)
+        except PERMANENT_ERRORS as error:
+            if not (isinstance(error, BadRequestError) and statuses):
+                self._end_all(error)
+                return
+            self._strategy.disable_filter()  # the filter was the strategy's idea, and no subscriber's
+            await self._poll_list(())
+            return
+        except YottaError as error:
+            self._lists.note_failure(number, error)
+            self._slow_down(error)
+            return
+        finally:
+            self._lists.in_flight -= 1
+        self._schedule.note_success()
+        if not statuses:
+            for subscription in tuple(self._list_subscriptions):
+                if subscription.begins_after < number:
+                    subscription.on_list(snapshot)
+        self._strategy.note_list(
+            statuses, Counter([summary.status for summary in snapshot.summaries if summary is not None])
+        )
+        await self._notify(snapshot, self._observe_list(snapshot, number))
+        snapshot.summaries.clear()
+        missing = [
+            tracked
+            for tracked in self._tracked.values()
+            if tracked.last_request < number and tracked.is_awaited(number)
+        ]
+        if not statuses:
+            for tracked in missing:
+                tracked.note_absence(number)
+            missing = self._without_most_recently_created(missing)
+        elif self._strategy.is_list_better(len(missing), self._schedule.interval):
+            await self._poll_list(())
+            return
+        await self._get_each(missing)
+
+    def _observe_list(self, snapshot: PodListSnapshot, number: int) -> list[_ToNotify]:
+        """Note how a list shows the tracked pods, and return whom to notify of which of them."""
+        find, recently_created = self._tracked.get, bool(self.recently_created)
+        now = self.clock.time()
+        to_notify: list[_ToNotify] = []
+        for index, summary in enumerate(snapshot.summaries):
+            tracked = find(summary.id) if summary is not None else None
+            if summary is None or tracked is None:
+                continue
+            if recently_created:
+                self.recently_created.discard(summary.id)
+            previous = tracked.status
+            if interested := tracked.observe(summary.status, number, now, snapshot, index):
+                to_notify.append((tracked, index, interested))
+            if summary.status != previous:
+                self._strategy.note_arrival(summary.status)
+        return to_notify
+
+    async def _notify(self, snapshot: PodListSnapshot, to_notify: list[_ToNotify]) -> None:
+        self._is_notifying = True
+        try:
+            for first in range(0, len(to_notify), _NOTIFY_BATCH_SIZE):
+                if first:
+                    await asyncio.sleep(0)
+                for tracked, index, interested in to_notify[first : first + _NOTIFY_BATCH_SIZE]:
+                    pod = snapshot.pod(index)
+                    if tracked.source is snapshot:
+                        tracked.source = pod
+                    self._notify_of(tracked, pod, interested)
+        finally:
+            self._is_notifying = False
+
+    @staticmethod
+    def _notify_of(tracked: TrackedPod, pod: Pod | None, interested: list[tuple[Subscription, bool]]) -> None:
+        if pod is None:  # it cannot be read in this response: a get may show it
+            tracked.needs_poll = True
+            tracked.last_request = 0
+            return
+        for subscription, changed in interested:
+            if subscription in tracked.subscriptions:  # it may have ended since
+                subscription.subscriber.notify(Observation(ObservationKind.OBSERVED, pod, changed))
+
+    def _without_most_recently_created(self, missing: list[TrackedPod]) -> list[TrackedPod]:
+        """Leave out all but a few recently created pods, chosen by chance: a lagging list can miss thousands."""
+        recent = [tracked for tracked in missing if tracked.pod_id in self.recently_created]
+        if len(recent) <= _MAX_GETS_IN_FLIGHT:
+            return missing
+        left_out = set(recent) - set(random.sample(recent, _MAX_GETS_IN_FLIGHT))
+        return [tracked for tracked in missing if tracked not in left_out]
+
+    async def _get_each(self, wanted: list[TrackedPod]) -> None:
+        """Get each pod, some at a time. A get that is not answered goes on by itself, and delays no other for long."""
+        for first in range(0, len(wanted), _MAX_GETS_IN_FLIGHT):
+            if self.clock.time() < self._schedule.blocked_until:
+                return  # the API wants fewer requests: the rest is for the next poll
+            chunk = wanted[first : first + _MAX_GETS_IN_FLIGHT]
+            gets = [self._start_get(tracked) for tracked in chunk if _may_get(tracked)]
+            if gets:
+                await asyncio.wait(gets, timeout=min(_MAX_GET_DELAY_S, self._schedule.interval))
+
+    def _start_get(self, tracked: TrackedPod) -> asyncio.Task[None]:
+        def on_done(task: asyncio.Task[None]) -> None:
+            tracked.record.in_flight -= 1
+            self._get_tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._end_all(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+
+        tracked.record.in_flight += 1
+        task = spawn(self._get(tracked))
+        self._get_tasks.add(task)
+        task.add_done_callback(on_done)
+        return task
+
+    async def _get(self, tracked: TrackedPod) -> None:
+        self._requests = number = self._requests + 1
+        try:
+            pod = await self._endpoints.get_once(tracked.pod_id)
+        except AuthenticationError as error:
+            self._end_all(error)
+        except PERMANENT_ERRORS as error:
+            # A bad id, or another organization's pod: the pods of other subscribers may be well.
+            for subscription in tuple(tracked.subscriptions):
+                self._end(subscription, error)
+        except YottaError as error:
+            tracked.record.note_failure(number, error)
+            self._slow_down(error)
+            if isinstance(error, NotFoundError) and tracked.pod_id not in self.recently_created:
+                self._note_not_found(tracked, number, error)
+        else:
+            self._schedule.note_success()
+            self.recently_created.discard(tracked.pod_id)
+            if pod.status != tracked.status:
+                self._strategy.note_arrival(pod.status)
+            self._notify_of(tracked, pod, tracked.observe(pod.status, number, self.clock.time(), pod))
+
+    def _note_not_found(self, tracked: TrackedPod, number: int, error: NotFoundError) -> None:
+        if not tracked.note_absence(number):
+            return
+        for subscription in tuple(tracked.subscriptions):
+            if subscription.begins_after < number:
+                subscription.subscriber.notify(Observation(ObservationKind.NOT_FOUND, error=error))
+
+    # Ends
+
+    def _end(self, subscription: Subscription, error: Exception) -> None:
+        subscription.subscriber.notify(Observation(ObservationKind.CLOSED, error=error))
+        self.unsubscribe(subscription)
+
+    def _end_all(self, error: Exception, *, is_closing: bool = False) -> None:
+        for tracked in tuple(self._tracked.values()):
+            for subscription in tuple(tracked.subscriptions):
+                self._end(subscription, error)
+        for list_subscription in tuple(self._list_subscriptions):
+            if not (is_closing and list_subscription.until_closed):
+                list_subscription.on_error(error)
+                self.unsubscribe_list(list_subscription)
+
+    def _slow_down(self, error: YottaError) -> None:
+        retry_after = error.retry_after if isinstance(error, APIError | ProtocolError) else None
+        if retry_after is not None or isinstance(error, RateLimitError):
+            self._schedule.note_rate_limit(self.clock.time(), retry_after)
+
+
+def _may_get(tracked: TrackedPod) -> bool:
+    # A subscription that began while a get was in flight needs one that starts later.
+    return bool(tracked.subscriptions) and tracked.record.in_flight < (2 if tracked.needs_poll else 1)

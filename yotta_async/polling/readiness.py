@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from yotta_async.errors import PodFailedError
 from yotta_async.models.pod import ExposedPort, Pod
@@ -12,9 +13,9 @@ from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.waiter import OnChange, StatusWaiter
 
 _RUNNING = frozenset({PodStatus.RUNNING})
-# How long one connection may take, and the pause before the next one is tried.
-_CONNECT_SECONDS = 5.0
-_PAUSE_SECONDS = 1.0
+# How long one connection may take, and the delay before the next one is tried.
+_CONNECT_TIMEOUT_S = 5.0
+_RETRY_DELAY_S = 1.0
 
 
 async def wait_until_ready(
@@ -27,7 +28,7 @@ async def wait_until_ready(
     on_change: OnChange | None = None,
 ) -> Pod:
     """Wait until the pod can be reached; see `Pods.wait_until_ready`."""
-    # Every look: `healthy` changes while the status does not.
+    # Every poll counts: `healthy` changes while the status does not.
     waiter = StatusWaiter(
         poller, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
     )
@@ -36,27 +37,27 @@ async def wait_until_ready(
         pod = await waiter.next()
         while True:
             if pod.status != PodStatus.RUNNING:
-                waiter.stuck = f"{late}it is {pod.status}, not RUNNING"
+                waiter.missing = f"{late}it is {pod.status}, not RUNNING"
                 pod = await waiter.next()
                 continue
             if ports is None and "expose" in pod.unreadable:
-                waiter.stuck = f"{late}it is RUNNING, and the list of its ports cannot be read; name those that count"
+                waiter.missing = f"{late}it is RUNNING, and the list of its ports cannot be read; name those that count"
                 pod = await waiter.next()
                 continue
-            wanted = _ports_of(pod, ports, waiter)
+            wanted = _select_ports(pod, ports, waiter)
             unhealthy = [str(port.port) for port in wanted if port.healthy is False]
             if unhealthy:
-                waiter.stuck = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
+                waiter.missing = f"{late}it is RUNNING, and port {', '.join(unhealthy)} is not healthy"
                 pod = await waiter.next()
                 continue
-            refused = await _unreachable(poller, wanted, left=waiter.deadline - poller.clock.time())
+            refused = await _find_unreachable(poller, wanted, left=waiter.subscription.deadline - poller.clock.time())
             if not refused:
                 return pod
-            waiter.stuck = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"
-            pod = await waiter.next_within(_PAUSE_SECONDS, poller) or pod
+            waiter.missing = f"{late}it is RUNNING and healthy, and TCP does not reach port {', '.join(refused)}"
+            pod = await waiter.next_within(_RETRY_DELAY_S) or pod
 
 
-def _ports_of(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter) -> list[ExposedPort]:
+def _select_ports(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter) -> list[ExposedPort]:
     """Return the ports that count. Raises PodFailedError for one that is not exposed, as that cannot change."""
     if ports is None:
         return list(pod.expose)
@@ -64,31 +65,40 @@ def _ports_of(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter) -> 
     missing = [number for number in ports if pod.port(number) is None]
     if missing and pod.expose and "expose" not in pod.unreadable:
         exposed = ", ".join(str(port.port) for port in pod.expose)
-        raise waiter.error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
+        raise waiter.build_error(PodFailedError, f"it exposes port {exposed} and not {', '.join(map(str, missing))}")
     return found
 
 
-async def _unreachable(poller: StatusPoller, ports: Collection[ExposedPort], *, left: float) -> list[str]:
+async def _find_unreachable(poller: StatusPoller, ports: Collection[ExposedPort], *, left: float) -> list[str]:
     """Try to connect to each port; return those that did not accept, as texts for an error."""
-    limit = max(0.0, min(_CONNECT_SECONDS, left))
+    limit = max(0.0, min(_CONNECT_TIMEOUT_S, left))
     with poller.clock.call():
-        problems = await asyncio.gather(*(_connection_problem(port, limit) for port in ports))
+        problems = await asyncio.gather(*(_find_connection_problem(port, limit) for port in ports))
     return [problem for problem in problems if problem]
 
 
-async def _connection_problem(port: ExposedPort, limit: float) -> str | None:
+async def _find_connection_problem(port: ExposedPort, limit: float) -> str | None:
     if (port.protocol or "").upper() == "UDP":
         return None  # there is nothing to connect to; `healthy` is all there is to know
-    if not port.host or not port.proxy_port:
-        return f"{port.port} (its address is not known yet)"
     try:
+        host, number = _address_of(port)
+        if not host or not number:
+            return f"{port.port} (its address is not known yet)"
         async with asyncio.timeout(limit):
-            _, writer = await asyncio.open_connection(port.host, port.proxy_port)
-    except (OSError, ValueError, OverflowError) as error:  # of a refusal, of what is no host, of what is no port
-        return f"{port.port} at {port.host}:{port.proxy_port} ({type(error).__name__})"
+            _, writer = await asyncio.open_connection(host, number)
+    except (OSError, ValueError, OverflowError) as error:  # a refusal, or a text that is no host, or a number no port
+        return f"{port.port} at {port.host or port.ingress_url}:{port.proxy_port or ''} ({type(error).__name__})"
     writer.close()
     try:
         await writer.wait_closed()
     except OSError:
-        pass  # it was accepted, and that is all that was asked
+        pass  # it was accepted, and nothing more is needed
     return None
+
+
+def _address_of(port: ExposedPort) -> tuple[str | None, int | None]:
+    """Return host and port by which the port is reached: its own, or else those of its ingress URL."""
+    if port.host and port.proxy_port:
+        return port.host, port.proxy_port
+    url = urlsplit(port.ingress_url or "")
+    return url.hostname, url.port or {"https": 443, "http": 80}.get(url.scheme)

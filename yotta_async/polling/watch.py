@@ -14,7 +14,7 @@ from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
 from yotta_async.polling.poller import StatusPoller
-from yotta_async.polling.subscription import ListSubscription, Observation, Subscription
+from yotta_async.polling.subscription import ListSubscription, Observation, ObservationKind, Subscription
 
 
 @attrs.frozen
@@ -31,14 +31,14 @@ class PodEvent:
 
 
 class _Stream:
-    """What a reader knows, and what it is still to be told: at most one event for each pod."""
+    """What a reader knows, and what is pending for it: at most one event for each pod."""
 
     def __init__(self, poller: StatusPoller, interval: float) -> None:
         self._poller = poller
         self._interval = interval
-        self._watches: dict[str, Subscription] = {}
-        self._survey: ListSubscription | None = None
-        self._raw: dict[str, int] = {}  # a hash of the JSON of each pod that the last list showed
+        self._subscriptions: dict[str, Subscription] = {}
+        self._list_subscription: ListSubscription | None = None
+        self._hashes: dict[str, int] = {}  # of the JSON of each pod that the last list showed
         self._known: dict[str, Pod] = {}  # as the reader saw them
         self._pending: dict[str, Pod | None] = {}  # as they are; None is removed
         self._wakeup: asyncio.Future[None] | None = None
@@ -46,63 +46,68 @@ class _Stream:
 
     def follow(self, pod_id: str) -> None:
         """Watch one pod."""
-        if pod_id not in self._watches:
-            self._watches[pod_id] = _PodWatch(self, self._poller, pod_id, self._interval)
+        if pod_id not in self._subscriptions:
+            self._subscriptions[pod_id] = self._poller.subscribe(
+                _PodFeed(self, pod_id), pod_id, interval=self._interval, timeout=math.inf, notify_every_poll=True
+            )
 
     def follow_all(self) -> None:
-        """Watch every pod of the account, those still to come included."""
-        self._survey = self._poller.subscribe_list(interval=self._interval, see=self._listed, over=self._over)
+        """Watch every pod of the account, future ones included."""
+        self._list_subscription = self._poller.subscribe_list(
+            interval=self._interval, on_list=self._take_list, on_error=self._fail
+        )
 
     def close(self) -> None:
-        """Watch no more."""
-        for watch in tuple(self._watches.values()):
-            watch.close()
-        if self._survey is not None:
-            self._survey.close()
+        """End all subscriptions."""
+        for subscription in self._subscriptions.values():
+            self._poller.unsubscribe(subscription)
+        if self._list_subscription is not None:
+            self._poller.unsubscribe_list(self._list_subscription)
 
-    def told(self, pod_id: str, observation: Observation) -> None:
-        """Take what was seen of one pod."""
-        if observation.kind == "over" and observation.error is not None:
-            self._over(observation.error)
+    def take(self, pod_id: str, observation: Observation) -> None:
+        """Take an observation of one pod."""
+        if observation.error is not None and observation.kind is ObservationKind.CLOSED:
+            self._fail(observation.error)
             return
-        self._show(pod_id, observation.pod)
-        if self._survey is not None and observation.kind == "gone":
-            self._watches.pop(pod_id).close()
+        self._note(pod_id, observation.pod)
+        if self._list_subscription is not None and observation.kind is ObservationKind.NOT_FOUND:
+            self._unfollow(pod_id)
 
-    def _listed(self, snapshot: PodListSnapshot) -> None:
-        seen: dict[str, int] = {}
-        for index, view in enumerate(snapshot.summaries):
-            if view is None:
+    def _unfollow(self, pod_id: str) -> None:
+        self._poller.unsubscribe(self._subscriptions.pop(pod_id))
+
+    def _take_list(self, snapshot: PodListSnapshot) -> None:
+        hashes: dict[str, int] = {}
+        for index, summary in enumerate(snapshot.summaries):
+            if summary is None:
                 continue
-            pod_id = view.id
-            seen[pod_id] = hash(bytes(snapshot.raws[index]))
-            if seen[pod_id] != self._raw.get(pod_id) and (pod := snapshot.pod(index)) is not None:
-                self._show(pod_id, pod)
-        # What a list has lost is watched by itself until it is in a list again, or gone.
-        for pod_id in self._raw.keys() - seen.keys():
+            hashes[summary.id] = hash(bytes(snapshot.raws[index]))
+            if hashes[summary.id] != self._hashes.get(summary.id) and (pod := snapshot.pod(index)) is not None:
+                self._note(summary.id, pod)
+        # A pod that is missing from a list is polled by itself until it is in a list again, or gone.
+        for pod_id in self._hashes.keys() - hashes.keys():
             self.follow(pod_id)
-        for pod_id in self._watches.keys() & seen.keys():
-            self._watches.pop(pod_id).close()
-        self._raw = seen
+        for pod_id in self._subscriptions.keys() & hashes.keys():
+            self._unfollow(pod_id)
+        self._hashes = hashes
 
-    def _over(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self._error = error
         self._wake()
 
-    def _show(self, pod_id: str, pod: Pod | None) -> None:
-        """Note how a pod is now, or that it is gone."""
+    def _note(self, pod_id: str, pod: Pod | None) -> None:
+        """Note how a pod is now, or with None that it is gone."""
         self._pending.pop(pod_id, None)
         if pod != self._known.get(pod_id):
             self._pending[pod_id] = pod
             self._wake()
 
     def _wake(self) -> None:
-        """Let the reader look."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
     async def next(self) -> PodEvent:
-        """Return the oldest event that is pending."""
+        """Return the oldest pending event."""
         while not self._pending:
             if self._error is not None:
                 raise copy.copy(self._error)
@@ -111,34 +116,32 @@ class _Stream:
         pod_id = next(iter(self._pending))
         pod, previous = self._pending.pop(pod_id), self._known.pop(pod_id, None)
         if pod is None:
-            assert previous is not None  # noqa: S101  # what was never shown is never pending as removed
+            assert previous is not None  # noqa: S101  # a pod that was never shown is never pending as removed
             return PodEvent("removed", previous, previous)
         self._known[pod_id] = pod
         return PodEvent("changed" if previous else "added", pod, previous)
 
 
-class _PodWatch(Subscription):
-    """Feeds a stream with every look at one pod."""
+class _PodFeed:
+    """A subscriber that feeds a stream with every observation of one pod."""
 
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: _Stream, poller: StatusPoller, pod_id: str, interval: float) -> None:
+    def __init__(self, stream: _Stream, pod_id: str) -> None:
         self._stream = stream
-        super().__init__(poller, pod_id, interval=interval, timeout=math.inf, notify_every_poll=True)
+        self._pod_id = pod_id
 
-    def is_interested_in(self, status: PodStatus | None, status_changed: bool) -> bool:  # noqa: ARG002, FBT001  # as it is asked
-        """Want all of it: any field may have changed."""
+    def is_interested_in(self, status: PodStatus | None, *, status_changed: bool) -> bool:  # noqa: ARG002  # any field may have changed
+        """Want every observation."""
         return True
 
-    def tell(self, observation: Observation) -> None:
-        """Pass it on."""
-        self._stream.told(self.entry.pod_id, observation)
+    def notify(self, observation: Observation) -> None:
+        """Pass an observation on."""
+        self._stream.take(self._pod_id, observation)
 
 
 async def watch(
     poller: StatusPoller, pod_ids: Collection[str] | None, *, interval: float
 ) -> AsyncGenerator[PodEvent, None]:
-    """Yield what becomes of these pods, or for None of all; see `Pods.watch`."""
+    """Yield the events of these pods, or for None of all; see `Pods.watch`."""
     stream = _Stream(poller, interval)
     try:
         if pod_ids is None:

@@ -1,0 +1,65 @@
+"""How to poll: the choice between gets, a list and a filtered list, without a loop."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from yotta_async import PodStatus
+from yotta_async.polling.strategy import FetchMode, PollStrategy
+
+CHOICES: list[tuple[int, dict[str, int], dict[str, int], FetchMode]] = [
+    (1, {"INITIALIZE": 1}, {"RUNNING": 2000}, "gets"),
+    (20, {"INITIALIZE": 20}, {"RUNNING": 2000}, (PodStatus.INITIALIZE,)),
+    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000}, "list"),
+    (2000, {"INITIALIZE": 2000}, {"INITIALIZE": 2000, "TERMINATED": 20000}, (PodStatus.INITIALIZE,)),
+    (20, {"PENDING": 20}, {"PENDING": 20, "RUNNING": 5000}, "gets"),
+    (100, {"PENDING": 100}, {"PENDING": 100, "RUNNING": 5000}, "list"),
+    (1, {"INITIALIZE": 1}, {}, "gets"),
+]
+
+
+def count(pods: dict[str, int]) -> Counter[PodStatus | None]:
+    return Counter({PodStatus(status): number for status, number in pods.items()})
+
+
+@pytest.mark.parametrize(("wanted", "expected", "account", "mode"), CHOICES)
+def test_the_cheapest_mode_is_chosen(
+    wanted: int, expected: dict[str, int], account: dict[str, int], mode: FetchMode
+) -> None:
+    strategy = PollStrategy()
+    strategy.note_list((), count(account))
+    assert strategy.choose(wanted, count(expected), 5.0) == mode
+
+
+def test_arrivals_in_a_status_widen_the_filter() -> None:
+    strategy = PollStrategy()
+    strategy.note_list((), count({"INITIALIZE": 1000, "RUNNING": 100, "TERMINATED": 50_000}))
+    expected = count({"INITIALIZE": 1000})
+    assert strategy.choose(1000, expected, 5.0) == (PodStatus.INITIALIZE,)
+    for _ in range(10):
+        strategy.note_arrival(PodStatus.RUNNING)
+    assert strategy.choose(1000, expected, 5.0) == (PodStatus.INITIALIZE, PodStatus.RUNNING)
+
+
+def test_a_filter_that_the_api_refuses_is_not_used_again() -> None:
+    strategy = PollStrategy()
+    strategy.note_list((), count({"RUNNING": 2000}))
+    strategy.disable_filter()
+    assert strategy.choose(20, count({"INITIALIZE": 20}), 5.0) == "gets"
+
+
+def test_an_account_of_unknown_size_is_listed_only_for_many_pods() -> None:
+    assert PollStrategy().choose(8, Counter(), 5.0) == "gets"
+    assert PollStrategy().choose(9, Counter(), 5.0) == "list"
+
+
+def test_at_most_five_pods_a_second_are_polled_by_gets() -> None:
+    for strategy in (PollStrategy(), PollStrategy()):
+        assert strategy.choose(3, Counter(), 1.0) == "gets"
+        assert strategy.choose(3, Counter(), 0.5) == "list"
+        assert strategy.choose(1, Counter(), 0.01) == "gets"
+        strategy.note_list((), count({"RUNNING": 100_000}))
+    assert strategy.is_list_better(3, 0.5)
+    assert not strategy.is_list_better(2, 0.5)
