@@ -242,8 +242,14 @@ async def test_every_way_out_of_a_process_deletes_the_pod(api: PodServer, way: s
 
 
 def test_signal_handlers_are_for_the_main_thread_and_for_signals() -> None:
-    with pytest.raises(ConfigurationError, match="no signal"):
+    with pytest.raises(ConfigurationError, match=r"the coroutine that asyncio\.run runs"):
+        install_signal_handlers()
+
+    async def for_no_signal() -> None:
         install_signal_handlers(signal.SIGKILL)
+
+    with pytest.raises(ConfigurationError, match="no signal"):
+        asyncio.run(for_no_signal())
 
     async def in_a_thread() -> None:
         await asyncio.to_thread(install_signal_handlers)

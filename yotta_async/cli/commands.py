@@ -1,69 +1,104 @@
-"""The commands and their options; what they do is in the files beside this one."""
+"""Every command with its options. What a command does is in the file that its function names."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import click
 
 from yotta_async._version import __version__
-from yotta_async.cli.addresses import address, price_table
-from yotta_async.cli.exits import CODES, run
-from yotta_async.cli.pods import pods
-from yotta_async.cli.settings import Settings, common
+from yotta_async.cli.run import EXIT_CODES_HELP, run
+from yotta_async.cli.settings import Settings, add_common_options
+
+# Imports in the commands' functions keep --help, --version and completion quick.
+
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Any]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=CODES)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES_HELP)
 @click.version_option(__version__, prog_name="yotta-async")
-@common
 def cli() -> None:
     """Rent GPU pods from Yotta Labs, or emulate them on this machine."""
 
 
-cli.add_command(pods)
+@cli.group(epilog=EXIT_CODES_HELP)
+def pods() -> None:
+    """Create, see, wait for, pause, resume and delete pods.
+
+    Example: yotta-async pods list --status RUNNING
+    """
 
 
-@cli.command()
-@common
-@click.option(
-    "--timeline", default="yotta-demo.svg", show_default=True, help="Where the picture of it goes: .svg or .html."
+def command(group: click.Group, name: str | None = None) -> Decorator:
+    """Make a function of settings and its own options a command, with the options of every command after those."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = group.command(name, epilog=EXIT_CODES_HELP)(click.pass_obj(function))
+        add_common_options(made)
+        return made
+
+    return decorate
+
+
+for group in (cli, pods):
+    add_common_options(group)
+
+show_secrets = click.option(
+    "--show-secrets", is_flag=True, help="Show values of variables and initialization commands."
 )
-@click.pass_obj
+timeline = click.option(
+    "--timeline", metavar="FILE", help="Draw what happens, a bar for each pod, into FILE.svg or FILE.html."
+)
+wait = click.option("--wait", is_flag=True, help="Wait until it is done; --timeout says how long.")
+yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+everything = click.option("--all", "everything", is_flag=True, help="Every pod for which it makes sense.")
+match = click.option("--match", metavar="PATTERN", help="Only pods with such a name, as in 'train-*'; needs --all.")
+pod_ids = click.argument("pod_ids", nargs=-1)
+dry_run = click.option("--dry-run", is_flag=True, help="Show which pods, and change nothing.")
+
+
+# The API's emulator, and checks
+
+
+@command(cli)
+@click.option(
+    "--timeline", default="yotta-demo.svg", show_default=True, help="Where to draw a timeline: .svg or .html."
+)
 def demo(settings: Settings, /, timeline: str) -> None:
-    """Run 40 pods through their life on the emulator, with a few mishaps. Takes some 10 seconds and costs nothing.
+    """Run 40 pods through their life on the emulator, with a few faults. Takes some 10 seconds and costs nothing.
 
     Example: yotta-async demo
     """
-    from yotta_async.cli.demo import demo as play  # keeps --help and --version quick
+    from yotta_async.cli.demo import run_demo
 
-    run(play(timeline), settings)
+    run(run_demo(timeline), settings)
 
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to listen on.")
 @click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-@click.option("--state", help="Keep pods and balance in this file, and go on from what it holds.")
+@click.option("--state", metavar="FILE", help="Keep pods and balance in this file, and go on from what it holds.")
 @click.option("--control", is_flag=True, help="Serve /_emulator/ too: clock, faults, record, state.")
 @click.option(
     "--clock", default="real", show_default=True, type=click.Choice(["real", "manual"]), help="What moves time."
 )
-@click.option("--seed", default=0, show_default=True, help="Of ids and times.")
+@click.option("--seed", default=0, show_default=True, help="For ids and times.")
 @click.option(
-    "--balance", type=float, help="US dollars of a new account; at zero all pods are terminated. [default: without end]"
+    "--balance", type=float, help="US dollars of a new account; at zero all pods are terminated. [default: unlimited]"
 )
 @click.option(
     "--capacity",
     multiple=True,
     metavar="GPU[@REGION]=N",
-    help="How many GPUs of a type there are. [default: without end]",
+    help="How many GPUs of a type there are. [default: unlimited]",
 )
 @click.option(
     "--scarcity",
     default="fail",
     show_default=True,
     type=click.Choice(["fail", "refuse"]),
-    help="What becomes of a create when there are too few.",
+    help="What a create does when there are too few: its pod turns FAILED, or it is refused.",
 )
 @click.option(
     "--runtime",
@@ -79,55 +114,49 @@ def demo(settings: Settings, /, timeline: str) -> None:
     help="The key that requests must have. [default: emulator-key; with --runtime process a random one, printed]",
 )
 @click.option("--strict", is_flag=True, help="Refuse GPU types that the catalogue does not have.")
-def emulator(capacity: tuple[str, ...], **options: Any) -> None:
+def emulator(**options: Any) -> None:
     """Serve the API's emulator on this machine until Ctrl-C.
 
     Examples: yotta-async emulator --port 8787
 
       yotta-async emulator --state pods.db --capacity NVIDIA_L4_24G=4 --balance 20
     """
-    from yotta_async.cli.serve import capacity_of, serve  # keeps --help and --version quick
+    from yotta_async.cli.servers import serve_emulator
 
-    asyncio.run(serve({**options, "capacity": capacity_of(capacity)}))
+    run(serve_emulator(**options), Settings(), is_server=True)
 
 
-@cli.command(epilog=CODES)
-@common
-@click.pass_obj
+@command(cli)
 def doctor(settings: Settings, /) -> None:
-    """Check key, host, TLS, clock, latency and versions. Sends nothing that costs.
+    """Check key, host, proxy, certificates, clock, latency and versions. Costs nothing.
 
     Example: yotta-async doctor
     """
-    from yotta_async.cli.doctor import diagnose  # keeps --help and --version quick
+    from yotta_async.cli.doctor import diagnose
 
     run(diagnose(settings), settings)
 
 
-@cli.command(epilog=CODES)
-@common
-@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@command(cli)
+@dry_run
+@yes
 @click.option("--journal", help="The journal's directory. [default: $YOTTA_JOURNAL, or one of the user's own]")
-@click.pass_obj
 def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool) -> None:
     """Delete the pods that killed processes left behind, and no others.
 
-    Looks into the journal of creates for those that no living process holds, that nobody got and nobody deleted.
+    Finds them in the journal of creates: pods that no living process holds, that nobody got and nobody deleted.
 
     Example: yotta-async reap --dry-run
     """
-    from yotta_async.cli.reap import default_journal, reap_all  # keeps --help and --version quick
+    from yotta_async.cli.reap import reap_pods
 
-    run(reap_all(settings, journal or default_journal(), dry_run=dry_run, yes=yes), settings)
+    run(reap_pods(settings, journal, dry_run=dry_run, yes=yes), settings)
 
 
-@cli.command("mcp", epilog=CODES)
-@common
-@click.option("--http", metavar="HOST:PORT", callback=address, help="Serve streamable HTTP here. [default: stdio]")
+@command(cli, "mcp")
+@click.option("--http", metavar="HOST:PORT", help="Serve streamable HTTP here. [default: stdio]")
 @click.option(
     "--token",
-    metavar="TOKEN",
     envvar="YOTTA_MCP_TOKEN",
     help="With --http: the bearer token of clients. [default: $YOTTA_MCP_TOKEN, or a random one, which is printed]",
 )
@@ -136,21 +165,207 @@ def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool
     type=click.FloatRange(min=0, max=1e6),
     default=5.0,
     show_default=True,
-    help="A create wants a confirmation that costs more US dollars an hour, or whose price is unknown.",
+    help="Ask for a confirmation of creates that cost more US dollars an hour, or whose price is unknown.",
 )
-@click.option("--prices", metavar="FILE", callback=price_table, help="JSON: US dollars an hour for a GPU, by type.")
-@click.option("--max-pods", type=click.IntRange(min=0), help="Refuse creates beyond so many pods in the account.")
+@click.option("--prices", metavar="FILE", help="JSON: US dollars an hour for a GPU, by type.")
+@click.option("--max-pods", type=click.IntRange(min=0), help="Refuse creates beyond this many pods in the account.")
 @click.option(
-    "--max-hourly", type=click.FloatRange(min=0, max=1e6), help="Refuse creates beyond so many US dollars an hour."
+    "--max-hourly", type=click.FloatRange(min=0, max=1e6), help="Refuse creates beyond this many US dollars an hour."
 )
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @click.option("--delete-on-exit", is_flag=True, help="Delete at the end what the session created.")
-@click.pass_obj
-def serve_mcp(settings: Settings, /, http: tuple[str, int] | None, token: str | None, **options: Any) -> None:
+def mcp(settings: Settings, /, **options: Any) -> None:
     """Serve the tools for agents by the Model Context Protocol (extra mcp), until the client goes.
 
     Example: yotta-async mcp --max-pods 4 --max-hourly 10
     """
-    from yotta_async.cli.agents import serve as serve_agents  # keeps --help and --version quick
+    from yotta_async.cli.servers import serve_mcp
 
-    run(serve_agents(settings, http, token, options), settings)
+    run(serve_mcp(settings, **options), settings, is_server=True)
+
+
+# Pods
+
+
+@command(pods, "list")
+@click.option("--region", multiple=True, help="Only in this region; may be repeated.")
+@click.option("--status", multiple=True, help="Only in this status, by name or number; may be repeated.")
+@click.option("--match", metavar="PATTERN", help="Only pods with such a name, as in 'train-*'.")
+@show_secrets
+def list_(settings: Settings, /, **options: Any) -> None:
+    """List the pods, the last change first.
+
+    Example: yotta-async pods list --status RUNNING -o json | jq '.[].id'
+    """
+    from yotta_async.cli.pods import list_pods
+
+    run(list_pods(settings, **options), settings)
+
+
+@command(pods)
+@click.argument("pod_id")
+@show_secrets
+def get(settings: Settings, /, **options: Any) -> None:
+    """Show one pod.
+
+    Example: yotta-async pods get 331864222263676928 -o json
+    """
+    from yotta_async.cli.pods import get_pod
+
+    run(get_pod(settings, **options), settings)
+
+
+@command(pods)
+@click.option("--image", help="The container's image, such as yottalabsai/pytorch:2.8.0.")
+@click.option("--gpu-type", help="Such as NVIDIA_L4_24G.")
+@click.option("--gpu-count", type=int, help="A power of two.")
+@click.option("--name", help="The pod's name; each of several gets a number.")
+@click.option("--region", multiple=True, help="Where it may be; may be repeated.")
+@click.option(
+    "--env", multiple=True, metavar="KEY=VALUE", help="An environment variable; KEY alone takes its value from here."
+)
+@click.option("--env-file", type=click.Path(exists=True, dir_okay=False), help="Variables, one KEY=VALUE per line.")
+@click.option("--expose", multiple=True, metavar="PORT[:PROTOCOL]", help="A port to expose, such as 22:SSH.")
+@click.option("--init-command", help="What the pod runs when it starts.")
+@click.option("--shm-gb", type=int, help="Shared memory, in GB.")
+@click.option("--container-volume-gb", type=int, help="The container's volume, in GB.")
+@click.option("--persistent-volume-gb", type=int, help="A persistent volume, in GB; needs --persistent-mount-path.")
+@click.option("--persistent-mount-path", help="Where the persistent volume is mounted.")
+@click.option("--image-public-type", help="PUBLIC, or PRIVATE for a registry that wants credentials.")
+@click.option("--registry-username", help="For a private registry.")
+@click.option(
+    "--registry-token", help="For a private registry. Better: $YOTTA_REGISTRY_TOKEN, for pods with a user name alone."
+)
+@click.option("--credential-id", help="Credentials for a private registry that the account keeps.")
+@click.option(
+    "--from",
+    "path",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A file with a pod's fields or a list of pods, in YAML or JSON. Options win over its fields.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="How many; prints a report then.")
+@click.option("--wait", is_flag=True, help="Wait until they run; --timeout says how long (900).")
+@click.option(
+    "--policy",
+    default="best_effort",
+    show_default=True,
+    help="What is enough: best_effort, all_or_nothing, or a number of pods; with fewer, all are deleted again.",
+)
+@click.option("--fallback", multiple=True, metavar="gpu=TYPE,region=NAME", help="What to try if there is no capacity.")
+@click.option("--max-hourly", type=click.FloatRange(min=0), help="US dollars an hour that the account may cost in all.")
+@click.option("--price", multiple=True, metavar="GPU=USD", help="For one GPU an hour, if the account has none yet.")
+@click.option("--volume-price", type=click.FloatRange(min=0), help="For one GB of a volume an hour, likewise.")
+@click.option("--concurrency", default=32, show_default=True, type=click.IntRange(min=1), help="Creates in flight.")
+@timeline
+@show_secrets
+def create(settings: Settings, /, **options: Any) -> None:
+    """Create a pod, or many.
+
+    Examples: yotta-async pods create --image ubuntu:24.04 --gpu-type NVIDIA_L4_24G --expose 22:SSH --wait
+
+      yotta-async pods create --from fleet.yaml --count 40 --wait --policy 30 --timeline run.svg
+
+    Ctrl-C, SIGTERM and SIGHUP delete what was created. A journal of creates is kept, by which `yotta-async reap` finds
+    what a killed command left.
+    """
+    from yotta_async.cli.create import create_pods
+
+    run(create_pods(settings, **options), settings)
+
+
+@command(pods, "wait")
+@click.argument("pod_ids", nargs=-1, required=True)
+@click.option(
+    "--status", multiple=True, default=["RUNNING"], show_default=True, help="For this status; may be repeated."
+)
+@click.option("--ready", is_flag=True, help="Until it runs and its ports accept connections.")
+@timeline
+@show_secrets
+def wait_(settings: Settings, /, **options: Any) -> None:
+    """Wait for pods; --timeout says how long (600 s).
+
+    Example: yotta-async pods wait 331864222263676928 --status PAUSED --timeout 120
+    """
+    from yotta_async.cli.pods import wait_for_pods
+
+    run(wait_for_pods(settings, **options), settings)
+
+
+@command(pods)
+@pod_ids
+@everything
+@match
+@wait
+@timeline
+def pause(settings: Settings, /, **options: Any) -> None:
+    """Pause pods, which keep their volumes and stop costing for their GPUs.
+
+    Example: yotta-async pods pause --all --match 'train-*' --wait
+    """
+    from yotta_async.cli.pods import change_pods
+
+    run(change_pods(settings, "pause", **options), settings)
+
+
+@command(pods)
+@pod_ids
+@everything
+@match
+@wait
+@timeline
+def resume(settings: Settings, /, **options: Any) -> None:
+    """Start paused pods again.
+
+    Example: yotta-async pods resume 331864222263676928 --wait
+    """
+    from yotta_async.cli.pods import change_pods
+
+    run(change_pods(settings, "resume", **options), settings)
+
+
+@command(pods)
+@pod_ids
+@everything
+@match
+@wait
+@yes
+@timeline
+def delete(settings: Settings, /, **options: Any) -> None:
+    """Delete pods, for good. Asks first.
+
+    Example: yotta-async pods delete --all --match 'train-*' --wait --yes
+    """
+    from yotta_async.cli.pods import change_pods
+
+    run(change_pods(settings, "delete", **options), settings)
+
+
+@command(pods)
+@pod_ids
+@timeline
+@show_secrets
+def watch(settings: Settings, /, **options: Any) -> None:
+    """Show changes of these pods, or of all, until Ctrl-C; --timeout ends it too.
+
+    Example: yotta-async pods watch -o jsonl
+    """
+    from yotta_async.cli.pods import watch_pods
+
+    run(watch_pods(settings, **options), settings)
+
+
+@command(pods)
+@click.option("--older-than", metavar="DURATION", help="Whose last change is this long ago: 90s, 30m, 2h or 3d.")
+@click.option("--idle-status", multiple=True, help="In this status; may be repeated.")
+@click.option("--match", metavar="PATTERN", help="With such a name, as in 'ci-*'.")
+@click.option("--action", type=click.Choice(["pause", "delete"]), default="pause", show_default=True)
+@dry_run
+@yes
+def sweep(settings: Settings, /, **options: Any) -> None:
+    """Pause or delete pods that are not needed any more.
+
+    Example: yotta-async pods sweep --older-than 12h --match 'ci-*' --action delete --dry-run
+    """
+    from yotta_async.cli.pods import sweep_pods
+
+    run(sweep_pods(settings, **options), settings)

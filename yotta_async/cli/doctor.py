@@ -1,88 +1,119 @@
-"""`yotta-async doctor`: what stands between this machine and the API, in a sentence each; sends nothing that costs."""
+"""What `yotta-async doctor` does: check what a call to the API needs, one check after another. Nothing costs money."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
+import os
 import platform
+import ssl
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
+from yarl import URL
 
-from yotta_async import PodStatus, YottaClient, YottaError, __version__
-from yotta_async.cli.exits import API, DONE, KEY, code_of, line_of
-from yotta_async.cli.output import print_json, print_line, print_table, say
-from yotta_async.cli.settings import Settings, client
+from yotta_async import PodStatus, RetryPolicy, SessionPool, YottaClient, YottaError, __version__
+from yotta_async.cli.printing import echo_err, format_error, print_json, print_json_line, print_table
+from yotta_async.cli.run import ExitCode, get_exit_code
+from yotta_async.cli.settings import Settings, build_client, build_session_pool
 
-_PACKAGES = ("aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "tenacity", "click", "rich")
-_TIMES = 3
-# A clock that is off by more than this makes ages and waits look wrong.
-_SKEW = 5.0
-_SLOW = 2.0
+PACKAGES = ("aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "tenacity", "click", "rich")
+LATENCY_SAMPLES = 3
+SLOW_LIST_S = 2.0
+# A clock that differs by more makes ages and waits look wrong.
+MAX_CLOCK_SKEW_S = 5.0
 
 
 @attrs.frozen
 class Finding:
-    """What one look showed."""
+    """The result of one check."""
 
     check: str
     state: Literal["ok", "warning", "problem"]
-    said: str
+    text: str
+    exit_code: int = ExitCode.DONE
 
 
 async def diagnose(settings: Settings) -> int:
-    """Look at one thing after another, and say of each what it is like."""
-    findings: list[Finding] = []
-    code = DONE
-    async for finding, its_code in _looks(settings):
+    """Print the result of each check, and return the exit code of the first problem."""
+    findings = []
+    async for finding in _run_checks(settings):
         findings.append(finding)
-        code = code or its_code
         if settings.output == "jsonl":
-            print_line(attrs.asdict(finding))
+            print_json_line(_to_json(finding))
     if settings.output == "json":
-        print_json([attrs.asdict(finding) for finding in findings])
+        print_json([_to_json(finding) for finding in findings])
     elif settings.output == "table":
-        print_table(("check", "state", "what"), [(each.check, each.state, each.said) for each in findings])
+        print_table(("check", "state", "what"), [(each.check, each.state, each.text) for each in findings])
         problems = sum(each.state == "problem" for each in findings)
-        say("All is well." if not problems else f"{problems} to mend; the first is likely the cause of the others.")
-    return code
+        echo_err("All is well." if not problems else f"{problems} to fix; the first is likely the cause of the others.")
+    return next((finding.exit_code for finding in findings if finding.exit_code), ExitCode.DONE)
 
 
-async def _looks(settings: Settings) -> AsyncIterator[tuple[Finding, int]]:
-    yield _versions(), DONE
+async def _run_checks(settings: Settings) -> AsyncIterator[Finding]:
+    """Yield findings until one of them makes the next checks pointless."""
+    yield _check_versions()
     if not settings.has_key:
-        yield Finding("key", "problem", "There is no API key: set YOTTA_API_KEY, as your account's page shows it."), KEY
+        text = "There is no API key: set YOTTA_API_KEY, as your account's page shows it."
+        yield Finding("key", "problem", text, ExitCode.KEY_REFUSED)
         return
-    where = "--api-key" if settings.api_key else "YOTTA_API_KEY"
-    yield Finding("key", "ok", f"There is one, from {where}."), DONE
-    try:
-        yotta = client(settings)
-    except YottaError as error:
-        yield Finding("host", "problem", line_of(error)), code_of(error, settings)
-        return
-    async with yotta:
-        root = yotta.base_url
-        finding, answer = await _reach(root)
-        yield finding, DONE if answer is not None else API
-        if answer is None:
+    yield Finding("key", "ok", f"There is one, from {'--api-key' if settings.api_key else 'YOTTA_API_KEY'}.")
+    responses = _Responses()
+    async with AsyncExitStack() as stack:
+        try:
+            pool = await stack.enter_async_context(
+                build_session_pool(settings, trace_configs=[responses.build_trace()])
+            )
+            client = build_client(settings, session_pool=pool, retry=RetryPolicy(max_attempts=1))
+            yotta = await stack.enter_async_context(client)
+            proxy = _check_proxy(settings, pool, yotta.base_url)
+        except YottaError as error:
+            yield Finding("host", "problem", format_error(error), get_exit_code(error, settings))
             return
-        if root.startswith("https"):
-            yield Finding("tls", "ok", "The host's certificate is trusted here."), DONE
-        yield _clock(answer), DONE
-        yield await _access(yotta, settings)
+        yield proxy
+        is_https = yotta.base_url.startswith("https")
+        if is_https:
+            yield _check_roots(settings)
+        access = await _check_access(yotta, settings)
+    host = urlsplit(yotta.base_url).netloc
+    if responses.date is None:
+        yield Finding("host", "problem", access.text, access.exit_code)
+        return
+    yield Finding("host", "ok", f"{host} answers.")
+    if is_https:
+        yield Finding("tls", "ok", "The host's certificate is trusted here.")
+    yield _check_clock(responses.date)
+    yield access
 
 
-def _versions() -> Finding:
+class _Responses:
+    """Keeps the Date of the last response, for a comparison of clocks; None when none came."""
+
+    def __init__(self) -> None:
+        self.date: str | None = None
+
+    def build_trace(self) -> aiohttp.TraceConfig:
+        """Return what a session calls."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._keep_date)
+        return trace
+
+    async def _keep_date(self, _: object, __: object, end: aiohttp.TraceRequestEndParams) -> None:
+        self.date = end.response.headers.get("Date", "")
+
+
+def _check_versions() -> Finding:
     found = []
-    for name in _PACKAGES:
+    for name in PACKAGES:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -91,52 +122,58 @@ def _versions() -> Finding:
     return Finding("versions", "warning" if "missing" in text else "ok", text)
 
 
-async def _reach(root: str) -> tuple[Finding, Any]:
-    """Ask the host for anything, without the key."""
-    host = urlsplit(root).netloc
-    timeout = aiohttp.ClientTimeout(total=10)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(root, allow_redirects=False) as answer,
-        ):
-            return Finding("host", "ok", f"{host} answers."), answer.headers.get("Date", "")
-    except aiohttp.ClientConnectorDNSError:
-        said = f"{host} has no address: check the base URL, and this machine's name server."
-    except aiohttp.ClientSSLError:
-        said = f"The certificate of {host} is not trusted: check the base URL, this machine's clock and its roots."
-    except TimeoutError:
-        said = f"{host} does not answer within 10 s: check the network and its proxy."
-    except (aiohttp.ClientError, OSError):
-        said = f"{host} cannot be reached: check the base URL and the network."
-    return Finding("host", "problem", said), None
+def _check_proxy(settings: Settings, pool: SessionPool, base_url: str) -> Finding:
+    """Name the proxy in use, without its password."""
+    proxy = pool.proxy_for(URL(base_url))
+    if proxy is None:
+        return Finding("proxy", "ok", "None: neither --proxy nor HTTPS_PROXY names one for this host.")
+    url = proxy.reveal()
+    shown = url if url.password is None else url.with_password("***")
+    return Finding("proxy", "ok", f"{shown}, from {'--proxy' if settings.proxy else 'HTTPS_PROXY'}.")
 
 
-def _clock(date: str) -> Finding:
-    """Compare this machine's clock with the date of an answer."""
+def _check_roots(settings: Settings) -> Finding:
+    """Name the root certificates in use."""
+    if settings.ca_file:
+        return Finding("roots", "ok", f"{settings.ca_file}, from --ca-file.")
+    paths = ssl.get_default_verify_paths()
+    if os.environ.get(paths.openssl_cafile_env):
+        found = os.environ[paths.openssl_cafile_env]
+        state: Literal["ok", "problem"] = "ok" if Path(found).is_file() else "problem"
+        return Finding("roots", state, f"{found}, from {paths.openssl_cafile_env}.")
+    found = " and ".join(path for path in (paths.cafile, paths.capath) if path)
+    if not found:
+        return Finding("roots", "problem", "OpenSSL finds none on this machine: name a file with --ca-file.")
+    return Finding("roots", "ok", f"{found}, OpenSSL's own.")
+
+
+def _check_clock(date: str) -> Finding:
+    """Compare this machine's clock with the Date of a response."""
     try:
         skew = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
         return Finding("clock", "warning", "The host does not say what time it is.")
-    if abs(skew) <= _SKEW:
+    if abs(skew) <= MAX_CLOCK_SKEW_S:
         return Finding("clock", "ok", "This machine's clock agrees with the host's.")
-    way = "ahead of" if skew > 0 else "behind"
-    return Finding(
-        "clock", "warning", f"This machine's clock is {abs(skew):.0f} s {way} the host's: ages will look wrong."
-    )
+    direction = "ahead of" if skew > 0 else "behind"
+    text = f"This machine's clock is {abs(skew):.0f} s {direction} the host's: ages will look wrong."
+    return Finding("clock", "warning", text)
 
 
-async def _access(yotta: YottaClient, settings: Settings) -> tuple[Finding, int]:
-    """Ask for a short list a few times: whether the key is good, and how long it takes."""
-    taken = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
+async def _check_access(yotta: YottaClient, settings: Settings) -> Finding:
+    """Request a short list a few times: whether the key is accepted, and how long a list takes."""
+    durations = []
+    for _ in range(LATENCY_SAMPLES):
+        started = time.perf_counter()
         try:
             await yotta.pods.list(statuses=[PodStatus.PAUSING])
         except YottaError as error:
-            return Finding("access", "problem", line_of(error)), code_of(error, settings)
-        taken.append(time.perf_counter() - began)
-        await asyncio.sleep(0)
-    median = statistics.median(taken)
-    said = f"The key is accepted; a list takes {median * 1000:.0f} ms."
-    return Finding("access", "warning" if median > _SLOW else "ok", said), DONE
+            return Finding("access", "problem", format_error(error), get_exit_code(error, settings))
+        durations.append(time.perf_counter() - started)
+    median = statistics.median(durations)
+    text = f"The key is accepted; a list takes {median * 1000:.0f} ms."
+    return Finding("access", "warning" if median > SLOW_LIST_S else "ok", text)
+
+
+def _to_json(finding: Finding) -> dict[str, str]:
+    return {"check": finding.check, "state": finding.state, "said": finding.text}

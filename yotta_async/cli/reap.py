@@ -1,4 +1,4 @@
-"""`yotta-async reap`: what killed processes left, what it costs, and its end."""
+"""What `yotta-async reap` does: show the pods that killed processes left, ask, and delete them."""
 
 from __future__ import annotations
 
@@ -7,70 +7,76 @@ from pathlib import Path
 
 import click
 
-from yotta_async import ReapedPod, ReapReport
-from yotta_async.cli.exits import DONE, SOME, USAGE, line_of
-from yotta_async.cli.output import clean, pod_json, print_json, print_line
-from yotta_async.cli.settings import Settings, client
-from yotta_async.cli.show import confirmed, several
+from yotta_async import Pod, ReapReport
+from yotta_async.cli.printing import (
+    error_to_json,
+    format_error,
+    format_gpus,
+    pluralize,
+    pod_to_json,
+    print_json,
+    print_json_line,
+    strip_control,
+)
+from yotta_async.cli.run import ExitCode, ask_to_confirm
+from yotta_async.cli.settings import Settings, open_client
 
 
-def default_journal() -> str:
-    """Return where the command line keeps its journal: $YOTTA_JOURNAL, or a directory of the user's own."""
+def get_default_journal() -> str:
+    """Return the command line's journal directory: $YOTTA_JOURNAL, or one in the user's state directory."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return os.environ.get("YOTTA_JOURNAL") or str(Path(state) / "yotta-async" / "journal")
 
 
-async def reap_all(settings: Settings, journal: str, *, dry_run: bool, yes: bool) -> int:
-    """Show, ask, delete; return the exit code."""
-    async with client(settings, journal=journal) as yotta:
+async def reap_pods(settings: Settings, journal: str | None, *, dry_run: bool, yes: bool) -> int:
+    """Show, ask and delete; return the exit code."""
+    is_table = settings.output == "table"
+    async with open_client(settings, journal=journal or get_default_journal()) as yotta:
         found = await yotta.pods.reap(dry_run=True)
-        if settings.output == "table":
-            for each in found.pods:
-                click.echo(_line(each))
-            _summary(found)
+        if is_table:
+            for reaped in found.pods:
+                click.echo(_format_pod(reaped.pod))
+            _print_counts(found)
         if dry_run:
-            _print(settings, found)
-            return DONE
-        if found.pods and not yes and not confirmed(f"Delete {several(len(found.pods))}?"):
-            return USAGE
-        report = await yotta.pods.reap(only=[each.pod for each in found.pods])
-    _print(settings, report)
-    if settings.output == "table":
-        for each in report.pods:
-            click.echo(
-                f"{each.pod.id} deleted" if each.deleted else f"{each.pod.id} not deleted: {line_of(each.error)}"
-            )
-    return DONE if all(each.deleted for each in report.pods) else SOME
+            _print_for_programs(settings, found)
+            return ExitCode.DONE
+        if found.pods and not yes and not ask_to_confirm(f"Delete {pluralize(len(found.pods))}?"):
+            return ExitCode.WRONG_USAGE
+        report = await yotta.pods.reap(only=[reaped.pod for reaped in found.pods])
+    _print_for_programs(settings, report)
+    for reaped in report.pods if is_table else ():
+        outcome = "deleted" if reaped.deleted else f"not deleted: {format_error(reaped.error)}"
+        click.echo(f"{reaped.pod.id} {outcome}")
+    return ExitCode.DONE if all(reaped.deleted for reaped in report.pods) else ExitCode.SOME_FAILED
 
 
-def _print(settings: Settings, report: ReapReport) -> None:
-    """Print a report for machines."""
+def _print_for_programs(settings: Settings, report: ReapReport) -> None:
     pods = [
         {
-            "pod_id": each.pod.id,
-            "deleted": each.deleted,
-            "error": each.error and {"type": type(each.error).__name__, "message": line_of(each.error)},
-            "pod": pod_json(each.pod),
+            "pod_id": reaped.pod.id,
+            "deleted": reaped.deleted,
+            "error": error_to_json(reaped.error),
+            "pod": pod_to_json(reaped.pod),
         }
-        for each in report.pods
+        for reaped in report.pods
     ]
     if settings.output == "json":
         print_json({"pods": pods, "pending": report.pending, "other_accounts": report.other_accounts})
     elif settings.output == "jsonl":
         for pod in pods:
-            print_line(pod)
+            print_json_line(pod)
 
 
-def _line(each: ReapedPod) -> str:
-    pod = each.pod
+def _format_pod(pod: Pod) -> str:
     price = "at an unknown price" if pod.hourly_price is None else f"${pod.hourly_price:.2f} an hour"
-    return clean(f"{pod.id}  {pod.status}  {pod.gpu_count or '?'} x {pod.gpu_type}  {pod.region}  {price}")
+    return strip_control(f"{pod.id}  {pod.status}  {format_gpus(pod)}  {pod.region}  {price}")
 
 
-def _summary(report: ReapReport) -> None:
+def _print_counts(report: ReapReport) -> None:
     price = "" if report.hourly_price is None else f", ${report.hourly_price:.2f} an hour while they run"
-    click.echo(f"{several(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
+    click.echo(f"{pluralize(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
     if report.pending:
-        click.echo(f"{report.pending} creates have shown no pod so far; they are kept in mind for an hour.")
+        click.echo(f"{pluralize(report.pending, 'create')} without a pod so far; looked for again for an hour.")
     if report.other_accounts:
-        click.echo(f"{report.other_accounts} creates were made with another key or another base URL.")
+        creates = pluralize(report.other_accounts, "create")
+        click.echo(f"{creates} in the journal belong to another API key or base URL, and were not looked for.")

@@ -1,39 +1,42 @@
-"""What is said of every command: the key, the host, the form of the output, the time, and how much is told."""
+"""The options of every command, and the client that they describe."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 import click
 
 if TYPE_CHECKING:
-    from yotta_async import YottaClient
+    from yotta_async import SessionPool, YottaClient
 
-# Somebody sits and watches: more often than a program needs it.
-_POLL = 2.0
+# Shorter than the library's: a person watches.
+POLL_INTERVAL_S = 2.0
 
-F = TypeVar("F", bound=Callable[..., Any])
 Output: TypeAlias = Literal["table", "json", "jsonl"]
 
 
 @attrs.define
 class Settings:
-    """What was said before the command and after it; after it counts."""
+    """The values of the common options; one after the command's name replaces one before it."""
 
     api_key: str | None = attrs.field(default=None, repr=False)
     base_url: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    ca_file: str | None = None
     output: Output = "table"
     timeout: float | None = None
     verbose: int = 0
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key, here or in the environment."""
+        """Whether there is a key, as an option or in the environment."""
         return bool(os.environ.get("YOTTA_API_KEY") if self.api_key is None else self.api_key)
 
 
@@ -47,32 +50,56 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(settings, str(parameter.name), value)
 
 
-_option = functools.partial(click.option, callback=_keep, expose_value=False)
-_OPTIONS = [
-    _option("--api-key", help="Better is the environment's YOTTA_API_KEY, which no list of processes shows."),
-    _option("--base-url", help="Where the API is. [default: $YOTTA_BASE_URL, or the vendor's]"),
-    _option("-o", "--output", type=click.Choice(["table", "json", "jsonl"]), help="For people, or for machines."),
-    _option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        help="Seconds: of the wait where a command waits, else of one attempt of a call.",
-    ),
-    _option("-v", "--verbose", count=True, help="Tell of every request; twice: and where an error came from."),
-]
+def add_common_options(command: click.Command) -> None:
+    """Add the options of every command, after the command's own."""
+    option = functools.partial(click.Option, callback=_keep, expose_value=False)
+    command.params += [
+        option(["--api-key"], help="The API key. Better: $YOTTA_API_KEY, which no list of processes shows."),
+        option(["--base-url"], help="Where the API is. [default: $YOTTA_BASE_URL, or the vendor's host]"),
+        option(["-o", "--output"], type=click.Choice(["table", "json", "jsonl"]), help="For people, or for programs."),
+        option(["--proxy"], metavar="URL", help="A proxy for https. [default: $HTTPS_PROXY, except for $NO_PROXY]"),
+        option(
+            ["--ca-file"],
+            type=click.Path(exists=True, dir_okay=False),
+            help="Root certificates to trust, in PEM form. [default: $SSL_CERT_FILE, or the system's]",
+        ),
+        option(
+            ["--timeout"],
+            type=click.FloatRange(min=0, min_open=True),
+            help="Seconds: for the wait where a command waits, else for each attempt of a call.",
+        ),
+        option(["-v", "--verbose"], count=True, help="Log every request; twice: tracebacks of errors too."),
+    ]
 
 
-def common(command: F) -> F:
-    """Let a command take what is said of every command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def client(settings: Settings, *, waits: bool = False, **options: Any) -> YottaClient:
-    """Return a client as it was asked for; where a command waits, --timeout is the wait's."""
+def build_client(settings: Settings, *, waits: bool = False, **options: Any) -> YottaClient:
+    """Return a client for the settings; where a command waits, --timeout is for the wait, not for each attempt."""
     from yotta_async import YottaClient  # keeps --help and --version quick
 
     if not waits and settings.timeout is not None:
         options["timeout"] = settings.timeout
-    options["poll_interval"] = _POLL
-    return YottaClient(settings.api_key, base_url=settings.base_url, **options)
+    return YottaClient(settings.api_key, base_url=settings.base_url, poll_interval=POLL_INTERVAL_S, **options)
+
+
+@asynccontextmanager
+async def open_client(settings: Settings, *, waits: bool = False, **options: Any) -> AsyncIterator[YottaClient]:
+    """Open a client and its connections for the length of a block."""
+    async with (
+        build_session_pool(settings) as pool,
+        build_client(settings, waits=waits, session_pool=pool, **options) as yotta,
+    ):
+        yield yotta
+
+
+def build_session_pool(settings: Settings, **options: Any) -> SessionPool:
+    """Return a pool, to be entered, with the proxy and the root certificates of the settings."""
+    from yotta_async import SessionPool  # keeps --help and --version quick
+
+    context = None
+    if settings.ca_file is not None:
+        try:
+            context = ssl.create_default_context(cafile=settings.ca_file)
+        except OSError:  # also ssl.SSLError
+            problem = f"{settings.ca_file} has no certificates in PEM form"
+            raise click.BadParameter(problem, param_hint="--ca-file") from None
+    return SessionPool(proxy=settings.proxy, ssl=context, **options)

@@ -1,0 +1,128 @@
+"""Signals end a command after its cleanup, and a second one at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, POD, Run
+from yotta_async import PodStatus
+from yotta_async.emulator import Emulator
+
+CREATE_FIVE = [*COMMAND, "pods", "create", *POD, "--count", "5", "--wait"]
+SECOND_SIGNAL_CHILDREN = 100
+MAX_END_S = 20.0
+
+
+def wait_for_creates(emulator: Emulator, count: int) -> None:
+    while sum(request.method == "POST" for request in emulator.requests) < count:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_during_create_deletes_the_pods(
+    environment: dict[str, str], emulator: Emulator, run: Run, tmp_path: Path, number: signal.Signals
+) -> None:
+    emulator.faults.add(kind="stuck")
+    command = [*CREATE_FIVE, "--timeline", str(tmp_path / "run.html")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        wait_for_creates(emulator, 5)
+        time.sleep(0.2)
+        child.send_signal(number)
+        _, messages = child.communicate(timeout=40)
+    assert child.returncode == 128 + number
+    assert "Stopping: what was begun is cleaned up." in messages
+    assert "5 pods had been started; none is left." in messages
+    assert "Traceback" not in messages
+    assert json.loads(run("pods", "list", "-o", "json", "--status", "INITIALIZE").stdout) == []
+    assert (tmp_path / "run.html").exists()
+
+
+def test_hangup_of_the_terminal_deletes_the_pods(environment: dict[str, str], emulator: Emulator, run: Run) -> None:
+    emulator.faults.add(kind="stuck")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(CREATE_FIVE[0], CREATE_FIVE, environment)
+    wait_for_creates(emulator, 5)
+    os.read(terminal, 1000)
+    os.close(terminal)  # the kernel sends SIGHUP, and every write fails from now on
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert json.loads(run("pods", "list", "-o", "json", "--status", "INITIALIZE").stdout) == []
+
+
+def test_ignored_hangup_stays_ignored(environment: dict[str, str], emulator: Emulator) -> None:
+    command = ["nohup", *COMMAND, "pods", "watch", "-o", "jsonl"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as child:
+        while not emulator.requests:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 143
+
+
+def test_second_signal_ends_a_blocked_cleanup_at_once(environment: dict[str, str], emulator: Emulator) -> None:
+    emulator.faults.add(kind="stuck")
+    emulator.faults.add(kind="delay", on="delete", seconds=30)
+    with subprocess.Popen(CREATE_FIVE, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        wait_for_creates(emulator, 5)
+        child.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, messages = child.communicate(timeout=10)
+    assert time.monotonic() - started < 0.5
+    assert child.returncode == 128 + signal.SIGINT
+    assert "`yotta-async reap` finds pods that are left" in messages
+    assert "Traceback" not in messages
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_second_signal_at_random_moments_never_hangs(environment: dict[str, str], emulator: Emulator) -> None:
+    emulator.faults.add(kind="stuck")
+    choose = random.Random(21)
+    slots = asyncio.Semaphore(6)
+
+    async def run_child() -> str:
+        first, second = (choose.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) for _ in range(2))
+        gap_s = choose.choice((0.0, 0.0001, choose.uniform(0, 0.005), choose.uniform(0, 0.1), choose.uniform(0, 0.6)))
+        async with slots:
+            child = await asyncio.create_subprocess_exec(
+                *COMMAND, "pods", "create", *POD, "--count", "2", "--wait",
+                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            assert child.stderr is not None
+            await child.stderr.readline()  # a pod is created: handlers are installed
+            await asyncio.sleep(choose.uniform(0, 0.3))
+            child.send_signal(first)
+            await asyncio.sleep(gap_s)
+            if child.returncode is None:
+                child.send_signal(second)
+            messages = await asyncio.wait_for(child.stderr.read(), MAX_END_S)
+            code = await asyncio.wait_for(child.wait(), MAX_END_S)
+        assert b"Traceback" not in messages, messages.decode()
+        assert code in (128 + first, 128 + second, -first, -second), messages.decode()
+        return "at once" if b"at once" in messages else "cleaned up"
+
+    ends = await asyncio.gather(*(run_child() for _ in range(SECOND_SIGNAL_CHILDREN)))
+    assert {"at once", "cleaned up"} == set(ends)
+    async with emulator.client(journal=environment["YOTTA_JOURNAL"]) as yotta:
+        while (await yotta.pods.reap()).pods:
+            pass
+        left = [pod.id for pod in await yotta.pods.list() if pod.status is PodStatus.INITIALIZE]
+    assert left == [], "the journal finds what an end without cleanup left"

@@ -1,0 +1,173 @@
+"""Running a command: signals end it with its cleanup, and each way to end has an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Coroutine
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import click
+
+from yotta_async.cli.printing import echo_err, format_error, is_terminal
+from yotta_async.cli.settings import Settings
+
+
+class ExitCode(IntEnum):
+    """How a command ended. A signal that ends it gives 128 + the signal's number."""
+
+    DONE = 0
+    API_FAILED = 1
+    WRONG_USAGE = 2
+    NO_SUCH_POD = 3
+    KEY_REFUSED = 4
+    SOME_FAILED = 5
+    TIMED_OUT = 124
+
+
+EXIT_CODES_HELP = """
+    \b
+    Exit codes:
+      0    done
+      1    the API, or the connection to it, failed
+      2    wrong usage, or not confirmed
+      3    there is no such pod
+      4    there is no key, or it was not accepted
+      5    some or all of many failed
+      124  what was waited for did not come in time
+      130  interrupted by Ctrl-C; by another signal: 128 + its number
+    """
+SIGNAL_EXIT_BASE = 128
+STDERR_FD = 2
+SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
+
+
+def run(command: Coroutine[Any, Any, int], settings: Settings, *, is_server: bool = False) -> NoReturn:
+    """Run a command and exit with its code; print an error as one line. A signal is the usual end of a server."""
+    if settings.verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        logging.getLogger("yotta_async").setLevel(logging.DEBUG)
+    signals = _Signals(is_quiet=is_server)
+    try:
+        code = asyncio.run(_run_until_signal(command, signals, is_server=is_server))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        echo_err("Interrupted.")
+        code = signals.exit_code
+    except BrokenPipeError:
+        # As with `| head`: what is still buffered is dropped, without a message from the interpreter's exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.API_FAILED
+    except (click.ClickException, ModuleNotFoundError):
+        raise  # click prints the one, main the other
+    except Exception as error:  # noqa: BLE001  # a traceback only on request: -vv
+        code = report_error(error, settings)
+    sys.exit(code)
+
+
+async def _run_until_signal(command: Coroutine[Any, Any, int], signals: _Signals, *, is_server: bool) -> int:
+    from yotta_async import install_signal_handlers  # keeps --help and --version quick
+
+    if threading.current_thread() is threading.main_thread():
+        # Windows has no SIGHUP, and uvicorn, which serves MCP, does not handle it.
+        hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and not is_server else []
+        install_signal_handlers(signal.SIGTERM, *hangup, on_signal=signals)
+    try:
+        code = await command
+    except asyncio.CancelledError:
+        if not is_server:
+            raise
+        code = signals.exit_code
+    if is_server:
+        # An ordinary exit waits for threads, and one may read stdin forever.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # it may be closed, or None
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+class _Signals:
+    """Says what a signal does, and keeps the exit code for the first one."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self.exit_code = SIGNAL_EXIT_BASE + signal.SIGINT
+        self._is_quiet = is_quiet
+
+    def __call__(self, number: int, count: int) -> None:
+        if count == 1:
+            self.exit_code = SIGNAL_EXIT_BASE + number
+        if self._is_quiet:
+            return
+        if count == 1:
+            echo_err("Stopping: what was begun is cleaned up. Ctrl-C again does not wait for that.")
+            return
+        text = "Stopped at once: `yotta-async reap` finds pods that are left.\n"
+        if is_terminal(sys.stderr):
+            text = f"{SHOW_CURSOR}\n{text}"
+        # Not by sys.stderr, a write to which this may interrupt, and only where it cannot block.
+        _, writable, _ = select.select([], [STDERR_FD], [], 0)
+        if writable:
+            os.write(STDERR_FD, text.encode())
+
+
+def report_error(error: BaseException, settings: Settings) -> int:
+    """Print what went wrong, and return the exit code for it."""
+    from yotta_async import YottaError  # keeps --help and --version quick
+
+    if settings.verbose > 1:
+        traceback.print_exception(error)
+    elif isinstance(error, YottaError | OSError):
+        echo_err(f"Error: {format_error(error)}")
+    else:
+        echo_err(f"Error: {type(error).__name__}: {format_error(error)}. This is our mistake: -vv shows where.")
+    return get_exit_code(error, settings)
+
+
+def get_exit_code(error: BaseException, settings: Settings) -> int:
+    """Return the exit code for an error."""
+    import yotta_async as ya  # keeps --help and --version quick
+
+    if isinstance(error, ya.ConfigurationError):
+        return ExitCode.WRONG_USAGE if settings.has_key else ExitCode.KEY_REFUSED
+    codes: list[tuple[type[BaseException], ExitCode]] = [
+        (ya.AuthenticationError, ExitCode.KEY_REFUSED),
+        (ya.PermissionDeniedError, ExitCode.KEY_REFUSED),
+        (ya.NotFoundError, ExitCode.NO_SUCH_POD),
+        (ya.PodGoneError, ExitCode.NO_SUCH_POD),
+        (ya.WaitTimeoutError, ExitCode.TIMED_OUT),
+        (ya.InvalidRequestError, ExitCode.WRONG_USAGE),
+        (ya.SpendLimitError, ExitCode.WRONG_USAGE),
+        (ya.FanOutError, ExitCode.SOME_FAILED),
+    ]
+    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.API_FAILED)
+
+
+def ask_to_confirm(question: str, refusal: str = "Nothing was deleted.") -> bool:
+    """Ask a person a yes-or-no question; without a terminal the answer is no."""
+    if not is_terminal(sys.stdin):
+        echo_err(f"{refusal} Add --yes to go on without a question.")
+        return False
+    # The question blocks the loop, which handles no signal meanwhile. There is nothing to clean up yet.
+    wakeup_fd = signal.set_wakeup_fd(-1)
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    previous = [(number, signal.signal(number, signal.SIG_DFL)) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        is_confirmed = click.confirm(question, default=False, err=True)
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup_fd)
+    if not is_confirmed:
+        echo_err(refusal)
+    return is_confirmed
