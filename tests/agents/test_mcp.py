@@ -73,7 +73,8 @@ async def test_create_pause_resume_and_delete(emulator: Emulator) -> None:
         assert SECRET not in str(await client.call_tool("pod_list", {}))
         assert SECRET not in str(await client.read_resource(f"yotta://pods/{pod_id}"))
         await call(client, "pod_delete", pod_id=pod_id, confirm=True)
-        assert not [pod for pod in await emulator.client().pods.list() if pod.status == "RUNNING"]
+        async with emulator.client() as yotta:
+            assert await yotta.pods.list(statuses=["RUNNING"]) == []
 
 
 async def test_every_tool_has_schemas_and_annotations(emulator: Emulator) -> None:

@@ -204,7 +204,7 @@ async def test_deleted_pod_is_success_for_delete_with_wait() -> None:
         (3, ("pods", "watch", "99", "--timeout", "4"), "not found"),
         (3, ("pods", "get", "99"), "not found"),
         (3, ("pods", "delete", "99", "--yes"), "not found"),
-        (3, ("pods", "wait", "99", "--timeout", "5"), "not there"),
+        (3, ("pods", "wait", "99", "--timeout", "5"), "does not exist"),
         (4, ("pods", "list", "--api-key", ""), "--api-key"),
         (4, ("pods", "list", "--api-key", "wrong"), "--api-key"),
     ],
