@@ -1,4 +1,4 @@
-"""Tasks of the client's own."""
+"""Tasks that the client owns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ T = TypeVar("T")
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Return a task that begins at the loop's next turn, whatever the loop makes tasks with.
+    """Return a task that starts in the next iteration of the event loop, whatever its task factory is.
 
-    An eager task factory (Python 3.12) would run it here and now, before whoever begins it has noted that it runs.
+    An eager task factory (Python 3.12) would run it at once, before its caller has stored it.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop())
