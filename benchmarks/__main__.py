@@ -15,7 +15,7 @@ import attrs
 from benchmarks.chart import draw
 from benchmarks.measure import Row
 
-NAMES = ("single", "lists", "hub", "fan_out", "imports")
+NAMES = ("single", "lists", "poller", "fan_out", "imports")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from benchmarks.measure import Row
 PANELS = [
     ("single", "64 in flight", "One pod, 64 calls in flight\n(rate, raw aiohttp = 1; more is better)"),
     ("lists", "10,000 pods", "A list of 10,000 pods\n(CPU, aiohttp + pydantic = 1; less is better)"),
-    ("hub", "1,000 waiters", "1,000 waiters\n(CPU, one hub = 1; less is better)"),
+    ("poller", "1,000 waiters", "1,000 waiters\n(CPU, one poller = 1; less is better)"),
     ("imports", "import", "Import\n(CPU, core packages = 1; less is better)"),
 ]
 

@@ -106,15 +106,19 @@ async def test_second_signal_at_random_moments_never_hangs(environment: dict[str
                 *COMMAND, "pods", "create", *POD, "--count", "2", "--wait",
                 env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
-            assert child.stderr is not None
-            await child.stderr.readline()  # a pod is created: handlers are installed
-            await asyncio.sleep(choose.uniform(0, 0.3))
-            child.send_signal(first)
-            await asyncio.sleep(gap_s)
-            if child.returncode is None:
-                child.send_signal(second)
-            messages = await asyncio.wait_for(child.stderr.read(), MAX_END_S)
-            code = await asyncio.wait_for(child.wait(), MAX_END_S)
+            try:
+                assert child.stderr is not None
+                await child.stderr.readline()  # a pod is created: handlers are installed
+                await asyncio.sleep(choose.uniform(0, 0.3))
+                child.send_signal(first)
+                await asyncio.sleep(gap_s)
+                if child.returncode is None:
+                    child.send_signal(second)
+                messages = await asyncio.wait_for(child.stderr.read(), MAX_END_S)
+                code = await asyncio.wait_for(child.wait(), MAX_END_S)
+            finally:
+                if child.returncode is None:
+                    child.kill()
         assert b"Traceback" not in messages, messages.decode()
         assert code in (128 + first, 128 + second, -first, -second), messages.decode()
         return "at once" if b"at once" in messages else "cleaned up"

@@ -96,6 +96,7 @@ class _SignalHandlers:
 
 
 def _raise_interrupt(task: asyncio.Task[Any]) -> None:
-    # From a callback of the loop it ends the loop, and asyncio.run then cancels what is left and raises it.
+    """End the event loop after the cancelled task; asyncio.run then cancels what is left, and raises this."""
     if task.cancelled():
+        signal.set_wakeup_fd(-1)  # while the loop is closed, a signal would find its socket closed
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """How to poll: each pod by itself, all by one list, or by a list of some statuses. No I/O.
 
 The unit of cost is reading the id and status of one pod in a list. Measured by the client's CPU, one request costs as
-much as 90 to 180 of them (`python -m benchmarks hub`); the lower figure counts, as a list costs the server too. So
+much as 90 to 180 of them (`python -m benchmarks poller`); the lower figure counts, as a list costs the server too. So
 - getting k pods costs 90·k: the way for a few waits, however large the account is;
 - a list costs 90 + every pod of the account, those TERMINATED in the last day included: the way for many waits;
 - a list of some statuses costs 90 + the pods in those, and 90 for each pod that is waited for and is in none of them,

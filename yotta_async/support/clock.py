@@ -1,4 +1,4 @@
-"""Time as an argument, so that whoever tests an hour of waiting can turn the hands."""
+"""Time as an argument, so that a test of an hour of waiting takes a millisecond."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a client asks about time: its waits, its pauses between repeats and its deadlines of waits follow this.
+    """The clock of a client: its poll intervals, its retry delays and the deadlines of its waits follow it.
 
-    The time limit of one attempt is one of real seconds, for a server that does not answer; a clock that can be turned
-    may end it earlier.
+    The timeout of one attempt is in real seconds, as a server may never answer; a virtual clock may end it earlier.
     """
 
     def time(self) -> float:
-        """Return the seconds since some moment; they never go back."""
+        """Return the seconds since some moment; they never decrease."""
         ...
 
     def now(self) -> float:
-        """Return the seconds since 1970, for what outlives the process."""
+        """Return the seconds since 1970, for times that outlive the process."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds of this clock."""
+        """Return after this many seconds of this clock."""
         ...
 
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:
-        """Be told, by entering and leaving what this returns, that a call is in flight, and when it is given up."""
+        """Return a context that is entered while a call is in flight.
+
+        Args:
+            timeout: The timeout of the call, which the clock may reschedule.
+            seconds: How long the call may take, by this clock.
+
+        """
         ...
 
 
@@ -51,5 +56,5 @@ class RealClock:
         await asyncio.sleep(seconds)
 
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Return nothing of note: real time goes on by itself."""
+        """Return a context that does nothing, as real time passes by itself."""
         return self._call

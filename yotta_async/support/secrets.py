@@ -1,4 +1,4 @@
-"""What keeps keys, tokens and environment values out of reprs, messages and tracebacks."""
+"""Keeps keys, tokens and environment values out of reprs, messages and tracebacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ S = TypeVar("S")
 
 
 class Secret(Generic[S]):
-    """A value that no repr shows; `reveal()` where it is needed, and keep what comes out in no variable."""
+    """A value that no repr shows. Do not keep the result of `reveal()` in a variable: a traceback can show it."""
 
     __slots__ = ("_value",)
 
@@ -31,12 +31,12 @@ class Secret(Generic[S]):
 
 
 def redact(text: str, secrets: Iterable[Secret[str]]) -> str:
-    """Replace every secret that a server repeats in its words, as it is or as it stands in JSON or in a repr of either.
+    """Replace every secret in a text: as it is, in JSON, or in a repr of either.
 
     Secrets of fewer than four characters stay: masking every "1" would hide the message and protect nothing.
     """
     forms = {form for secret in secrets for form in _forms(secret.reveal())}
-    # The longest first: a user's name may be part of the URL that holds the password too.
+    # The longest first: one secret may be part of another.
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= 4:
             text = text.replace(form, "***")
@@ -50,10 +50,10 @@ def _forms(value: str) -> set[str]:
 
 
 def strip_traceback_frames(function: Callable[P, R]) -> Callable[P, R]:
-    """Let what `function` raises leave without the frames below it.
+    """Decorate a function so that its exceptions have no frames below it.
 
-    A traceback can be printed with the local variables of each frame, and the frames that build a request or take an
-    answer apart hold environment values and tokens in plain text. The arguments go for the same reason.
+    A traceback can be printed with the local variables of each frame, and the frames that build a request or parse a
+    response hold environment values and tokens in plain text. The arguments are dropped for the same reason.
     """
 
     @wraps(function)

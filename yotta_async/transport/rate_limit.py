@@ -1,9 +1,9 @@
-"""How much a client sends at a time: as much as the API takes, and single calls before those of a fan-out.
+"""How fast a client sends: as fast as the API takes it (AIMD), and single calls before those of a fan-out.
 
-While all is well nobody waits but a fan-out, which begins with a few calls at a time and adds one for each round that
-went well. When the API says that there are too many requests (429, or a Retry-After), everybody waits as long as it
-asks, half as many calls are in flight from then on, and they leave at a pace just below the one that went well before;
-the pace then rises again bit by bit. Who waits is let out one by one: single calls first, then those of a fan-out.
+Without complaints, only a fan-out waits: it starts with a small window of calls in flight, which each round of
+successes widens by one. After 429, or a Retry-After, every call waits as long as the API asks; the window is halved;
+and calls leave at a rate just below the one that the API took before, which then rises slowly. Waiting calls leave one
+by one: single calls first.
 """
 
 from __future__ import annotations
@@ -25,168 +25,171 @@ from yotta_async.support.tasks import spawn
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-_IN_BULK: ContextVar[bool] = ContextVar("_IN_BULK", default=False)
+_IS_BULK: ContextVar[bool] = ContextVar("_IS_BULK", default=False)
 
-_FIRST_LIMIT = 8
-_LARGEST_LIMIT = 1_000
-# Calls leave at a pace once so many of a second's answers, and such a share of them, were 429: fewer may be chance.
-_FEW, _SHARE = 3, 0.04
-# The pace is then this share of what went well in that second, and no less than half of the best, or five a second.
-_BELOW = 0.9
-_LEAST = 5.0
-# Each quarter of a second without 429 it rises: quickly up to the best that there was, and slowly beyond.
-_STEP, _FASTER, _PROBING = 0.25, 1.025, 1.005
-# 429s that are closer together than so many seconds answer one burst.
-_BURST = 0.5
-# However long the API asks to wait, it is asked again after so many seconds.
-_LONGEST = 300.0
-# Without advice everybody waits so long after a burst, and before a pace begins: its second must be over.
-_BRIEF, _BREATH = 0.25, 1.0
+_INITIAL_WINDOW, _MAX_WINDOW = 8, 1_000  # calls of fan-outs in flight
+_WINDOW_DECREASE = 0.5
+# Complaints within this time answer one burst of calls, and narrow the window once.
+_BURST_S = 0.5
+# After a burst without Retry-After, calls wait this long; before a new rate, until the API's second is over.
+_BLOCK_AFTER_BURST_S, _BLOCK_BEFORE_RATE_S = 0.25, 1.0
+# However long the API asks to wait, it is tried again after this time.
+_MAX_BLOCK_S = 300.0
+# Complaints limit the rate when there are at least so many in a second, and this share of its responses: else they may
+# be chance.
+_MIN_COMPLAINTS, _MIN_COMPLAINT_SHARE = 3, 0.04
+# The rate after complaints: this share of the successes in the last second, and no less than half of the best or this.
+_RATE_DECREASE, _MIN_RATE_PER_S = 0.9, 5.0
+# Every such interval without complaints the rate rises: faster up to the best that the API took, slowly beyond.
+_RAISE_INTERVAL_S, _RECOVERY_FACTOR, _PROBE_FACTOR = 0.25, 1.025, 1.005
+_UNLIMITED_RATE_PER_S = 1_000.0
+_MAX_REMEMBERED_RESPONSES = 2_000
 
 
 @contextmanager
 def bulk_priority() -> Iterator[None]:
-    """Mark the calls of this task, and of the tasks that it makes, as those of a fan-out."""
-    token = _IN_BULK.set(True)
+    """Mark the calls of this task, and of the tasks that it starts, as those of a fan-out."""
+    token = _IS_BULK.set(True)
     try:
         yield
     finally:
-        _IN_BULK.reset(token)
+        _IS_BULK.reset(token)
 
 
 class AdaptiveRateLimiter:
-    """One client's gate. Each attempt takes its `turn` before it is sent and says afterwards how it went."""
+    """One client's limiter. Each attempt acquires before it is sent, and releases with its outcome."""
 
     def __init__(self, clock: Clock, requests_per_second: float | None = None) -> None:
         self._clock = clock
-        self._fixed = requests_per_second
-        self._fixed_limiter: AsyncLimiter | None = None
-        self._limiter: AsyncLimiter | None = None
-        self._pace: float | None = None  # requests a second, once the API has complained
-        self._limit = float(_FIRST_LIMIT)  # calls in flight
+        self._max_rate = requests_per_second or math.inf
+        self._rate: float | None = requests_per_second  # requests a second; None: unlimited
+        self._limiter: AsyncLimiter | None = None  # made for `_rate` when it is first needed
+        self._window = float(_INITIAL_WINDOW)
         self._in_flight = 0
         self._blocked_until = 0.0
-        self._best = 0.0
-        self._changed = self._halved = 0.0  # when pace and limit last were, in real time
-        self._good: deque[float] = deque(maxlen=2_000)  # when calls went well, in real time
-        self._bad: deque[float] = deque(maxlen=2_000)  # when the API said that there were too many
+        self._best_rate = 0.0
+        self._rate_changed_at = self._window_narrowed_at = 0.0  # in real time, as are the next two
+        self._successes: deque[float] = deque(maxlen=_MAX_REMEMBERED_RESPONSES)
+        self._complaints: deque[float] = deque(maxlen=_MAX_REMEMBERED_RESPONSES)
         self._waiting: list[tuple[bool, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
-        self._room = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
+        self._released = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
 
-    def is_free(self) -> bool:
-        """Say whether a call may go at once; then it has gone."""
-        if self._pace is not None or self._fixed is not None or self._blocked_until:
+    def try_acquire(self) -> bool:
+        """Let a call go at once, if nothing holds it back, and return whether it may go."""
+        if self._rate is not None or self._blocked_until:
             return False
-        if _IN_BULK.get() and (self._waiting or self._in_flight >= self._limit):
+        if _IS_BULK.get() and (self._waiting or self._in_flight >= self._window):
             return False
         self._in_flight += 1
         return True
 
-    async def turn(self) -> None:
-        """Wait until a call may go that `is_free` held back."""
+    async def acquire(self) -> None:
+        """Wait until a call may go that `try_acquire` held back."""
         turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (_IN_BULK.get(), next(self._order), turn))
-        if self._pump is None:
-            self._pump = spawn(self._let_out())
+        heapq.heappush(self._waiting, (_IS_BULK.get(), next(self._order), turn))
+        if self._dispatcher is None:
+            self._dispatcher = spawn(self._dispatch())
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.over()  # it was let out, and does not go
+                self.release()
             raise
 
-    def over(self, *, good: bool = False, too_many: bool = False, retry_after: float | None = None) -> None:
-        """Note that a call has ended, and how."""
+    def release(self, *, succeeded: bool = False, complained: bool = False, retry_after: float | None = None) -> None:
+        """Note that a call has ended. The API has `complained` when it answered 429, or asked to wait."""
         self._in_flight -= 1
-        if self._pump is not None:
-            self._room.set()
-        if good:
-            if self._limit < _LARGEST_LIMIT:
-                self._limit += 1 / self._limit
-            now = time.monotonic()
-            self._good.append(now)
-            if self._pace is not None:
-                self._speed_up(self._pace, now)
-        elif too_many:
-            self._slow_down(retry_after)
-
-    def _speed_up(self, pace: float, now: float) -> None:
-        if now - self._changed >= _STEP and (not self._bad or now - self._bad[-1] > 1.0):
-            self._set_pace(pace * (_FASTER if pace < self._best else _PROBING), now)
-
-    def _slow_down(self, retry_after: float | None) -> None:
+        if self._dispatcher is not None:
+            self._released.set()
         now = time.monotonic()
-        self._bad.append(now)
-        if now - self._halved > _BURST:  # of several answers to the same burst, one is enough
-            self._halved = now
-            self._limit = max(1.0, self._limit / 2)
-            self._pause(_BRIEF)
-        if retry_after is not None:
-            self._pause(retry_after)
-        good, bad = (sum(when > now - 1.0 for when in times) for times in (self._good, self._bad))
-        if bad < _FEW or bad < _SHARE * (good + bad) or (self._pace is not None and now - self._changed < _BURST):
-            return
-        self._pause(_BREATH if retry_after is None else retry_after)
-        self._best = max(good * _BELOW, self._best * _BELOW)
-        self._set_pace(max(_LEAST, self._best / 2, good * _BELOW), now)
-
-    def _pause(self, seconds: float) -> None:
-        self._blocked_until = max(self._blocked_until, self._clock.time() + min(seconds, _LONGEST))
-
-    def _set_pace(self, pace: float, now: float) -> None:
-        from aiolimiter import AsyncLimiter  # only now: most clients never need it
-
-        self._changed = now
-        if pace < _LARGEST_LIMIT:
-            self._pace, self._limiter = pace, AsyncLimiter(1, 1 / pace)
-        else:
-            self._pace = self._limiter = None  # above what anybody asks for, it holds nobody up any more
+        if complained:
+            self._complaints.append(now)
+            self._slow_down(now, retry_after)
+        elif succeeded:
+            self._successes.append(now)
+            self._window = min(_MAX_WINDOW, self._window + 1 / self._window)
+            if self._rate is not None and self._rate < self._max_rate:
+                self._speed_up(self._rate, now)
 
     def close(self) -> None:
-        """Let everybody go: a closed client tells each by itself."""
+        """Let every waiting call go: the closed client refuses each."""
         self._blocked_until = 0.0
-        self._pace = self._fixed = self._limiter = self._fixed_limiter = None
-        self._limit = math.inf
-        if self._pump is not None:
-            self._pump.cancel()
+        self._rate = None
+        self._window = math.inf
+        if self._dispatcher is not None:
+            self._dispatcher.cancel()
 
-    async def _let_out(self) -> None:
-        """Let those who wait out, one by one, for as long as anybody waits."""
+    def _speed_up(self, rate: float, now: float) -> None:
+        is_quiet = not self._complaints or now - self._complaints[-1] > 1.0
+        if is_quiet and now - self._rate_changed_at >= _RAISE_INTERVAL_S:
+            self._set_rate(rate * (_RECOVERY_FACTOR if rate < self._best_rate else _PROBE_FACTOR), now)
+
+    def _slow_down(self, now: float, retry_after: float | None) -> None:
+        if now - self._window_narrowed_at > _BURST_S:
+            self._window_narrowed_at = now
+            self._window = max(1.0, self._window * _WINDOW_DECREASE)
+            self._block(_BLOCK_AFTER_BURST_S)
+        if retry_after is not None:
+            self._block(retry_after)
+        successes, complaints = (
+            sum(when > now - 1.0 for when in times) for times in (self._successes, self._complaints)
+        )
+        is_chance = complaints < max(_MIN_COMPLAINTS, _MIN_COMPLAINT_SHARE * (successes + complaints))
+        if is_chance or now - self._rate_changed_at < _BURST_S:
+            return
+        self._block(_BLOCK_BEFORE_RATE_S if retry_after is None else retry_after)
+        sustained = successes * _RATE_DECREASE
+        self._best_rate = max(sustained, self._best_rate * _RATE_DECREASE)
+        self._set_rate(max(_MIN_RATE_PER_S, self._best_rate / 2, sustained), now)
+
+    def _block(self, seconds: float) -> None:
+        self._blocked_until = max(self._blocked_until, self._clock.time() + min(seconds, _MAX_BLOCK_S))
+
+    def _set_rate(self, rate: float, now: float) -> None:
+        rate = min(rate, self._max_rate)
+        self._rate_changed_at = now
+        self._rate = rate if rate < _UNLIMITED_RATE_PER_S or self._max_rate < math.inf else None
+        self._limiter = None
+
+    async def _dispatch(self) -> None:
+        """Let waiting calls go one by one."""
         try:
             while self._waiting:
-                if self._waiting[0][2].done():  # cancelled meanwhile: it costs no turn
+                if self._waiting[0][2].done():  # cancelled meanwhile
                     heapq.heappop(self._waiting)
-                elif (pause := self._blocked_until - self._clock.time()) > 0:
-                    await self._clock.sleep(pause)
-                    self._blocked_until = 0.0 if self._clock.time() >= self._blocked_until else self._blocked_until
-                elif self._in_flight >= self._limit and (self._pace is not None or self._waiting[0][0]):
-                    self._room.clear()
-                    await self._room.wait()
+                elif (delay := self._blocked_until - self._clock.time()) > 0:
+                    await self._clock.sleep(delay)
+                    if self._clock.time() >= self._blocked_until:
+                        self._blocked_until = 0.0
+                elif self._in_flight >= self._window and (self._is_limited_by_api() or self._waiting[0][0]):
+                    self._released.clear()
+                    await self._released.wait()
                 else:
-                    await self._keep_pace()
+                    await self._wait_for_rate()
                     if self._waiting and self._blocked_until <= self._clock.time():
-                        turn = heapq.heappop(self._waiting)[2]
-                        if not turn.done():
-                            self._in_flight += 1
-                            turn.set_result(None)
+                        self._let_go(heapq.heappop(self._waiting)[2])
         finally:
-            self._pump = None
-            # Cancelled: nobody is left waiting for a turn that would never come.
-            for _, _, turn in self._waiting:
-                if not turn.done():
-                    self._in_flight += 1
-                    turn.set_result(None)
-            self._waiting.clear()
+            self._dispatcher = None
+            # When it is cancelled, no call is left waiting for a turn that would never come.
+            while self._waiting:
+                self._let_go(self._waiting.pop()[2])
 
-    async def _keep_pace(self) -> None:
-        with self._clock.call():  # the pace is one of real time, in which a clock that moves by itself stands still
-            if self._fixed is not None:
-                if self._fixed_limiter is None:
-                    from aiolimiter import AsyncLimiter  # only now: most clients never need it
+    def _is_limited_by_api(self) -> bool:
+        return self._rate is not None and bool(self._best_rate)
 
-                    self._fixed_limiter = AsyncLimiter(1, 1 / self._fixed)
-                await self._fixed_limiter.acquire()
-            if self._limiter is not None:
-                await self._limiter.acquire()
+    def _let_go(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            self._in_flight += 1
+            turn.set_result(None)
+
+    async def _wait_for_rate(self) -> None:
+        if self._rate is None:
+            return
+        if self._limiter is None:
+            from aiolimiter import AsyncLimiter  # only now: most clients never need it
+
+            self._limiter = AsyncLimiter(1, 1 / self._rate)
+        with self._clock.call():  # the rate is one of real time, in which a clock that moves by itself stands still
+            await self._limiter.acquire()

@@ -72,10 +72,10 @@ class Transport:
         client is closed.
         """
         self.check()
-        if not self._rate_limiter.is_free():
-            await self._rate_limiter.turn()
+        if not self._rate_limiter.try_acquire():
+            await self._rate_limiter.acquire()
             if self._guard.closed:
-                self._rate_limiter.over()
+                self._rate_limiter.release()
                 self.check()
         began = time.perf_counter()
         state = send_state or SendState()
@@ -129,13 +129,13 @@ class Transport:
 
     def _report_to_rate_limiter(self, response: Response | None) -> None:
         if response is None:
-            self._rate_limiter.over()
+            self._rate_limiter.release()
         elif response.status == _TOO_MANY_REQUESTS or (
             response.status >= _SERVER_ERROR and "Retry-After" in response.headers
         ):
-            self._rate_limiter.over(too_many=True, retry_after=read_retry_after(response.headers))
+            self._rate_limiter.release(complained=True, retry_after=read_retry_after(response.headers))
         else:
-            self._rate_limiter.over(good=True)
+            self._rate_limiter.release(succeeded=True)
 
     def _build_error(self, error: Exception, request: Request, state: SendState, seconds: float) -> YottaError:
         if isinstance(error, YottaError):

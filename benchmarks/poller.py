@@ -1,8 +1,8 @@
-"""Waiting: one hub for all against each waiter polling for itself, in one run, the server in a process of its own.
+"""Waiting: one poller for all waits against one for each, in one run, the server in a process of its own.
 
 Tells requests, the client's CPU, when waiters woke after their pod had turned RUNNING, and what a waiter costs in
 memory (in a run of its own, as tracing memory costs CPU). Each scenario is run once for each way of waiting, one after
-the other: seconds of pods' lives pass in each. `python -m benchmarks hub`.
+the other: seconds of pods' lives pass in each. `python -m benchmarks poller`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from benchmarks.peers import Get, Peers
 from benchmarks.server import Served, served
 from yotta_async import YottaClient
 
-# Waiters, seconds between looks, and when pods turn RUNNING. The slow clients cannot keep up with more than a thousand.
+# Waiters, seconds between polls, and when pods turn RUNNING. The slow clients cannot keep up with more than a thousand.
 SCENARIOS = [(1_000, 0.5, 1, 5), (2_000, 0.5, 1, 5), (10_000, 1.0, 1, 10)]
-HUB, ITSELF, QUICK = "yotta_async, one hub", "yotta_async", ("yotta_async, one hub", "yotta_async", "raw")
+POLLER, ITSELF, QUICK = "yotta_async, one poller", "yotta_async", ("yotta_async, one poller", "yotta_async", "raw")
 Wait = Callable[[str], Awaitable[None]]
 
 
@@ -52,8 +52,8 @@ def _status(answer: Any) -> str | None:
     return str(answer.status)
 
 
-def by_hub(yotta: YottaClient, tick: float) -> Wait:
-    """Wait by the hub."""
+def by_poller(yotta: YottaClient, tick: float) -> Wait:
+    """Wait by the shared poller."""
 
     async def wait(pod_id: str) -> None:
         await yotta.pods.wait_until(pod_id, timeout=120, poll_interval=tick)
@@ -76,7 +76,7 @@ async def run(name: str, server: Served, tick: float) -> Result:
     sent = 0
     wakes = []
     async with Peers(server.url, server.api_key) as peers:
-        if name == HUB:
+        if name == POLLER:
             transport = peers.yotta._transport  # noqa: SLF001  # counted where requests leave
             send = transport.send
 
@@ -86,7 +86,7 @@ async def run(name: str, server: Served, tick: float) -> Result:
                 return await send(*args, **options)  # type: ignore[arg-type]  # passed on
 
             transport.send = counted_send  # type: ignore[method-assign,assignment]  # likewise
-            way = by_hub(peers.yotta, tick)
+            way = by_poller(peers.yotta, tick)
         else:
             get = peers.get[name]
 
@@ -104,7 +104,7 @@ async def run(name: str, server: Served, tick: float) -> Result:
         # The first call imports, connects and compiles.
         await (
             peers.yotta.pods.list(statuses=["PAUSED"])
-            if name == HUB
+            if name == POLLER
             else peers.get[name](next(iter(server.running_at)))
         )
         sent = 0
@@ -120,7 +120,7 @@ async def memory(server: Served, tick: float) -> float:
         await yotta.pods.list(statuses=["PAUSED"])
         gc.collect()
         tracemalloc.start()
-        waits = [asyncio.ensure_future(by_hub(yotta, tick)(pod_id)) for pod_id in server.running_at]
+        waits = [asyncio.ensure_future(by_poller(yotta, tick)(pod_id)) for pod_id in server.running_at]
         await asyncio.sleep(max(0.1, min(server.running_at.values()) - time.time()))
         gc.collect()
         kib = tracemalloc.get_traced_memory()[0] / 1024 / len(waits)
@@ -136,18 +136,19 @@ def main() -> list[Row]:
     rows = []
     for waiters, tick, least, most in SCENARIOS:
         case = f"{waiters:,} waiters"
-        print(f"{case}, a look every {tick:g} s, pods turn RUNNING after {least} to {most} s")
+        print(f"{case}, a poll every {tick:g} s, pods turn RUNNING after {least} to {most} s")
         results: dict[str, Result] = {}
-        for name in [HUB, *(Peers.NAMES if waiters <= 1_000 else QUICK[1:])]:
+        for name in [POLLER, *(Peers.NAMES if waiters <= 1_000 else QUICK[1:])]:
             with served(waiters, least, most) as server:
                 results[name] = asyncio.run(run(name, server, tick))
             print(f"  {name:<24}{results[name]}", flush=True)
         with served(waiters, least + 3, most + 3) as server:
             kib = asyncio.run(memory(server, tick))
         rows += [
-            Row("hub", case, name, result.cpu / results[HUB].cpu, "x the hub's CPU") for name, result in results.items()
+            Row("poller", case, name, result.cpu / results[POLLER].cpu, "x the poller's CPU")
+            for name, result in results.items()
         ]
-        rows.append(Row("hub", f"{case}, memory", HUB, kib, "KiB a waiter"))
+        rows.append(Row("poller", f"{case}, memory", POLLER, kib, "KiB a waiter"))
     show(rows)
     _request_cost()
     return rows
@@ -159,7 +160,7 @@ def _request_cost() -> None:
     async def measure() -> tuple[float, float]:
         with served(2_000, 60, 60) as server:
             async with YottaClient(server.api_key, base_url=server.url) as yotta:
-                endpoints = yotta.pods._endpoints  # noqa: SLF001  # what the hub itself calls
+                endpoints = yotta.pods._endpoints  # noqa: SLF001  # what the poller itself calls
                 pod_id = next(iter(server.running_at))
                 await endpoints.snapshot_once(())
                 began = time.process_time()

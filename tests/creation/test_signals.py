@@ -1,0 +1,59 @@
+"""`install_signal_handlers` in processes of their own: the first signal cleans up, the second ends at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, time
+from yotta_async import install_signal_handlers
+
+async def main():
+    install_signal_handlers(on_signal=lambda number, count: print(number.name, count, flush=True))
+    try:
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        print("cleanup", flush=True)
+        {cleanup}
+        print("cleaned up", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def run_and_send(cleanup: str, *signals: signal.Signals) -> tuple[int, list[str], str]:
+    """Return exit status, output and errors of the program; each signal is sent after another line of output."""
+    command = [sys.executable, "-c", PROGRAM.format(cleanup=cleanup)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for number in signals:
+            while not lines or lines[-1] not in ("ready", "cleanup"):
+                lines.append(process.stdout.readline().strip())
+            process.send_signal(number)
+            lines.append(process.stdout.readline().strip())
+        out, errors = process.communicate(timeout=10)
+    return process.returncode, [*lines, *out.split("\n")], errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_runs_the_cleanup(number: signal.Signals) -> None:
+    status, lines, errors = run_and_send("await asyncio.sleep(0.1)", number)
+    assert status == -signal.SIGINT
+    assert {"cleanup", "cleaned up", f"{number.name} 1"} <= set(lines)
+    assert errors.strip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("cleanup", ["await asyncio.sleep(60)", "time.sleep(60)"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_ends_even_a_blocked_cleanup(number: signal.Signals, cleanup: str) -> None:
+    status, lines, errors = run_and_send(cleanup, signal.SIGTERM, number)
+    assert status == 128 + number
+    assert f"{number.name} 2" in lines
+    assert "cleaned up" not in lines
+    assert errors == ""
