@@ -133,7 +133,7 @@ class Folder:
         self.disk.files.append(file)
         return file
 
-    def abandoned(self) -> Iterator[DiskFile]:
+    def open_abandoned(self) -> Iterator[DiskFile]:
         for file in tuple(self.disk.files):
             if file.holder is None or not file.holder.lives:
                 file.holder = self.process
@@ -278,7 +278,7 @@ class Process:
         )
         self.secret = self.client._transport._key
         journal = Journal(world.disk.of(self), "account", Clock())
-        self.client.pods._journal = self.client.pods._creator._journal = journal
+        self.client.pods._creator.journal = journal
         self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
         change(self.client)
 

@@ -76,7 +76,7 @@ def test_every_error_pickles_with_all_that_it_holds(kind: type[YottaError]) -> N
 
 def test_an_unpickled_create_error_says_that_it_cannot_look() -> None:
     error = CreateOutcomeUnknownError("lost", client_token="abc")
-    error._look = lambda: asyncio.sleep(0, None)
+    error.resolver = lambda: asyncio.sleep(0, None)
     copy = pickle.loads(pickle.dumps(error))
     with pytest.raises(yotta_async.ConfigurationError, match="no longer bound to a client"):
         asyncio.run(copy.resolve())

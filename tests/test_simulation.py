@@ -14,11 +14,10 @@ from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, DiskFile, Folder, Viol
 from yotta_async import YottaClient
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation import journal, reaper
-from yotta_async.creation.creator import CreateAttempt, PodCreator
+from yotta_async.creation.creator import CreateAttempt, CreateUnknownError, PodCreator
 from yotta_async.creation.journal import Intent, Journal
 from yotta_async.creation.recovery import CreateRecovery, find_by_token
-from yotta_async.errors import CreateOutcomeUnknownError, NotFoundError, YottaError
-from yotta_async.handle import PodHandle
+from yotta_async.errors import NotFoundError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.transport.messages import SendState
@@ -112,69 +111,70 @@ class WritesAfterSending(Journal):
 
     async def intend(self, token: str) -> None:
         self.open[token] = Intent(token, self.now(), self.account)
-        asyncio.get_running_loop().call_later(1, self._waiting.append, self.open[token].lines())
+        asyncio.get_running_loop().call_later(1, self._waiting.append, self.open[token].to_lines())
 
 
 class DoesNotAcknowledge(Journal):
     """Does not write down that a pod was handed over."""
 
-    async def done(self, token: str, pod_id: str | None = None) -> None:
+    async def finish(self, token: str, pod_id: str | None = None) -> None:
         self.open.pop(token, None)
 
 
 class RunsInTheCaller(PodCreator):
     """Creates in the caller's own task, which a cancel ends."""
 
-    async def create(self, spec: PodSpec, order: CreateAttempt) -> str:
-        return await self._make(spec, order)
+    async def create(self, spec: PodSpec, attempt: CreateAttempt) -> str:
+        return await self._create(spec, attempt)
 
 
 class DoesNotUndo(PodCreator):
     """Lets a cancel through, and the pod be."""
 
-    async def _undo(self, making: asyncio.Task[str], token: str | None) -> None:
-        await asyncio.wait({making})
-        if not making.cancelled() and making.exception() is None:
-            self._delete_on_exit.pop(making.result(), None)
-            await self._journal_done(token)
+    async def _undo(self, creating: asyncio.Task[str], token: str | None) -> bool:
+        await asyncio.wait({creating})
+        if not creating.cancelled() and creating.exception() is None:
+            self._delete_on_exit.pop(creating.result(), None)
+            await self._finish_intent(token)
+        return True
 
 
 class DoesNotWaitAtTheEnd(PodCreator):
     """Closes while creates are in flight."""
 
-    async def settle(self) -> None:
-        assert self._journal is not None
-        await self._journal.close()
+    async def drain(self) -> None:
+        assert self.journal is not None
+        await self.journal.close()
 
 
 class WritesOffTheUnknown(PodCreator):
     """Takes an unknown outcome for none."""
 
-    def unknown(self, token: str | None, what: str) -> CreateOutcomeUnknownError:
-        assert self._journal is not None
+    def build_unknown_error(self, token: str | None, what: str) -> CreateUnknownError:
+        assert self.journal is not None
         assert token is not None
-        self._journal.open.pop(token)
-        self._journal._waiting.append(b'{"done": "%s"}\n' % token.encode())
-        return super().unknown(token, what)
+        self.journal.open.pop(token)
+        self.journal._waiting.append(b'{"done": "%s"}\n' % token.encode())
+        return super().build_unknown_error(token, what)
 
 
 class ResolvesWithoutSayingSo(PodCreator):
     """Hands a pod over that was found later, and leaves its intent open."""
 
-    async def find(self, token: str) -> PodHandle | None:
-        pods = await self._recovery.look(token)
-        return self._handle(pods[0]) if pods else None
+    async def resolve(self, token: str) -> str | None:
+        pods = await self._recovery.find(token)
+        return pods[0] if pods else None
 
 
 class TakesAnyPod(CreateRecovery):
     """Adopts whatever bears a token."""
 
-    def _see(self, listing: Any) -> None:
-        read = (listing.pod(index) for index in range(len(listing.summaries)))
+    def _on_list(self, snapshot: Any) -> None:
+        read = (snapshot.pod(index) for index in range(len(snapshot.summaries)))
         pods = [pod.id for pod in read if pod and pod.environment_vars[1:]]
-        for shown in self._wanted.values():
-            if pods and not shown.done():
-                shown.set_result(pods)
+        for found in self._waiting.values():
+            if pods and not found.done():
+                found.set_result(pods)
 
 
 class Everything(dict[str, Any]):
@@ -187,24 +187,24 @@ class Everything(dict[str, Any]):
 class TakesOthersLocks(Folder):
     """Yields the files of processes that live, too."""
 
-    def abandoned(self) -> Iterator[DiskFile]:
+    def open_abandoned(self) -> Iterator[DiskFile]:
         return iter(tuple(self.disk.files))
 
 
 class GivesCancelsNoRoom(PodCreator):
     """Lets a cancel through at once, and deletes the pod afterwards."""
 
-    async def create(self, spec: PodSpec, order: CreateAttempt) -> str:
-        delete_on_exit, order.delete_on_exit = order.delete_on_exit, True
-        making = self.own(self._make(spec, order))
+    async def create(self, spec: PodSpec, attempt: CreateAttempt) -> str:
+        delete_on_exit, attempt.delete_on_exit = attempt.delete_on_exit, True
+        creating = self.start_task(self._create(spec, attempt))
         try:
-            await asyncio.wait({making})
+            await asyncio.wait({creating})
         except asyncio.CancelledError:
-            making.add_done_callback(lambda _: self.own(self._undo(making, None)))
+            creating.add_done_callback(lambda _: self.start_task(self._undo(creating, None)))
             raise
         if not delete_on_exit:
-            self._delete_on_exit.pop(making.result(), None)
-        return making.result()
+            self._delete_on_exit.pop(creating.result(), None)
+        return creating.result()
 
 
 def made_of(part: Callable[[YottaClient], object], mutant: type) -> Change:
@@ -223,11 +223,11 @@ def endpoints(mutant: type[Endpoints]) -> Change:
 
 
 def written(mutant: type[Journal]) -> Change:
-    return made_of(lambda client: client.pods._journal, mutant)
+    return made_of(lambda client: client.pods._creator.journal, mutant)
 
 
 def gives_up_at_once(client: YottaClient) -> None:
-    client.pods._creator._recovery._seconds = 0.1
+    client.pods._creator._recovery._timeout = 0.1
 
 
 def caught(change: Change) -> str:
@@ -257,7 +257,7 @@ def caught(change: Change) -> str:
         (creation(ResolvesWithoutSayingSo), "deleted that a caller holds"),
         (made_of(lambda client: client.pods._creator._recovery, TakesAnyPod), "two callers"),
         (gives_up_at_once, "given up too early"),
-        (made_of(lambda client: client.pods._journal.folder, TakesOthersLocks), "whose process lives"),  # type: ignore[union-attr]  # there is one
+        (made_of(lambda client: client.pods._creator.journal.folder, TakesOthersLocks), "whose process lives"),  # type: ignore[union-attr]  # there is one
     ],
 )
 def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
@@ -269,7 +269,7 @@ def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "violation"),
     [
-        ("_HORIZON", 0.0, "left that nobody holds"),
+        ("INTENT_LIFETIME_S", 0.0, "left that nobody holds"),
         ("find_by_token", lambda listing: Everything(find_by_token(listing)), ""),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_torn_line_must_be_passed_over(monkeypatch: pytest.MonkeyPatch) -> Non
             json.loads(line)
         return read(data)
 
-    read = journal._open_intents
-    monkeypatch.setattr(journal, "_open_intents", strict)
+    read = journal.parse_open_intents
+    monkeypatch.setattr(journal, "parse_open_intents", strict)
     with pytest.raises(ValueError, match="Unterminated"):
         caught(lambda _: None)

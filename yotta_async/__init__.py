@@ -13,43 +13,42 @@ from yotta_async._version import __version__
 
 if TYPE_CHECKING:
     from yotta_async.client import YottaClient
+    from yotta_async.creation.ephemeral import Ephemeral
     from yotta_async.creation.reaper import ReapedPod, ReapReport
     from yotta_async.creation.signals import install_signal_handlers
     from yotta_async.errors import (
         APIError,
         AuthenticationError,
         BadRequestError,
+        CapacityError,
         ConfigurationError,
         ConnectError,
         ConnectionLostError,
-        CreateOutcomeUnknownError,
-        FanOutError,
         InvalidRequestError,
         InvalidStateError,
         NotFoundError,
         PermissionDeniedError,
-        PodFailedError,
-        PodGoneError,
         ProtocolError,
         RateLimitError,
         RequestTimeoutError,
         ServerError,
         SpendLimitError,
         TransportError,
-        WaitError,
-        WaitTimeoutError,
         YottaError,
     )
-    from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent
-    from yotta_async.fleet.spending import PlannedPod, PodPlan, SpendLimit
-    from yotta_async.fleet.sweep import SweepReport
-    from yotta_async.handle import PodHandle
+    from yotta_async.fleet.limit import SpendLimit
+    from yotta_async.fleet.report import FanOutError, FanOutItem, FanOutReport, OnEvent, RolledBackError
+    from yotta_async.fleet.spending import PlannedPod, PodPlan
+    from yotta_async.fleet.sweep import Match, SweepReport
+    from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
     from yotta_async.models.enums import CloudType, ImagePublicType, ImageSource, ResourceType
     from yotta_async.models.ids import PodId
     from yotta_async.models.pod import EnvironmentVariable, ExposedPort, PersistentVolume, Pod
+    from yotta_async.models.prices import total_hourly_price
     from yotta_async.models.spec import PersistentVolumeRequest, PodFields, PodSpec, PortRequest
     from yotta_async.models.status import PodStatus, Statuses
     from yotta_async.pods import Pods
+    from yotta_async.polling.wait_errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError
     from yotta_async.polling.waiter import OnChange
     from yotta_async.polling.watch import PodEvent
     from yotta_async.support.clock import Clock
@@ -60,6 +59,7 @@ __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequestError",
+    "CapacityError",
     "Clock",
     "CloudType",
     "ConfigurationError",
@@ -67,6 +67,7 @@ __all__ = [
     "ConnectionLostError",
     "CreateOutcomeUnknownError",
     "EnvironmentVariable",
+    "Ephemeral",
     "ExposedPort",
     "FanOutError",
     "FanOutItem",
@@ -75,6 +76,7 @@ __all__ = [
     "ImageSource",
     "InvalidRequestError",
     "InvalidStateError",
+    "Match",
     "NotFoundError",
     "OnChange",
     "OnEvent",
@@ -102,6 +104,7 @@ __all__ = [
     "ResourceType",
     "RetryEvent",
     "RetryPolicy",
+    "RolledBackError",
     "ServerError",
     "SessionPool",
     "SpendLimit",
@@ -115,6 +118,7 @@ __all__ = [
     "YottaError",
     "__version__",
     "install_signal_handlers",
+    "total_hourly_price",
 ]
 
 # Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
@@ -124,25 +128,28 @@ _HOMES = {
     "transport.session_pool": "SessionPool",
     "client": "YottaClient",
     "errors": """
-        APIError AuthenticationError BadRequestError ConfigurationError ConnectError
-        ConnectionLostError CreateOutcomeUnknownError FanOutError InvalidRequestError InvalidStateError
-        NotFoundError PermissionDeniedError PodFailedError PodGoneError ProtocolError RateLimitError
-        RequestTimeoutError ServerError SpendLimitError TransportError WaitError WaitTimeoutError
-        YottaError
+        APIError AuthenticationError BadRequestError CapacityError ConfigurationError ConnectError
+        ConnectionLostError InvalidRequestError InvalidStateError
+        NotFoundError PermissionDeniedError ProtocolError RateLimitError
+        RequestTimeoutError ServerError SpendLimitError TransportError YottaError
     """,
-    "fleet.report": "FanOutItem FanOutReport OnEvent",
-    "handle": "PodHandle",
+    "fleet.limit": "SpendLimit",
+    "fleet.report": "FanOutError FanOutItem FanOutReport OnEvent RolledBackError",
+    "handle": "CreateOutcomeUnknownError PodHandle",
     "models.enums": "CloudType ImagePublicType ImageSource ResourceType",
     "models.ids": "PodId",
     "models.pod": "EnvironmentVariable ExposedPort PersistentVolume Pod",
+    "creation.ephemeral": "Ephemeral",
     "creation.reaper": "ReapedPod ReapReport",
     "creation.signals": "install_signal_handlers",
+    "models.prices": "total_hourly_price",
     "models.spec": "PersistentVolumeRequest PodFields PodSpec PortRequest",
-    "fleet.spending": "PlannedPod PodPlan SpendLimit",
+    "fleet.spending": "PlannedPod PodPlan",
     "models.status": "PodStatus Statuses",
-    "fleet.sweep": "SweepReport",
+    "fleet.sweep": "Match SweepReport",
     "pods": "Pods",
     "polling.waiter": "OnChange",
+    "polling.wait_errors": "PodFailedError PodGoneError WaitError WaitTimeoutError",
     "polling.watch": "PodEvent",
     "support.clock": "Clock",
 }

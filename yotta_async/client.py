@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from functools import partial
 from typing import Self
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.creation.deletion import wait_deferring_cancel
+from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.journal import Journal, journal_folder
+from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError
-from yotta_async.fleet.spending import SpendLimit
+from yotta_async.fleet.limit import SpendLimit
+from yotta_async.fleet.spending import SpendTracker
+from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
 from yotta_async.pods import Pods
-from yotta_async.polling.subscription import PollInterval
+from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.subscription import PollInterval, interval_at
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
+from yotta_async.support.tasks import wait_deferring_cancel
 from yotta_async.transport.retry import Retrier, RetryPolicy
 from yotta_async.transport.session_pool import SessionPool
 from yotta_async.transport.settings import account_name, read_base_url, read_key
@@ -33,10 +39,10 @@ class YottaClient:
         session_pool: connections shared with other clients, not closed with this one; None makes a pool of its own.
         poll_interval: seconds between two polls, or a function from the seconds that a wait has lasted to such an
             interval, so that old waits back off.
-        settle_timeout: seconds for which a create without a usable answer is looked for in the account's lists before
-            CreateOutcomeUnknownError is raised.
+        settle_timeout: seconds for which the account's lists are searched for the pod of a create without a usable
+            response, before CreateOutcomeUnknownError is raised.
         client_token: whether each create marks its pod with a random YOTTA_CLIENT_TOKEN in its environment variables,
-            which is how a create is found again whose answer was lost. Without, such a create is unknown at once.
+            by which its pod is found when the response was lost. Without, such a create is unknown at once.
         journal: a directory for the journal of creates, from which `pods.reap()` cleans up after a process that was
             killed; None reads $YOTTA_JOURNAL, then there is none. Each client that creates has a file of its own in it.
         requests_per_second: the most that is sent, evenly spaced, single calls before those of a fan-out; None leaves
@@ -106,23 +112,39 @@ class YottaClient:
             user_agent=user_agent or "",
         )
         endpoints = Endpoints(self._transport, Retrier(retry, clock))
-        self.pods = Pods(
+        self._poller = poller = StatusPoller(endpoints, clock)
+        interval = interval_at(poll_interval, 0.0)
+        self._creator = creator = PodCreator(
             endpoints,
-            clock,
-            poll_interval=poll_interval,
-            settle_timeout=settle_timeout,
+            poller,
+            CreateRecovery(endpoints, poller, timeout=settle_timeout, interval=interval),
+            Journal(folder, account_name(root, key), clock) if folder is not None else None,
             client_token=client_token,
-            spend_limit=spend_limit,
-            journal=Journal(folder, account_name(root, key), clock) if folder is not None else None,
+            make_unknown_error=self._make_unknown_error,
         )
+        spending = SpendTracker(endpoints, poller.recently_created, spend_limit)
+        self.pods = Pods(endpoints, poller, creator, spending, poll_interval=poll_interval)
+
+    def _make_unknown_error(self, message: str, token: str | None) -> CreateOutcomeUnknownError:
+        error = CreateOutcomeUnknownError(message, client_token=token)
+        if token is not None:
+            error.resolver = partial(self._resolve, token)
+        return error
+
+    async def _resolve(self, token: str) -> PodHandle | None:
+        pod_id = await self._creator.resolve(token)
+        return None if pod_id is None else self.pods.handle(pod_id)
 
     async def aclose(self) -> None:
         """End every wait, wait for creates in flight, delete ephemeral pods, and close the connections.
 
-        May be called again. A cancel is kept back for 30 s at most, for the sake of pods.
+        May be called again. A cancel is deferred for 30 s at most, so that no pod is left.
         """
         if self._closing is None:
-            self.pods.stop()
+            self._creator.stop()
+            self._poller.close(
+                ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
+            )
             self._closing = asyncio.get_running_loop().create_task(self._close())
         cancelled = await wait_deferring_cancel(self._closing)
         if cancelled is not None:
@@ -132,7 +154,7 @@ class YottaClient:
 
     async def _close(self) -> None:
         try:
-            await self.pods.settle()
+            await self._creator.drain()
         finally:
             await self._transport.aclose()
 

@@ -1,4 +1,4 @@
-"""Every error that this package raises.
+"""The errors that this package raises. Those that carry results are beside what raises them, as the tree says.
 
 YottaError
 ├─ ConfigurationError            no key, bad base_url, closed client, wrong event loop
@@ -9,30 +9,25 @@ YottaError
 │  ├─ ConnectionLostError        sent, answer lost
 │  └─ ProtocolError              an answer that is not the documented envelope
 ├─ APIError                      the API answered, and the answer is no
-│  ├─ BadRequestError  AuthenticationError  PermissionDeniedError  NotFoundError
+│  ├─ BadRequestError
+│  │  └─ CapacityError           a create refused because no such GPU is free
+│  ├─ AuthenticationError  PermissionDeniedError  NotFoundError
 │  ├─ InvalidStateError          the pod's status does not allow it
 │  ├─ RateLimitError
 │  └─ ServerError
-├─ CreateOutcomeUnknownError     a create that may have made a pod
-├─ WaitError                     a wait that did not reach its status
+├─ SpendLimitError               a create that would pass a SpendLimit, or may
+├─ CreateOutcomeUnknownError     a create that may have made a pod (handle.py)
+├─ WaitError                     a wait that did not reach its status (polling/wait_errors.py)
 │  ├─ WaitTimeoutError           (also TimeoutError)
 │  ├─ PodFailedError             a state from which the target cannot come
-│  └─ PodGoneError               the pod is not there any more
-└─ FanOutError                   some of many did not come out as they were wanted
+│  └─ PodGoneError               the pod does not exist any more
+│     └─ RolledBackError         deleted because others of its fan-out failed (fleet/report.py)
+└─ FanOutError                   too few of many are as they were wanted (fleet/report.py)
 
 Every error pickles. None holds the API key, a registry token, the value of an environment variable or a header.
 """
 
 from __future__ import annotations
-
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-if TYPE_CHECKING:
-    from yotta_async.fleet.report import FanOutReport
-    from yotta_async.handle import PodHandle
-    from yotta_async.models.pod import Pod
-    from yotta_async.models.status import PodStatus
 
 
 class YottaError(Exception):
@@ -50,7 +45,7 @@ class InvalidRequestError(YottaError, ValueError):
 class TransportError(YottaError):
     """No usable answer came.
 
-    `maybe_heard` is False when no byte of the request left this machine, and True when the server may have acted on it.
+    `request_sent` is False when no byte of the request left this machine; when it is True the server may have acted.
     """
 
     def __init__(
@@ -106,7 +101,8 @@ class APIError(YottaError):
     the server knows the request (None: it sent none).
     """
 
-    advice: ClassVar[str] = "The code is not a documented one; the API's message is all there is to go by."
+    advice: str = "The code is not a documented one; only the API's message says what it means."
+    """What to do, for all errors of a class, or for one."""
 
     def __init__(
         self,
@@ -147,6 +143,12 @@ class BadRequestError(APIError):
     advice = "Correct the field that the message names; the same request would be refused again."
 
 
+class CapacityError(BadRequestError):
+    """A create was refused because no such GPU is free, by the words of the API's message."""
+
+    advice = "Wait and try again, or name other GPUs or regions as `fallbacks` of create_many or ephemeral."
+
+
 class AuthenticationError(APIError):
     """The API key was not accepted (HTTP 401)."""
 
@@ -185,98 +187,3 @@ class ServerError(APIError):
 
 class SpendLimitError(YottaError):
     """A create was not sent, as a SpendLimit would have been passed, or could not be checked."""
-
-
-class CreateOutcomeUnknownError(YottaError):
-    """A create was sent and its answer is not known: there may be a pod that bills.
-
-    `client_token` is the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod would bear, or None when
-    the client was told to send none. The create was not sent a second time. The failure itself is the `__cause__`.
-    """
-
-    _look: Callable[[], Awaitable[PodHandle | None]] | None = None
-
-    def __init__(self, message: str = "", *, client_token: str | None = None) -> None:
-        super().__init__(message)
-        self.client_token = client_token
-
-    async def resolve(self) -> PodHandle | None:
-        """Look once more for the pod: its handle, or None while no pod bears the token.
-
-        None is not proof that there is no pod: the create may still be under way. Raises ConfigurationError once the
-        error was pickled, when its client is closed, or when the create bore no token; and what `pods.list` raises.
-        """
-        if self.client_token is None:
-            raise ConfigurationError(
-                "the create bore no client token (client_token=False), so nothing in the list tells its pod from "
-                "others: compare `pods.list()` with the pods that you know of"
-            )
-        if self._look is None:
-            raise ConfigurationError(
-                "this error is no longer bound to a client, so it cannot look: list the pods, and look for the one "
-                "whose environment variable YOTTA_CLIENT_TOKEN is the error's client_token"
-            )
-        return await self._look()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: value for name, value in self.__dict__.items() if name != "_look"}
-        return (type(self), self.args, state)
-
-
-class WaitError(YottaError):
-    """A wait ended without the status that it was for.
-
-    `last_pod` is the pod as last seen (None: never seen), its environment values removed; `history` holds a
-    (status, seconds since the wait began) for every status seen, in order; `last_error` is the last failure of a poll.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        pod_id: str = "",
-        last_pod: Pod | None = None,
-        history: Sequence[tuple[PodStatus | None, float]] = (),
-        last_error: YottaError | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.pod_id = pod_id
-        self.last_pod = last_pod
-        self.history = tuple(history)
-        self.last_error = last_error
-
-
-class WaitTimeoutError(WaitError, TimeoutError):
-    """The deadline of a wait passed."""
-
-
-class PodFailedError(WaitError):
-    """The pod reached FAILED, or another state from which the status waited for cannot come."""
-
-
-class PodGoneError(WaitError):
-    """The pod that was waited for is not there any more."""
-
-
-class FanOutError(YottaError):
-    """Some of many pods did not come out as they were wanted.
-
-    `report` says what became of each, with the specs as they were given. A pickled error has redacted copies of them,
-    from which no pod can be created.
-    """
-
-    def __init__(self, message: str = "", *, report: FanOutReport | None = None) -> None:
-        super().__init__(message)
-        self.report = report
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        report = None if self.report is None else self.report.redacted()
-        return (type(self), self.args, {**self.__dict__, "report": report})
-
-    def __copy__(self) -> Self:
-        made = type(self)(*self.args)
-        made.__dict__.update(self.__dict__)
-        return made
-
-    def __deepcopy__(self, _: object) -> Self:
-        return self.__copy__()  # a report is immutable

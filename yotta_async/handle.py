@@ -1,23 +1,52 @@
-"""The handle on one pod."""
+"""The handle on one pod, and the error of a create whose handle may yet be found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 
+from yotta_async.creation.creator import CreateUnknownError
+from yotta_async.errors import ConfigurationError
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus, Statuses
 from yotta_async.polling.subscription import PollInterval
 from yotta_async.polling.waiter import OnChange
 
-if TYPE_CHECKING:
-    from yotta_async.pods import Pods
+
+class PodCalls(Protocol):
+    """What a handle calls: `yotta.pods`."""
+
+    async def get(self, pod_id: str) -> Pod: ...  # noqa: D102  # each as `Pods` documents it
+
+    async def wait_until(  # noqa: D102
+        self,
+        pod_id: str,
+        *,
+        status: Statuses,
+        timeout: float,
+        poll_interval: PollInterval | None,
+        on_change: OnChange | None,
+    ) -> Pod: ...
+
+    async def wait_until_ready(  # noqa: D102
+        self, pod_id: str, *, ports: Iterable[int] | None, timeout: float, on_change: OnChange | None
+    ) -> Pod: ...
+
+    async def drive(  # noqa: D102
+        self, pod_id: str, *, to: PodStatus | str | int, timeout: float, on_change: OnChange | None
+    ) -> Pod: ...
+
+    async def pause(self, pod_id: str) -> None: ...  # noqa: D102
+
+    async def resume(self, pod_id: str) -> None: ...  # noqa: D102
+
+    async def delete(self, pod_id: str, *, missing_ok: bool) -> None: ...  # noqa: D102
 
 
 class PodHandle:
     """One pod: its `id`, the latest `pod` that this handle saw (None before), and the calls of `Pods` on it."""
 
-    def __init__(self, pods: Pods, pod_id: str, pod: Pod | None = None) -> None:
+    def __init__(self, pods: PodCalls, pod_id: str, pod: Pod | None = None) -> None:
         self._pods = pods
         self._id = pod_id
         self._pod = pod
@@ -50,7 +79,11 @@ class PodHandle:
     ) -> Pod:
         """Wait as `Pods.wait_until` does, and keep each pod that is seen."""
         self._pod = await self._pods.wait_until(
-            self._id, status=status, timeout=timeout, poll_interval=poll_interval, on_change=self._noting(on_change)
+            self._id,
+            status=status,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            on_change=self._note_and_call(on_change),
         )
         return self._pod
 
@@ -59,7 +92,7 @@ class PodHandle:
     ) -> Pod:
         """Wait until the pod can be reached, as `Pods.wait_until_ready` does, and keep each pod that is seen."""
         self._pod = await self._pods.wait_until_ready(
-            self._id, ports=ports, timeout=timeout, on_change=self._noting(on_change)
+            self._id, ports=ports, timeout=timeout, on_change=self._note_and_call(on_change)
         )
         return self._pod
 
@@ -67,10 +100,10 @@ class PodHandle:
         self, *, to: PodStatus | str | int, timeout: float = 600.0, on_change: OnChange | None = None
     ) -> Pod:
         """Bring the pod to a state, as `Pods.drive` does, and keep each pod that is seen."""
-        self._pod = await self._pods.drive(self._id, to=to, timeout=timeout, on_change=self._noting(on_change))
+        self._pod = await self._pods.drive(self._id, to=to, timeout=timeout, on_change=self._note_and_call(on_change))
         return self._pod
 
-    def _noting(self, on_change: OnChange | None) -> OnChange:
+    def _note_and_call(self, on_change: OnChange | None) -> OnChange:
         def note(pod: Pod) -> object:
             self._pod = pod
             return on_change(pod) if on_change is not None else None
@@ -88,3 +121,40 @@ class PodHandle:
     async def delete(self, *, missing_ok: bool = False) -> None:
         """Delete the pod, as `Pods.delete` does."""
         await self._pods.delete(self._id, missing_ok=missing_ok)
+
+
+class CreateOutcomeUnknownError(CreateUnknownError):
+    """A create was sent, no usable response came, and no pod has been found, so there may be a pod that bills.
+
+    `client_token` is the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod has, or None when the
+    client sends none. The create was not sent a second time. The failure itself is the `__cause__`.
+    """
+
+    resolver: Callable[[], Awaitable[PodHandle | None]] | None = None
+    """Finds the pod by its token; set by the client, and not pickled."""
+
+    async def resolve(self) -> PodHandle | None:
+        """Look for the pod once more: return its PodHandle, or None while no pod has the token.
+
+        None does not prove that there is no pod: the create may still be in progress.
+
+        Raises:
+            ConfigurationError: the error was pickled, its client is closed, or the create had no token.
+            YottaError: what `pods.list` raises.
+
+        """
+        if self.client_token is None:
+            raise ConfigurationError(
+                "the create had no client token (client_token=False), so no list shows which pod is its own: compare "
+                "`pods.list()` with the pods that you know"
+            )
+        if self.resolver is None:
+            raise ConfigurationError(
+                "this error is no longer bound to a client, so it cannot find the pod: list the pods, and find the one "
+                "whose environment variable YOTTA_CLIENT_TOKEN is the error's client_token"
+            )
+        return await self.resolver()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "resolver"}
+        return (type(self), self.args, state)

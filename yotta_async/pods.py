@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any, Unpack
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal, Unpack
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.ephemeral import Ephemeral
-from yotta_async.creation.journal import Journal
 from yotta_async.creation.reaper import ReapReport, reap
-from yotta_async.creation.recovery import CreateRecovery
-from yotta_async.errors import ConfigurationError, InvalidRequestError
-from yotta_async.fleet.many import ManyPods, all_candidates, ids_of
-from yotta_async.fleet.spending import Spending, SpendLimit
+from yotta_async.errors import InvalidRequestError
+from yotta_async.fleet.alternatives import build_alternatives
+from yotta_async.fleet.calls import call_many, wait_many
+from yotta_async.fleet.create_many import CreateManyRun
+from yotta_async.fleet.limit import SpendLimit
+from yotta_async.fleet.report import FanOutReport, OnEvent
+from yotta_async.fleet.spending import PodPlan, SpendTracker
+from yotta_async.fleet.sweep import Match, SweepReport, SweepRule
 from yotta_async.handle import PodHandle
-from yotta_async.models.ids import PodId, pod_id_of
+from yotta_async.models.ids import PodId, pod_id_of, pod_ids_of
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
@@ -26,43 +31,32 @@ from yotta_async.polling.readiness import wait_until_ready
 from yotta_async.polling.subscription import PollInterval, check_interval, interval_at
 from yotta_async.polling.waiter import OnChange, StatusWaiter
 from yotta_async.polling.watch import PodEvent, watch
-from yotta_async.support.clock import Clock
 
 
-class Pods(ManyPods):
+class Pods:
     """The pods of the account that the API key belongs to.
 
     Every method that takes a pod takes its id as text or as a number, a Pod or a PodHandle, and raises
     InvalidRequestError before anything is sent when that is no id. Every method raises TransportError when no usable
-    answer came and APIError when the API refused; which of them are repeated first, RetryPolicy says.
+    response came and APIError when the API refused; RetryPolicy says which of them are retried first. Methods for many
+    pods return a report with an outcome for each, in the order given.
     """
 
     def __init__(
         self,
         endpoints: Endpoints,
-        clock: Clock,
+        poller: StatusPoller,
+        creator: PodCreator,
+        spending: SpendTracker,
         *,
         poll_interval: PollInterval,
-        settle_timeout: float,
-        client_token: bool,
-        journal: Journal | None,
-        spend_limit: SpendLimit | None,
     ) -> None:
         self._endpoints = endpoints
-        self._clock = clock
-        self._poller = StatusPoller(endpoints, clock)
+        self._poller = poller
+        self._creator = creator
+        self._spending = spending
         self._wait_interval = poll_interval
         self._poll_interval = interval_at(poll_interval, 0.0)
-        self._journal = journal
-        self._spending = Spending(endpoints, self._poller.recently_created.__contains__, spend_limit)
-        self._creator = PodCreator(
-            endpoints,
-            self._poller,
-            self.handle,
-            client_token=client_token,
-            settling=CreateRecovery(endpoints, self._poller, seconds=settle_timeout, interval=self._poll_interval),
-            journal=journal,
-        )
 
     async def create(
         self, spec: PodSpec | None = None, /, *, spend_limit: SpendLimit | None = None, **fields: Unpack[PodFields]
@@ -70,18 +64,22 @@ class Pods(ManyPods):
         """Create a pod from a PodSpec, from its fields by name, or from a PodSpec with the given fields changed.
 
         Returns as soon as the API has answered with an id; the pod starts after that, so follow with `wait_until`.
-        A create that may have been heard is never sent again. Its pod bears a random YOTTA_CLIENT_TOKEN in its
-        environment, unless the client was made with `client_token=False`.
+        A create that may have reached the server is never sent again: the client looks for its pod instead, by a
+        random YOTTA_CLIENT_TOKEN in the pod's environment, unless it was made with `client_token=False`. A create that
+        is cancelled deletes its pod, and only then (within 30 s) raises the cancel.
 
-        Raises InvalidRequestError before anything is sent, SpendLimitError before anything is created that would pass
-        `spend_limit` or the client's own, CreateOutcomeUnknownError when there may be a pod. A create that is cancelled
-        deletes its pod once it is made, and only then (within 30 s) lets the cancel through.
+        Raises:
+            InvalidRequestError: before anything is sent.
+            SpendLimitError: before anything is created that would pass `spend_limit` or the client's own.
+            CapacityError: the API has no such GPU free.
+            CreateOutcomeUnknownError: there may be a pod.
+
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
-        async with self._spending.reserve([[spec]], spend_limit) as room:
-            pod_id = await self._creator.create(spec, self._creator.order(delete_on_exit=False))
-            room.made(pod_id, spec)
+        async with self._spending.reserve([(spec,)], spend_limit) as record_pod:
+            pod_id = await self._creator.create(spec, self._creator.new_attempt(delete_on_exit=False))
+            record_pod(pod_id, spec)
         return PodHandle(self, pod_id)
 
     def ephemeral(
@@ -95,54 +93,252 @@ class Pods(ManyPods):
         on_change: OnChange | None = None,
         spend_limit: SpendLimit | None = None,
         **fields: Unpack[PodFields],
-    ) -> Ephemeral:
+    ) -> Ephemeral[PodHandle]:
         """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
 
-        On entry the pod is created and waited for until its status is `until`, or one of several, both within
-        `timeout` seconds; raises what `create` and `wait_until` raise, and leaves no pod then either. `fallbacks` are
-        changes to the spec, tried in their order as by `create_many`; `on_change` is as for `wait_until`. At the end of
-        the block, by whatever exception or cancel, and when the client is closed before, the pod is deleted, as often
-        as it takes, and looked at until it is on its way out. A cancel is kept back meanwhile, for 30 s at most.
+        On entry the pod is created and waited for. At the end of the block, by whatever exception or cancel, and when
+        the client is closed before, the pod is deleted, with as many retries as it takes, until it is on its way out. A
+        cancel is deferred meanwhile, for 30 s at most. After SIGKILL, or a second Ctrl-C, the journal and `reap` do it.
 
-        Raises WaitTimeoutError, which names the pod, when it could not be deleted within 30 s; where the block was
-        cancelled the cancel goes through with a note instead, and the log has the error. What no code of this process
-        can do, after SIGKILL or a second Ctrl-C, is for the journal and `reap`.
+        Args:
+            spec: as for `create`.
+            until: the status, or several, that the pod is waited for.
+            timeout: seconds for the create and the wait together.
+            fallbacks: changes to the spec, tried in their order as by `create_many`.
+            on_change: as for `wait_until`.
+            spend_limit: as for `create`.
+            fields: as for `create`.
+
+        Raises:
+            WaitTimeoutError: the pod could not be deleted within 30 s; the error names it. Where the block was
+                cancelled, the cancel is raised with a note instead, and the log has the error.
+            YottaError: on entry, what `create` and `wait_until` raise; no pod is left then either.
+
         """
-        [candidates] = all_candidates([spec_from(spec, fields)], fallbacks)
+        [alternatives] = build_alternatives([spec_from(spec, fields)], fallbacks)
+        targets = statuses_of(until)
+
+        async def wait_for(pod_id: str, seconds_left: float) -> PodHandle:
+            handle = self.handle(pod_id)
+            await handle.wait_until(status=targets, timeout=seconds_left, on_change=on_change)
+            return handle
+
         return Ephemeral(
-            self.handle,
             self._creator,
-            self._clock,
-            self._spending.reserve([candidates], spend_limit),
-            candidates,
-            until=statuses_of(until),
+            self._poller.clock,
+            alternatives,
+            self._spending.reserve([alternatives], spend_limit),
+            wait_for,
             timeout=seconds("timeout", timeout),
-            on_change=on_change,
         )
 
-    async def reap(self, *, dry_run: bool = False, only: Iterable[PodId] | None = None) -> ReapReport:
-        """Delete the pods that dead processes left: those of creates in the journal that nobody got and nobody deleted.
+    async def create_many(
+        self,
+        specs: Iterable[PodSpec | Mapping[str, Any]],
+        *,
+        concurrency: int = 32,
+        until: Statuses | None = None,
+        timeout: float = 900.0,
+        policy: Literal["best_effort", "all_or_nothing"] | int = "best_effort",
+        fallbacks: Iterable[Mapping[str, Any]] = (),
+        on_event: OnEvent | None = None,
+        spend_limit: SpendLimit | None = None,
+    ) -> FanOutReport:
+        """Create a pod for each spec, and return what became of each, in the order given.
 
-        Looks at every journal in the client's journal directory that no living process holds, and at what this client's
-        account lists. Only pods that bear a token from such a journal are touched. A create whose pod does not show is
-        kept in mind for an hour, as it may have been slow. With `dry_run` nothing is deleted and no journal changed;
-        `only` deletes none but these.
+        A create whose outcome is unknown is in the report's `unknown`, and counts neither as a success nor as a
+        failure. When the policy is not met, and when this is cancelled or `on_event` raises, every pod that was started
+        is deleted until it is on its way out, before FanOutError, or the cancel, is raised; pods that did not fail
+        themselves are in `rolled_back` then.
 
-        Raises ConfigurationError without a journal; a pod that could not be deleted has its error in the report.
+        Args:
+            specs: PodSpecs, or mappings of their fields.
+            concurrency: how many creates are in flight at most; the API's 429 makes that fewer.
+            until: a status, or several, that each pod is waited for; waiting takes no slot.
+            timeout: seconds for everything: what is not known then is in the report as such.
+            policy: "best_effort" is always met, "all_or_nothing" when every pod is as it was wanted, a number when at
+                least so many are.
+            fallbacks: changes to a spec, such as `{"gpu_type": …, "region": …}`, tried in their order when a create is
+                refused with CapacityError or its pod turns FAILED (which is then deleted). An item's `errors` are those
+                of all attempts.
+            on_event: called with a FanOutItem when a create is answered (only with `until`) and when an outcome is
+                known; it may be a coroutine function.
+            spend_limit: besides the client's own.
+
+        Raises:
+            InvalidRequestError: before anything is sent.
+            SpendLimitError: before anything is created, when all of it would pass `spend_limit` or the client's own.
+            FanOutError: the policy is not met.
+
         """
-        select_pods = None if only is None else frozenset(ids_of(only))
-        return await reap(self._endpoints, self._poller, self._journal, dry_run=dry_run, only=select_pods)
+        alternatives = build_alternatives(specs, fallbacks)
+        run = CreateManyRun(
+            self._creator,
+            self._poller,
+            alternatives,
+            until=None if until is None else statuses_of(until),
+            policy=policy,
+            concurrency=concurrency,
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_event=on_event,
+        )
+        async with self._spending.reserve(alternatives, spend_limit) as record_pod:
+            return await run.run(record_pod)
+
+    async def plan(
+        self,
+        specs: Iterable[PodSpec | Mapping[str, Any]],
+        *,
+        prices: Mapping[str, float] | None = None,
+        fallbacks: Iterable[Mapping[str, Any]] = (),
+        spend_limit: SpendLimit | None = None,
+    ) -> PodPlan:
+        """Return what `create_many` would create and what it would cost per hour; sends one list, and changes nothing.
+
+        What `spend_limit` or the client's own would refuse is not raised: it is in the plan. For that, as for
+        `create_many`, the dearest of a spec and its `fallbacks` counts.
+
+        Args:
+            specs: as for `create_many`.
+            prices: USD an hour for one GPU, by gpu_type. What it lacks is taken from the account's pods with the same
+                GPU, and is None without any.
+            fallbacks: as for `create_many`.
+            spend_limit: as for `create_many`.
+
+        """
+        return await self._spending.plan(build_alternatives(specs, fallbacks), prices, spend_limit)
+
+    async def sweep(
+        self,
+        *,
+        older_than: float | timedelta | None = None,
+        idle_status: Statuses | None = None,
+        action: Literal["pause", "delete"] = "pause",
+        match: Match | None = None,
+        dry_run: bool = True,
+        concurrency: int = 32,
+        on_event: OnEvent | None = None,
+    ) -> SweepReport:
+        """Pause or delete idle pods; with `dry_run`, only return which they are.
+
+        A pod is chosen when all that is given applies to it. At least one of `older_than`, `idle_status` and `match`
+        must be given: to sweep everything, say `match="*"`. A pod that is gone meanwhile counts as deleted.
+
+        Args:
+            older_than: how long ago the pod's last change is at least: seconds, or a timedelta.
+            idle_status: the pod's status, or several; None: RUNNING for a pause, and for a delete all but TERMINATING
+                and TERMINATED, unknown statuses included.
+            action: what is done to the pods.
+            match: a shell pattern for the pod's name, or a function that says yes to a Pod.
+            dry_run: change nothing.
+            concurrency: how many calls are in flight at most.
+            on_event: called with each FanOutItem as soon as it is known.
+
+        Raises:
+            InvalidRequestError: before anything is sent.
+
+        """
+        rule = SweepRule.build(action, older_than, idle_status, match)
+        listed = await self._endpoints.list()
+        pods = rule.select_pods(listed.pods, self._poller.clock.now())
+        if dry_run:
+            return SweepReport(pods, unreadable_items=listed.unreadable_items)
+        if action == "pause":
+            report = await self.pause_many(pods, concurrency=concurrency, on_event=on_event)
+        else:
+            report = await self.delete_many(pods, concurrency=concurrency, missing_ok=True, on_event=on_event)
+        return SweepReport(pods, report, listed.unreadable_items)
+
+    async def wait_many(
+        self,
+        pod_ids: Iterable[PodId],
+        *,
+        status: Statuses = PodStatus.RUNNING,
+        timeout: float = 600.0,
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Wait for each of the pods as `wait_until` does, and return what became of each, in the order given.
+
+        The failure of one pod ends no other wait: it is the `error` of its item.
+
+        Args:
+            pod_ids: the pods.
+            status: the status, or several, that each is waited for.
+            timeout: seconds for each wait.
+            on_event: called with each FanOutItem as soon as it is known; it may be a coroutine function, and what it
+                raises ends all waits.
+
+        """
+        return await wait_many(
+            self._poller,
+            pod_ids_of(pod_ids),
+            statuses_of(status),
+            timeout=seconds("timeout", timeout),
+            interval=self._poll_interval,
+            on_event=on_event,
+        )
+
+    async def pause_many(
+        self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
+    ) -> FanOutReport:
+        """Pause each pod as `pause` does, at most `concurrency` at a time; the report is in the order given."""
+        return await call_many(self.pause, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
+
+    async def resume_many(
+        self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
+    ) -> FanOutReport:
+        """Resume each pod as `resume` does, at most `concurrency` at a time; the report is in the order given."""
+        return await call_many(self.resume, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
+
+    async def delete_many(
+        self,
+        pod_ids: Iterable[PodId],
+        *,
+        concurrency: int = 32,
+        missing_ok: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> FanOutReport:
+        """Delete each pod as `delete` does, at most `concurrency` at a time; the report is in the order given."""
+        delete = partial(self.delete, missing_ok=missing_ok)
+        return await call_many(delete, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
+
+    async def reap(self, *, dry_run: bool = False, only: Iterable[PodId] | None = None) -> ReapReport:
+        """Delete the pods that dead processes left: those of creates in the journal that were not handed over.
+
+        Reads every file in the client's journal directory that no living process holds, and lists the account's pods.
+        Only pods with a token from such a file are deleted. A create whose pod does not show stays in the journal for
+        an hour, as it may have been slow, and so does one of which two requests could not confirm that its pod is gone:
+        the report counts both as `pending`.
+
+        Args:
+            dry_run: delete nothing, and change no journal.
+            only: delete none but these pods.
+
+        Raises:
+            ConfigurationError: there is no journal, or another user can write to it. A pod that could not be deleted
+                has its error in the report.
+
+        """
+        selected = None if only is None else frozenset(pod_ids_of(only))
+        return await reap(self._endpoints, self._poller.clock, self._creator.journal, dry_run=dry_run, only=selected)
 
     async def get(self, pod_id: PodId) -> Pod:
-        """Return the pod as it is now. Raises NotFoundError. Source: GET /openapi/v1/pods/{podId}."""
+        """Return the pod as it is now.
+
+        Raises:
+            NotFoundError: there is no such pod.
+
+        Source: GET /openapi/v1/pods/{podId}.
+        """
         return await self._endpoints.get(pod_id_of(pod_id))
 
     async def list(self, *, regions: Iterable[str] = (), statuses: Iterable[PodStatus | str | int] = ()) -> list[Pod]:
         """Return the account's pods in the API's order, newest change first, with those TERMINATED today.
 
-        Every pod whose id can be read is in it: a field that cannot be read is None, and named in `Pod.unreadable`. An
-        item without such an id is left out: a warning on the logger `yotta_async` has their number, which is
-        `unreadable_items`, too.
+        Every pod whose id can be read is in it, once: a field that cannot be read is None, and named in
+        `Pod.unreadable`. Items without such an id are left out: `unreadable_items` is their number, and a warning on
+        the logger `yotta_async` has it too.
 
         Args:
             regions: only pods in one of these.
@@ -170,25 +366,41 @@ class Pods(ManyPods):
         return self._endpoints.unreadable.unreadable_items
 
     async def pause(self, pod_id: PodId) -> None:
-        """Ask for a pause; the pod goes over PAUSING to PAUSED.
+        """Pause a running pod; it becomes PAUSING, then PAUSED.
 
-        Raises NotFoundError, and InvalidStateError when its status does not allow it. When an answer is lost the pod
-        is looked at, and asked again only if it did not move. Source: POST /openapi/v1/pods/pause/{podId}.
+        When the response is lost, the client gets the pod, and sends the pause again only if its status is unchanged.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
+
+        Source: POST /openapi/v1/pods/pause/{podId}.
         """
         await self._endpoints.pause(pod_id_of(pod_id))
 
     async def resume(self, pod_id: PodId) -> None:
-        """Ask a paused pod to run again; it goes over INITIALIZE to RUNNING. Raises and repeats as `pause` does.
+        """Resume a paused pod; it becomes INITIALIZE, then RUNNING. Retries and raises as `pause` does.
 
         Source: POST /openapi/v1/pods/resume/{podId}.
         """
         await self._endpoints.resume(pod_id_of(pod_id))
 
     async def delete(self, pod_id: PodId, *, missing_ok: bool = False) -> None:
-        """Delete the pod for good; it goes over TERMINATING to TERMINATED, and later disappears.
+        """Delete the pod for good; it becomes TERMINATING, then TERMINATED, and later disappears.
 
-        Raises NotFoundError, and InvalidStateError when it was deleted already; `missing_ok` takes both for success.
-        So is not finding it after a try that may have been heard. Source: DELETE /openapi/v1/pods/{podId}.
+        One "not found" is not believed: a get must confirm it, and when that shows the pod, the delete is sent again.
+        A pod that is being deleted already is success, and so is one that is gone after an attempt that may have
+        reached the server.
+
+        Args:
+            pod_id: the pod.
+            missing_ok: a pod that is gone is success.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
+
+        Source: DELETE /openapi/v1/pods/{podId}.
         """
         wanted = pod_id_of(pod_id)
         await self._endpoints.delete(wanted, missing_ok=missing_ok)
@@ -205,18 +417,28 @@ class Pods(ManyPods):
     ) -> Pod:
         """Return the pod as soon as its status is `status`, or one of several.
 
-        `poll_interval` is in seconds, or a function from the seconds that this wait has lasted to such an interval, so
-        that old waits back off: `poll_interval=lambda age: 5 if age < 60 else 30`.
-        All waits of a client share one poll, every `poll_interval` seconds (None: the client's; the shortest that any
-        wait asks for counts), and are satisfied only by answers to what was asked after they began. `timeout` is in
-        seconds. `on_change` is called with the Pod when a status is first seen and whenever it is another; it may be a
-        coroutine function, and what it raises ends this wait. A pod that is gone satisfies a wait for TERMINATED: the
-        Pod is then the last one seen, with that status, or one with nothing but id and status.
+        All waits of a client share one poll, and take only responses to requests that started after they began. A pod
+        that is gone satisfies a wait for TERMINATED: the Pod is then the last one seen, with that status, or one with
+        nothing but id and status.
 
-        Raises WaitTimeoutError at the deadline, until when failures that may pass are borne; PodFailedError at once in
-        a state from which `status` cannot come; PodGoneError when there is no such pod, which for one that this client
-        created is believed only after a minute; BadRequestError, AuthenticationError and PermissionDeniedError as the
-        API says them, and ConfigurationError when the client is closed.
+        Args:
+            pod_id: the pod.
+            status: the status, or several.
+            timeout: seconds.
+            poll_interval: seconds between polls, or a function from the seconds that this wait has lasted to such an
+                interval, so that old waits back off: `poll_interval=lambda age: 5 if age < 60 else 30`. None: the
+                client's. The shortest interval of all waits counts.
+            on_change: called with the Pod when a status is first seen and whenever it changes; it may be a coroutine
+                function, and what it raises ends this wait.
+
+        Raises:
+            WaitTimeoutError: at the deadline; transient failures before it do not end the wait.
+            PodFailedError: at once in a state from which `status` cannot be reached.
+            PodGoneError: there is no such pod, as two requests say. For a pod that this client has just created that is
+                believed after a minute only.
+            BadRequestError, AuthenticationError, PermissionDeniedError: as the API says them.
+            ConfigurationError: the client is closed.
+
         """
         waiter = StatusWaiter(
             self._poller,
@@ -242,10 +464,20 @@ class Pods(ManyPods):
     ) -> Pod:
         """Return the pod as soon as it can be reached.
 
-        That is when it is RUNNING, the API does not call any of `ports` (None: every port that it exposes) unhealthy,
-        and a TCP connection to each of them, at its `host` and `proxy_port`, is accepted; a UDP port is not connected
-        to. One `timeout`, in seconds, is for all of it. Raises what `wait_until` raises; the text of WaitTimeoutError
-        says which of the three was missing and at which port. PodFailedError also when a port is not exposed.
+        It is RUNNING then, the API calls none of the ports unhealthy, and each accepts a TCP connection at its `host`
+        and `proxy_port`; a UDP port is not connected to.
+
+        Args:
+            pod_id: the pod.
+            ports: the ports that count; None: every port that the pod exposes.
+            timeout: seconds for all of it.
+            on_change: as for `wait_until`.
+
+        Raises:
+            WaitTimeoutError: at the deadline; its text says what was missing, and at which port.
+            PodFailedError: also when a port is not exposed.
+            YottaError: what else `wait_until` raises.
+
         """
         numbers = None if ports is None else tuple(dict.fromkeys(port_number(port) for port in ports))
         return await wait_until_ready(
@@ -267,9 +499,19 @@ class Pods(ManyPods):
     ) -> Pod:
         """Bring the pod from any state to RUNNING, PAUSED or TERMINATED, and return it when it is there.
 
-        Calls `pause`, `resume` or `delete` when the pod is in a state that allows it, and waits where it does not. When
-        someone else changes the pod on the way, it looks again. `timeout`, in seconds, is for all of it. Raises what
-        `wait_until` raises, and InvalidRequestError for another target.
+        Calls `pause`, `resume` or `delete` when the pod's status allows it, and waits where it does not; when another
+        client changes the pod meanwhile, it acts on what it is then.
+
+        Args:
+            pod_id: the pod.
+            to: RUNNING, PAUSED or TERMINATED.
+            timeout: seconds for all of it.
+            on_change: as for `wait_until`.
+
+        Raises:
+            InvalidRequestError: for another target.
+            YottaError: what `wait_until` raises.
+
         """
         return await drive(
             self._poller,
@@ -282,27 +524,25 @@ class Pods(ManyPods):
         )
 
     def watch(self, pod_ids: Iterable[PodId] | None = None) -> AsyncGenerator[PodEvent, None]:
-        """Yield a PodEvent for every pod that is there, and then for each that is added, changed or removed.
+        """Yield a PodEvent for every pod that exists, and then for each that is added, changed or removed.
 
-        `pod_ids=None` is every pod of the account. It is fed by the poll that the waits share, and ends only when it is
-        closed: `async with contextlib.aclosing(yotta.pods.watch()) as events`. A slow reader gets the newest state of
-        each pod, with what was in between merged. Failures that may pass are borne; BadRequestError,
-        AuthenticationError, PermissionDeniedError and ConfigurationError are raised.
+        It shares the poll of the waits, and ends only when it is closed. A slow reader gets the newest state of each
+        pod, with what was in between merged. Transient failures do not end it.
+
+        Args:
+            pod_ids: the pods; None: every pod of the account.
+
+        Raises:
+            BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError: as they come.
+
+        Example:
+            async with contextlib.aclosing(yotta.pods.watch()) as events:
+                async for event in events:
+                    print(event.kind, event.pod.id)
         """
-        wanted = None if pod_ids is None else dict.fromkeys(ids_of(pod_ids))
+        wanted = None if pod_ids is None else dict.fromkeys(pod_ids_of(pod_ids))
         return watch(self._poller, wanted, interval=self._poll_interval)
 
     def handle(self, pod_id: PodId) -> PodHandle:
-        """Return a handle on the pod, without asking the API."""
+        """Return a handle on the pod, without a request."""
         return PodHandle(self, pod_id_of(pod_id), pod_id if isinstance(pod_id, Pod) else None)
-
-    async def settle(self) -> None:
-        """Wait for creates in flight, and delete ephemeral pods; the client does this when it is closed."""
-        await self._creator.settle()
-
-    def stop(self) -> None:
-        """Take no more creates, and let every wait raise that the client was closed."""
-        self._creator.closing.set()
-        self._poller.close(
-            ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
-        )

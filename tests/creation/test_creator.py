@@ -262,5 +262,5 @@ async def test_a_cancel_of_resolve_goes_through(api: PodServer, tmp_path: Path) 
         resolving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await resolving
-        assert caught.value.client_token in yotta.pods._journal.open  # type: ignore[union-attr]  # there is one
+        assert caught.value.client_token in yotta.pods._creator.journal.open  # type: ignore[union-attr]  # there is one
         assert await caught.value.resolve() is not None

@@ -22,7 +22,7 @@ import pytest
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
 from yotta_async import ConfigurationError, CreateOutcomeUnknownError, ReapReport, YottaClient, YottaError
-from yotta_async.creation.journal import Journal, _open_intents, journal_folder
+from yotta_async.creation.journal import Journal, journal_folder, parse_open_intents
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.support.clock import RealClock
 
@@ -142,9 +142,9 @@ async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(api: PodServer,
         with full_disk(size + 110):  # room for the intent, and none for what follows it
             handle = await yotta.pods.create(**SPEC)
         assert handle.id in api.alive
-        assert len(_open_intents(files(folder)[0].read_bytes())) == 1
+        assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1
         await yotta.pods.create(**SPEC)
-        assert _open_intents(files(folder)[0].read_bytes()) == [], "it was written later"
+        assert parse_open_intents(files(folder)[0].read_bytes()) == [], "it was written later"
 
 
 async def test_many_creates_share_writes(api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,16 +167,16 @@ async def test_it_stays_small(folder: Path) -> None:
     assert disk is not None
     journal = Journal(disk, "account", RealClock())
     await journal.intend("stays")
-    await journal.made("stays", "7")
+    await journal.record_pod("stays", "7")
     for number in range(3_000):
         await journal.intend(f"{number:032x}")
-        await journal.done(f"{number:032x}")
+        await journal.finish(f"{number:032x}")
     [file] = files(folder)
     assert file.stat().st_size < 300_000
     assert mode(file) == 0o600
-    [intent] = _open_intents(file.read_bytes())
+    [intent] = parse_open_intents(file.read_bytes())
     assert (intent.token, intent.pod_id) == ("stays", "7")
-    assert list(disk.abandoned()) == [], "the new file is locked as the old one was"
+    assert list(disk.open_abandoned()) == [], "the new file is locked as the old one was"
     await journal.close()
     assert files(folder) == [file]
 
@@ -245,7 +245,7 @@ async def test_a_create_that_may_be_slow_is_kept_in_mind_for_an_hour(api: PodSer
     clock = ManualClock()
     api.fault = lambda what: "reset before" if what == "create" else "none"
     async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
-        yotta.pods._journal.now = clock.now  # type: ignore[union-attr]  # there is one
+        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
     marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": caught.value.client_token}]
@@ -261,7 +261,7 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
     clock = ManualClock()
     api.fault = lambda what: "reset before" if what == "create" else "none"
     async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
-        yotta.pods._journal.now = clock.now  # type: ignore[union-attr]  # there is one
+        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
         with pytest.raises(CreateOutcomeUnknownError):
             await yotta.pods.create(**SPEC)
     async with client_of(api, folder, clock=clock) as yotta:
@@ -359,7 +359,7 @@ async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: 
     async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
         shutil.rmtree(folder)
         await yotta.pods.create(**SPEC)
-        assert len(_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
+        assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
 
 
 async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
 from tests.raw_server import RawServer, RecordedRequest, envelope, http, raw_server
 from yotta_async import (
-    BadRequestError,
+    CapacityError,
     ConfigurationError,
     CreateOutcomeUnknownError,
     FanOutError,
@@ -24,9 +24,9 @@ from yotta_async import (
     InvalidRequestError,
     NotFoundError,
     PodFailedError,
-    PodGoneError,
     PodSpec,
     PodStatus,
+    RolledBackError,
     WaitTimeoutError,
     YottaClient,
 )
@@ -83,7 +83,9 @@ async def test_a_policy_holds_or_everything_is_taken_back(api: PodServer, policy
     assert report is not None
     assert len(report.items) == 40
     assert report.succeeded == ()
-    assert {type(item.error) for item in report.items} <= {PodFailedError, PodGoneError, WaitTimeoutError}
+    assert {type(item.error) for item in report.items} == {PodFailedError, RolledBackError}
+    assert {type(item.error) for item in report.failed} == {PodFailedError}
+    assert len(report.failed) + len(report.rolled_back) == 40
 
 
 async def test_without_until_a_pod_is_done_when_it_is_created(api: PodServer) -> None:
@@ -146,7 +148,7 @@ async def test_scarce_pods_come_up_on_the_fallback(api: PodServer) -> None:
         )
     assert len(report.succeeded) == 6
     assert {item.attempts for item in report.items} == {2}
-    assert {type(item.errors[0]) for item in report.items} == {PodFailedError, BadRequestError}
+    assert {type(item.errors[0]) for item in report.items} == {PodFailedError, CapacityError}
     assert {api.pods[item.pod_id or ""]["gpuType"] for item in report.items} == {"NVIDIA_A100_80G"}
     assert not [pod for pod in api.pods.values() if pod["status"] == "FAILED"]
 

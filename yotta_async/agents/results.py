@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic makes no schema of the standard library's before Python 3.12
 
-from yotta_async import Pod, PodStatus
+from yotta_async import Pod, PodStatus, total_hourly_price
 
 
 class PortView(TypedDict):
@@ -131,13 +131,8 @@ def may_be_running(pod: Pod) -> bool:
 
 
 def total_price(pods: Iterable[Pod]) -> float | None:
-    """Return what pods cost together in US dollars an hour, or None if the price of one is unknown."""
-    total = 0.0
-    for pod in pods:
-        if pod.hourly_price is None:
-            return None
-        total += pod.hourly_price
-    return _round_price(total)
+    """Return what pods cost together in US dollars an hour, rounded, or None if the price of one is unknown."""
+    return _round_price(total_hourly_price(pods))
 
 
 def build_pod_view(pod: Pod) -> PodView:

@@ -11,7 +11,7 @@ from yotta_async.api.responses import UnreadableLog, parse_created, parse_empty,
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.models.status import ENDING, PAUSED, RESUMED, PodStatus
+from yotta_async.models.status import PAUSED, RESUMED, PodStatus
 from yotta_async.transport.messages import Request, SendState
 from yotta_async.transport.retry import Retrier, is_known_unprocessed, is_transient, may_have_been_processed
 from yotta_async.transport.transport import Transport
@@ -73,9 +73,10 @@ class Endpoints:
             return await parse_pods(request, await self._transport.send(request), self.unreadable)
 
         listed = await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts)
-        if not statuses:
-            return listed
-        return listed._replace(pods=[pod for pod in listed.pods if pod.status in statuses])
+        unique: dict[str, Pod] = {}  # a pod that the list shows twice is one pod, as it changed last
+        for pod in listed.pods:
+            unique.setdefault(pod.id, pod)
+        return listed._replace(pods=[pod for pod in unique.values() if not statuses or pod.status in statuses])
 
     async def snapshot(self) -> PodListSnapshot:
         """GET pods/list, of all pods, with no pod built yet."""
@@ -105,29 +106,42 @@ class Endpoints:
     ) -> None:
         """DELETE pods/{id}.
 
-        Not found is success after an attempt that may have been processed, but not for a recently created pod. So is a
-        refusal (12001) when the pod is on its way out: a proxy may have repeated a delete whose response it lost.
+        A "not found" is not believed before a get says so too. Then it is success after an attempt that may have been
+        processed, but not for a recently created pod, which raises NotFoundError at once; that attempt's failure is
+        its `__cause__`. A refusal (12001) is success when the pod is on its way out: a proxy may have repeated a
+        delete whose response it lost.
         """
         request = requests.build_delete_request(pod_id)
         ambiguous_error: YottaError | None = None
+        is_contradicted = False  # the API said "not found" of a pod that a get shows
 
         async def attempt() -> None:
-            nonlocal ambiguous_error
+            nonlocal ambiguous_error, is_contradicted
+            is_contradicted = False
             try:
                 parse_empty(request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline)))
-            except NotFoundError:
-                if recently_created or (ambiguous_error is None and not missing_ok):
+            except NotFoundError as error:
+                pod = None if recently_created else await self._find(pod_id, deadline)
+                is_contradicted = pod is not None and not pod.is_being_deleted
+                if pod is not None and is_contradicted:
+                    raise _contradict(error, pod) from None
+                if pod is None and (recently_created or (ambiguous_error is None and not missing_ok)):
                     raise
             except InvalidStateError:
-                if not await self._is_in(pod_id, ENDING, deadline):
+                if not await self._is_deleted(pod_id, deadline):
                     raise
             except YottaError as error:
                 ambiguous_error = error if may_have_been_processed(error) else ambiguous_error
                 raise
 
+        def is_retryable(error: BaseException) -> bool:
+            return is_transient(error) or (is_contradicted and isinstance(error, InvalidStateError))
+
         max_attempts = self._retrier.policy.delete_limit
         try:
-            await self._retrier.run(attempt, max_attempts=max_attempts, deadline=deadline, uses_budget=False)
+            await self._retrier.run(
+                attempt, max_attempts=max_attempts, is_retryable=is_retryable, deadline=deadline, uses_budget=False
+            )
         except YottaError as error:
             problem = _prefer_ambiguous(error, ambiguous_error)
         else:
@@ -150,17 +164,18 @@ class Endpoints:
         async def attempt() -> None:
             nonlocal ambiguous_error, settled
             if ambiguous_error is not None:
-                status = await self._get_status(pod_id, deadline)
-                if status in done:
+                pod = await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline), fresh_connection=True)
+                if pod.status in done:
                     return
-                if status not in unmoved:
+                if pod.status not in unmoved:
                     settled = True
                     raise ambiguous_error
             try:
                 parse_empty(request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline)))
             except InvalidStateError:
                 # The ambiguous attempt may have arrived between the get and this one.
-                if ambiguous_error is None or not await self._is_in(pod_id, done, deadline):
+                found = None if ambiguous_error is None else await self._find(pod_id, deadline)
+                if found is None or found.status not in done:
                     raise
             except YottaError as error:
                 ambiguous_error = error if may_have_been_processed(error) else ambiguous_error
@@ -178,16 +193,30 @@ class Endpoints:
             return
         raise problem
 
-    async def _get_status(self, pod_id: str, deadline: float) -> PodStatus | None:
-        seconds = self._retrier.seconds_left(deadline)
-        return (await self.get_once(pod_id, seconds=seconds, fresh_connection=True)).status
-
-    async def _is_in(self, pod_id: str, statuses: frozenset[PodStatus], deadline: float) -> bool:
-        """Get the pod, and return whether its status is one of these. A pod that is not found counts as TERMINATED."""
+    async def _find(self, pod_id: str, deadline: float) -> Pod | None:
+        """Get the pod without retries, or return None when it is not found."""
         try:
-            return await self._get_status(pod_id, deadline) in statuses
+            return await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline), fresh_connection=True)
         except NotFoundError:
-            return PodStatus.TERMINATED in statuses
+            return None
+
+    async def _is_deleted(self, pod_id: str, deadline: float) -> bool:
+        """Return whether the pod is on its way out, or is not found by two gets: one alone may be wrong."""
+        pod = await self._find(pod_id, deadline) or await self._find(pod_id, deadline)
+        return pod is None or pod.is_being_deleted
+
+
+def _contradict(error: NotFoundError, pod: Pod) -> InvalidStateError:
+    """Return the error for a delete that did not find a pod which a get shows."""
+    return InvalidStateError(
+        f"{error.message} (but a get shows the pod, and it is {pod.status})",
+        http_status=error.http_status,
+        code=error.code,
+        method=error.method,
+        path=error.path,
+        retry_after=error.retry_after,
+        request_id=error.request_id,
+    )
 
 
 def _prefer_ambiguous(error: YottaError, ambiguous_error: YottaError | None) -> YottaError:

@@ -21,6 +21,7 @@ from yotta_async.transport.messages import Request
 # Room for 200,000 pods of 5 KB each. A pod takes about 1.6 KB as JSON, and one with a long environment a few KB.
 MAX_LIST_BYTES = 2**30
 _ROOT = "/openapi/v1/pods"
+CREATE_PATH = f"{_ROOT}/create"
 
 
 @strip_traceback_frames
@@ -33,7 +34,7 @@ def build_create_request(spec: PodSpec, client_token: str | None) -> Request:
         body["environmentVars"] = [*others, {"key": CLIENT_TOKEN_VARIABLE, "value": client_token}]
     return Request(
         "POST",
-        f"{_ROOT}/create",
+        CREATE_PATH,
         body=Secret(msgspec.json.encode(body)),
         secrets=tuple(Secret(text) for text in secret_texts(spec)),
     )

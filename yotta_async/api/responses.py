@@ -15,10 +15,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from yotta_async.api.converter import DECODE_ERRORS, StructureError, pod_reader, structure
+from yotta_async.api.refusals import names_lack_of_capacity, names_lack_of_funds
+from yotta_async.api.requests import CREATE_PATH
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    CapacityError,
     InvalidStateError,
     NotFoundError,
     PermissionDeniedError,
@@ -37,6 +40,7 @@ logger = logging.getLogger("yotta_async")
 
 SUCCESS = 10000
 _MAX_MESSAGE_LENGTH = 2000
+_ADD_FUNDS = "Add funds to the account, and try again."
 
 _ERROR_BY_CODE = {
     10001: BadRequestError,
@@ -250,7 +254,11 @@ def explain(error: Exception) -> str:
 def _build_api_error(request: Request, response: Response, envelope: Envelope[msgspec.Raw] | None) -> APIError:
     code = None if envelope is None else envelope.code
     message = "" if envelope is None else envelope.message or ""
-    return _error_class(response.status, code)(
+    kind = _error_class(response.status, code)
+    is_refused_create = request.path == CREATE_PATH and kind in (BadRequestError, InvalidStateError, APIError)
+    if is_refused_create and names_lack_of_capacity(message):
+        kind = CapacityError
+    error = kind(
         redact(message, (response.key, *request.secrets))[:_MAX_MESSAGE_LENGTH],
         http_status=response.status,
         code=code,
@@ -259,6 +267,9 @@ def _build_api_error(request: Request, response: Response, envelope: Envelope[ms
         retry_after=read_retry_after(response.headers),
         request_id=_read_request_id(request, response),
     )
+    if kind not in (AuthenticationError, RateLimitError, ServerError) and names_lack_of_funds(message):
+        error.advice = _ADD_FUNDS
+    return error
 
 
 def _error_class(status: int, code: int | None) -> type[APIError]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Container
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.errors import (
@@ -15,60 +11,80 @@ from yotta_async.errors import (
     InvalidStateError,
     NotFoundError,
     PermissionDeniedError,
-    WaitTimeoutError,
     YottaError,
 )
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import ENDING
+from yotta_async.polling.wait_errors import WaitTimeoutError
 from yotta_async.support.clock import Clock
+from yotta_async.transport.retry import may_have_been_processed
 
-# Within so many seconds a pod is gone, or an error says that it is left.
-REMOVAL_SECONDS = 30.0
-# How long a cancel is kept back while a pod is being deleted.
-HOLD_SECONDS = 30.0
-_FIRST_PAUSE = 0.25
-_LONGEST_PAUSE = 4.0
+# Within this time a pod is gone, or an error says that it is left.
+DELETION_TIMEOUT_S = 30.0
+_FIRST_INTERVAL_S = 0.25
+_MAX_INTERVAL_S = 4.0
+# How long a recently created pod must be absent, by its id and from lists, before its deletion is believed.
+_ABSENCE_CONFIRMATION_S = 3.0
 
 
-async def remove(
-    endpoints: Endpoints, clock: Clock, pod_id: str, *, is_recently_created: Callable[[str], bool] = lambda _: False
+async def delete_until_gone(
+    endpoints: Endpoints, clock: Clock, pod_id: str, *, recently_created: Container[str] = ()
 ) -> None:
-    """Delete the pod, look whether it is on its way out, and do both again until it is.
+    """Delete the pod and get it, and repeat both until it is TERMINATING, TERMINATED or gone.
 
-    Raises WaitTimeoutError, with the pod's id, when that did not succeed within 30 s, and at once what no repeat will
-    change: AuthenticationError, PermissionDeniedError, ConfigurationError. A pod for which `is_newborn` says yes was
-    made a moment ago: that it is not found yet does not mean that it will not be there.
+    One "not found" does not mean that it is gone: a second request must say so too. A pod in `recently_created` may
+    be unknown to the API for a moment.
+
+    Raises:
+        WaitTimeoutError: it is not gone after `DELETION_TIMEOUT_S`.
+        AuthenticationError, PermissionDeniedError, ConfigurationError: at once, as no retry would succeed.
+
     """
     began = clock.time()
-    deadline = began + REMOVAL_SECONDS
-    accepted = False  # after which not to be found is to be gone
+    deadline = began + DELETION_TIMEOUT_S
+    may_be_deleted = False  # the response to a delete was lost
+    absent_since: float | None = None
     last_error: YottaError | None = None
     last_pod: Pod | None = None
-    pause = _FIRST_PAUSE
+    interval = _FIRST_INTERVAL_S
     while True:
+        is_new = last_pod is None and pod_id in recently_created
+        is_deleted = False
         try:
-            with suppress(InvalidStateError):  # it may be on its way out
-                await endpoints.delete(pod_id, recently_created=is_recently_created(pod_id), deadline=deadline)
-                accepted = True
+            try:
+                await endpoints.delete(pod_id, recently_created=is_new, deadline=deadline)
+                is_deleted = True
+            except InvalidStateError:
+                pass  # the get shows whether it is on its way out
+            except NotFoundError as error:
+                if not is_new:
+                    return
+                may_be_deleted |= error.__cause__ is not None
+                is_absent = may_be_deleted and await _is_absent_from_list(endpoints, pod_id)
+                absent_since = (absent_since or clock.time()) if is_absent else None
+                if absent_since is not None and clock.time() - absent_since >= _ABSENCE_CONFIRMATION_S:
+                    return
+                raise
             last_pod = await endpoints.get(pod_id, deadline=deadline, fresh_connection=True)
-            if last_pod.status in ENDING:
+            if last_pod.is_being_deleted:
                 return
             last_error = None
         except NotFoundError as error:
-            if accepted or not is_recently_created(pod_id):
+            if is_deleted:
                 return
             last_error = error
         except (AuthenticationError, PermissionDeniedError, ConfigurationError) as error:
             error.add_note(f"Pod {pod_id} is left, and may bill: delete it.")
             raise
         except YottaError as error:
+            may_be_deleted |= may_have_been_processed(error)
             last_error = error
-        if clock.time() + pause >= deadline:
+        if clock.time() + interval >= deadline:
             break
-        await clock.sleep(pause)
-        pause = min(_LONGEST_PAUSE, pause * 2)
-    if isinstance(last_error, NotFoundError):
-        return  # nobody has ever seen it, for as long as we could wait
+        await clock.sleep(interval)
+        interval = min(_MAX_INTERVAL_S, interval * 2)
+    if isinstance(last_error, NotFoundError) and await _is_absent_from_list(endpoints, pod_id):
+        return  # no request has found it in all this time
     seen = f"it is {last_pod.status}" if last_pod and last_error is None else f"the last error was {last_error}"
     raise WaitTimeoutError(
         f"pod {pod_id} is left, and may bill: deleting it for {clock.time() - began:.0f} s had no effect, {seen}. "
@@ -80,19 +96,12 @@ async def remove(
     )
 
 
-async def wait_deferring_cancel(
-    task: asyncio.Task[Any], cancelled: asyncio.CancelledError | None = None
-) -> asyncio.CancelledError | None:
-    """Wait for a task of the client's, keep cancels back meanwhile, and return the first of them.
-
-    From a first cancel on (`cancelled`, if there was one before) it waits for 30 s at most.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + HOLD_SECONDS if cancelled else math.inf
-    while not task.done() and (left := until - loop.time()) > 0:
-        try:
-            await asyncio.wait({task}, timeout=left if left < math.inf else None)
-        except asyncio.CancelledError as error:
-            if cancelled is None:
-                cancelled, until = error, loop.time() + HOLD_SECONDS
-    return cancelled
+async def _is_absent_from_list(endpoints: Endpoints, pod_id: str) -> bool:
+    """Return whether a list shows no such pod, or shows it on its way out; False when that cannot be known."""
+    try:
+        snapshot = await endpoints.snapshot()
+    except YottaError:
+        return False
+    return all(
+        summary is not None and (summary.id != pod_id or summary.status in ENDING) for summary in snapshot.summaries
+    )

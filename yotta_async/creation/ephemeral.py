@@ -4,112 +4,106 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Generic, TypeAlias, TypeVar
 
 from yotta_async.creation.creator import PodCreator
-from yotta_async.creation.deletion import wait_deferring_cancel
-from yotta_async.errors import ConfigurationError, PodFailedError, YottaError
-from yotta_async.fleet.spending import Reservation
-from yotta_async.models.spec import Candidates, PodSpec
-from yotta_async.polling.waiter import OnChange, Targets
+from yotta_async.errors import CapacityError, ConfigurationError, YottaError
+from yotta_async.models.spec import Alternatives, PodSpec
+from yotta_async.polling.wait_errors import PodFailedError
 from yotta_async.support.clock import Clock
-from yotta_async.transport.retry import is_for_lack_of_capacity
+from yotta_async.support.tasks import wait_deferring_cancel
 
-if TYPE_CHECKING:
-    from yotta_async.handle import PodHandle
+H_co = TypeVar("H_co", covariant=True)
+
+RecordPod: TypeAlias = Callable[[str, PodSpec], None]
+"""Called with the id and the spec of a pod that was created."""
 
 logger = logging.getLogger("yotta_async")
 
 
-class Ephemeral:
-    """What `Pods.ephemeral` returns: enter it once, with `async with`."""
+class Ephemeral(Generic[H_co]):
+    """What `Pods.ephemeral` returns: enter it once, with `async with`.
+
+    `reservation` gives what each created pod is recorded with; `wait_for` waits for a pod, for so many seconds, and
+    returns its handle.
+    """
 
     def __init__(
         self,
-        handle: Callable[[str], PodHandle],
-        creation: PodCreator,
+        creator: PodCreator,
         clock: Clock,
-        room: AbstractAsyncContextManager[Reservation],
-        candidates: Candidates,
+        alternatives: Alternatives,
+        reservation: AbstractAsyncContextManager[RecordPod],
+        wait_for: Callable[[str, float], Awaitable[H_co]],
         *,
-        until: Targets,
         timeout: float,
-        on_change: OnChange | None,
     ) -> None:
-        self._handle = handle
-        self._creator = creation
+        self._creator = creator
         self._clock = clock
-        self._room = room
-        self._candidates = candidates
-        self._until = until
+        self._alternatives = alternatives
+        self._reservation = reservation
+        self._wait_for = wait_for
         self._timeout = timeout
-        self._on_change = on_change
         self._pod_id = ""
 
-    async def __aenter__(self) -> PodHandle:
-        candidates, self._candidates = self._candidates, ()
-        if not candidates:
+    async def __aenter__(self) -> H_co:
+        alternatives, self._alternatives = self._alternatives, ()
+        if not alternatives:
             raise ConfigurationError("an ephemeral pod is entered once: call `pods.ephemeral` for each block")
         deadline = self._clock.time() + self._timeout
-        failed: list[YottaError] = []
-        async with self._room as room:
-            for spec in candidates:
+        failures: list[YottaError] = []
+        async with self._reservation as record_pod:
+            for spec in alternatives:
                 try:
-                    return await self._start(spec, room, deadline)
+                    return await self._start(spec, record_pod, deadline)
                 except YottaError as error:
-                    for earlier in failed:
-                        error.add_note(f"before it, another candidate: {type(earlier).__name__}: {earlier}")
-                    if spec is candidates[-1] or not (
-                        isinstance(error, PodFailedError) or (not self._pod_id and is_for_lack_of_capacity(error))
-                    ):
+                    for earlier in failures:
+                        error.add_note(f"Before it, another alternative: {type(earlier).__name__}: {earlier}")
+                    if spec is alternatives[-1] or not isinstance(error, CapacityError | PodFailedError):
                         raise
-                    failed.append(error)
-        raise AssertionError  # the last candidate returns or raises
+                    failures.append(error)
+        raise AssertionError  # the last alternative returns or raises
 
-    async def _start(self, spec: PodSpec, room: Reservation, deadline: float) -> PodHandle:
-        """Create one pod and wait for it, or leave none."""
-        self._pod_id = ""
+    async def _start(self, spec: PodSpec, record_pod: RecordPod, deadline: float) -> H_co:
+        """Create one pod and wait for it; leave none behind when that fails."""
         # Cancelled here, the create deletes its pod itself.
-        self._pod_id = await self._creator.create(spec, self._creator.order(delete_on_exit=True))
-        room.made(self._pod_id, spec)
-        handle = self._handle(self._pod_id)
+        self._pod_id = await self._creator.create(spec, self._creator.new_attempt(delete_on_exit=True))
+        record_pod(self._pod_id, spec)
         try:
-            left = max(0.001, deadline - self._clock.time())
-            await handle.wait_until(status=self._until, timeout=left, on_change=self._on_change)
+            return await self._wait_for(self._pod_id, max(0.001, deadline - self._clock.time()))
         except BaseException as error:
-            await self._end(error)
+            await self._delete(error)
             raise
-        return handle
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._end(error)
+        await self._delete(error)
 
-    async def _end(self, leaving: BaseException | None) -> None:
-        """Delete the pod; `leaving` is what the block is left by."""
+    async def _delete(self, leaving: BaseException | None) -> None:
+        """Delete the pod. `leaving` is the exception that the block is left by."""
         failure: BaseException | None
-        removal = self._creator.end(self._pod_id)
-        if removal is None:
+        deletion = self._creator.start_deletion(self._pod_id)
+        if deletion is None:
             return  # the client was closed around the block, and deleted it
         cancelled = await wait_deferring_cancel(
-            removal, leaving if isinstance(leaving, asyncio.CancelledError) else None
+            deletion, leaving if isinstance(leaving, asyncio.CancelledError) else None
         )
-        if not removal.done():
+        if not deletion.done():
             failure = YottaError(f"pod {self._pod_id} is still being deleted: closing the client waits for it")
-        elif removal.cancelled():
-            failure = YottaError(f"pod {self._pod_id} is left, and may bill: its deletion was cut off. Delete it")
+        elif deletion.cancelled():
+            failure = YottaError(f"pod {self._pod_id} is left, and may bill: its deletion was cancelled. Delete it")
         else:
-            failure = removal.exception()
+            failure = deletion.exception()
         if failure is None:
             if cancelled is not None and cancelled is not leaving:
                 raise cancelled
             return
         if cancelled is not None:
-            # Whoever cancelled waits for the cancel to come through, and would take another error for the block's own.
+            # A caller that cancels waits for the cancel, and would take another error for the block's own.
             logger.error("%s", failure)
             cancelled.add_note(str(failure))
             raise cancelled

@@ -1,9 +1,9 @@
-"""The journal of creates: what a killed process was about to make, for `reap` to find.
+"""The journal of creates: what a process was about to create, for `reap` to find after it was killed.
 
 One line of JSON for each step of a create: `{"intent": token, "time": …, "account": …}` before it is sent,
 `{"made": token, "pod_id": …}` when the pod is known and this process is to delete it, and `{"done": token}` when there
-is nothing to clean up: there is no pod, it was deleted, or it was handed over to the caller. There is no secret in it:
-a token only tells a pod from others, and the account is a few digits of a hash.
+is nothing to clean up: there is no pod, it was deleted, or it was handed over to the caller. It holds no secret: a
+token only distinguishes pods, and the account is a few digits of a hash.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ import attrs
 
 from yotta_async.creation.journal_file import DiskFolder, File, Folder
 from yotta_async.errors import ConfigurationError
+from yotta_async.models.ids import is_pod_id
 from yotta_async.support.clock import Clock
 
 logger = logging.getLogger("yotta_async")
 
-# A file is written anew, with what is still open, when it has so many lines and most of them are done with.
-_COMPACT = 2_000
+# A file with more lines than this, most of them finished, is replaced by one with the open intents only.
+_COMPACTION_LINES = 2_000
+# Seconds since 1970. What is later was not written by the journal.
+_MAX_TIME = 1e11
 
 
 @attrs.frozen
@@ -38,14 +41,14 @@ class Intent:
     account: str
     pod_id: str | None = None
 
-    def lines(self) -> bytes:
-        """Return what the journal says of it."""
-        first = _line(intent=self.token, time=self.time, account=self.account)
-        return first if self.pod_id is None else first + _line(made=self.token, pod_id=self.pod_id)
+    def to_lines(self) -> bytes:
+        """Return what the journal holds of it."""
+        first = _to_line(intent=self.token, time=self.time, account=self.account)
+        return first if self.pod_id is None else first + _to_line(made=self.token, pod_id=self.pod_id)
 
 
 class Journal:
-    """One client's file in the journal, made at its first create."""
+    """One client's file in the journal, created at its first create."""
 
     def __init__(self, folder: Folder, account: str, clock: Clock) -> None:
         self.account = account
@@ -57,13 +60,13 @@ class Journal:
         self._lines = 0
         self._waiting: list[bytes] = []  # lines that are not on the disk yet
         self._writing = asyncio.Lock()
-        self._thread: ThreadPoolExecutor | None = None  # of its own: the loop's may be busy with anything
+        self._thread: ThreadPoolExecutor | None = None  # of its own: the loop's may be busy
 
     async def intend(self, token: str) -> None:
-        """Write down, on the disk, that a create is about to be sent. Raises ConfigurationError when that fails."""
+        """Write to the disk that a create is about to be sent. Raises ConfigurationError when that fails."""
         intent = Intent(token, self.now(), self.account)
         self.open[token] = intent
-        line = intent.lines()
+        line = intent.to_lines()
         self._waiting.append(line)
         try:
             await self._flush()
@@ -79,18 +82,18 @@ class Journal:
             "place (argument journal or $YOTTA_JOURNAL), or do without"
         )
 
-    async def made(self, token: str, pod_id: str) -> None:
-        """Write down which pod it is that this process is to delete."""
+    async def record_pod(self, token: str, pod_id: str) -> None:
+        """Note the pod of a create, which this process is to delete."""
         self.open[token] = attrs.evolve(self.open[token], pod_id=pod_id)
-        await self._note(_line(made=token, pod_id=pod_id))
+        await self._append(_to_line(made=token, pod_id=pod_id))
 
-    async def done(self, token: str, pod_id: str | None = None) -> None:
-        """Write down that there is nothing to clean up after; `pod_id` is the pod that the caller has now."""
+    async def finish(self, token: str, pod_id: str | None = None) -> None:
+        """Note that a create left nothing to clean up; `pod_id` is the pod that the caller has now."""
         if self.open.pop(token, None) is not None:
-            await self._note(_line(done=token, pod_id=pod_id) if pod_id else _line(done=token))
+            await self._append(_to_line(done=token, pod_id=pod_id) if pod_id else _to_line(done=token))
 
     async def close(self) -> None:
-        """Give the file up: to nobody when there is nothing left in it to clean up after."""
+        """Release the file, and remove it when it has no open intent."""
         if self._file is None:
             return
         try:
@@ -102,17 +105,17 @@ class Journal:
         if self._thread is not None:
             self._thread.shutdown(wait=False)
 
-    async def _note(self, line: bytes) -> None:
+    async def _append(self, line: bytes) -> None:
         """Write a line, now or with the next one: the pod is known, so a full disk is no reason to lose it."""
         self._waiting.append(line)
         try:
             await self._flush()
         except OSError as error:
-            logger.warning("the journal of creates cannot be written just now: %s", error)
+            logger.warning("the journal of creates cannot be written now: %s", error)
 
     async def _flush(self) -> None:
-        """Return when everything that waits is on the disk. Those who come together share one write."""
-        # A write takes real time, in which a clock that moves by itself stands still.
+        """Return when all lines that wait are on the disk. Callers that come together share one write."""
+        # A write takes real time, during which a clock that moves by itself must stand still.
         async with self._writing:
             if self._waiting:
                 lines, self._waiting = self._waiting, []
@@ -124,7 +127,7 @@ class Journal:
                     with self._clock.call():
                         await asyncio.shield(writing)
                 except asyncio.CancelledError:
-                    await asyncio.wait({writing})  # a moment, at whose end it is known what stands there
+                    await asyncio.wait({writing})  # a moment, after which it is known what is on the disk
                     if writing.exception() is not None:
                         self._waiting[:0] = lines
                     raise
@@ -134,54 +137,61 @@ class Journal:
 
     def _write(self, lines: list[bytes], still_open: list[Intent]) -> None:
         if self._file is not None and not self._file.exists():
-            self._file.close(remove=False)  # somebody removed it
+            self._file.close(remove=False)  # another process removed it
             self._file = None
         if self._file is None:
             self._file = self.folder.create()
-            lines = [intent.lines() for intent in still_open]
-        if self._lines + len(lines) > max(_COMPACT, 4 * len(still_open)):
-            self._file.replace(b"".join([intent.lines() for intent in still_open]))
+            lines = [intent.to_lines() for intent in still_open]
+        if self._lines + len(lines) > max(_COMPACTION_LINES, 4 * len(still_open)):
+            self._file.replace(b"".join([intent.to_lines() for intent in still_open]))
             self._lines = 2 * len(still_open)
         else:
             self._file.append(b"".join(lines))
             self._lines += len(lines)
 
 
-class Abandoned:
-    """The file of a process that lives no more, held while it is cleaned up after."""
+class AbandonedFile:
+    """The file of a process that has ended, locked while its creates are cleaned up."""
 
     def __init__(self, file: File) -> None:
         self._file = file
         data = file.read()
         # A line that was torn was not on the disk, so its create was not sent.
-        self._ending = b"\n" if data and not data.endswith(b"\n") else b""
-        self.open = {intent.token: intent for intent in _open_intents(data)}
+        self._separator = b"\n" if data and not data.endswith(b"\n") else b""
+        self.open = {intent.token: intent for intent in parse_open_intents(data)}
 
-    def done(self, token: str) -> None:
-        """Write down that there is nothing left of it."""
+    def finish(self, token: str) -> None:
+        """Note that a create left nothing to clean up any more."""
         del self.open[token]
         try:
-            self._file.append(self._ending + _line(done=token))
+            self._file.append(self._separator + _to_line(done=token))
         except OSError as error:
-            logger.warning("a journal of creates cannot be written: %s; the next `reap` looks again", error)
+            logger.warning("a journal of creates cannot be written: %s; the next `reap` checks it again", error)
         else:
-            self._ending = b""
+            self._separator = b""
 
     def close(self) -> None:
-        """Give the file up: for another time, or to nobody when nothing is open."""
+        """Release the file, and remove it when it has no open intent."""
         self._file.close(remove=not self.open)
 
 
-def abandoned(folder: Folder) -> Iterator[Abandoned]:
-    """Yield each journal that no living process holds, locked until it is closed."""
-    for file in folder.abandoned():
-        yield Abandoned(file)
+def open_abandoned(folder: Folder) -> Iterator[AbandonedFile]:
+    """Yield each file of the journal whose process has ended, locked until it is closed.
+
+    Raises:
+        OSError: another user can write to the journal, or it cannot be read.
+
+    """
+    for file in folder.open_abandoned():
+        yield AbandonedFile(file)
 
 
 def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
     """Return the journal's directory: the given one, else $YOTTA_JOURNAL, else none.
 
-    Raises ConfigurationError when it is no path, or is there and no directory.
+    Raises:
+        ConfigurationError: it is no path, no directory, or another user can write to it.
+
     """
     if path is None:
         path = os.environ.get("YOTTA_JOURNAL") or None
@@ -191,31 +201,56 @@ def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
         raise ConfigurationError(f"journal must be the path of a directory, not {type(path).__name__}")
     try:
         folder = Path(path).expanduser()
-        if folder.is_dir() or not folder.exists():
+        if not folder.exists():
             return DiskFolder(folder)
+        if folder.is_dir():
+            checked = DiskFolder(folder)
+            checked.check()
+            return checked
         why = "it must be a directory, as each client that creates has a file of its own in it"
-    except (RuntimeError, ValueError, OSError) as error:  # no such home, a zero byte, a name that is too long
+    except OSError as error:  # a name that is too long, or a directory that another user can write to
+        why = error.strerror or type(error).__name__
+    except (RuntimeError, ValueError) as error:  # no such home
         why = str(error) or type(error).__name__
     raise ConfigurationError(f"journal cannot be used: {why}")
 
 
-def _line(**record: object) -> bytes:
+def _to_line(**record: object) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
-def _open_intents(data: bytes) -> list[Intent]:
-    """Read what is still open. A line that cannot be read is passed over: it was torn before it counted."""
+def parse_open_intents(data: bytes) -> list[Intent]:
+    """Return the intents that are open. A line that is not as the journal writes it is passed over.
+
+    One that was torn did not count yet: it was not on the disk when its create was to be sent.
+    """
     found: dict[str, Intent] = {}
     for line in data.split(b"\n"):
         try:
             record: Any = json.loads(line)
-            if "intent" in record:
-                intent = Intent(str(record["intent"]), float(record["time"]), str(record["account"]))
-                found[intent.token] = intent
-            elif record.get("made") in found:
-                found[record["made"]] = attrs.evolve(found[record["made"]], pod_id=str(record["pod_id"]))
-            elif "done" in record:
-                found.pop(record["done"], None)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, RecursionError):
             continue
+        if not isinstance(record, dict):
+            continue
+        if "intent" in record:
+            intent = _parse_intent(record)
+            if intent is not None:
+                found[intent.token] = intent
+            continue
+        token, pod_id = record.get("made", record.get("done")), record.get("pod_id")
+        if not isinstance(token, str) or token not in found:
+            continue
+        if "done" in record:
+            del found[token]
+        elif isinstance(pod_id, str) and is_pod_id(pod_id):
+            found[token] = attrs.evolve(found[token], pod_id=pod_id)
     return list(found.values())
+
+
+def _parse_intent(record: dict[str, Any]) -> Intent | None:
+    token, time, account = record["intent"], record.get("time"), record.get("account")
+    if not (isinstance(token, str) and token and isinstance(account, str)):
+        return None
+    if not isinstance(time, int | float) or isinstance(time, bool) or not 0 <= time <= _MAX_TIME:
+        return None
+    return Intent(token, float(time), account)

@@ -1,11 +1,16 @@
-"""A file of the journal: appended to, on the disk before a write counts, and locked while its writer lives."""
+"""Files of the journal: appended to, on the disk before a write counts, and locked while their writer lives.
+
+What another user can write is not read: a line of theirs would make `reap` delete a pod.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -18,14 +23,14 @@ from yotta_async.errors import ConfigurationError
 
 
 class File(Protocol):
-    """What a journal writes to, and a simulation's disk does as well."""
+    """What a journal writes to: a file on the disk, or one of a simulation."""
 
     def read(self) -> bytes:
         """Return all that was written."""
         ...
 
     def exists(self) -> bool:
-        """Say whether the file is still there for others to find."""
+        """Return whether the file still has its name."""
         ...
 
     def append(self, data: bytes) -> None:
@@ -33,38 +38,38 @@ class File(Protocol):
         ...
 
     def replace(self, data: bytes) -> None:
-        """Let this stand in the place of all that was written, or raise OSError and leave that."""
+        """Replace all that was written by `data`, or raise OSError and change nothing."""
         ...
 
     def close(self, *, remove: bool) -> None:
-        """Give the lock up, and remove the file if nobody needs it any more."""
+        """Release the lock; with `remove`, remove the file."""
         ...
 
 
 class Folder(Protocol):
-    """Where the files of all processes are."""
+    """The directory with the files of all processes."""
 
     def create(self) -> File:
         """Return a new file, locked."""
         ...
 
-    def abandoned(self) -> Iterator[File]:
-        """Yield each file whose writer does not live any more, locked."""
+    def open_abandoned(self) -> Iterator[File]:
+        """Yield each file whose writer has ended, locked."""
         ...
 
 
-# A forked child inherits what is open, and its locks would outlive the process that they stand for.
+# A forked child inherits what is open, and the locks would outlive the process that took them.
 _LOCKED: weakref.WeakSet[DiskFile] = weakref.WeakSet()
 
 
-def _let_go_of_the_parents() -> None:
+def _close_parents_files() -> None:
     for file in tuple(_LOCKED):
         os.close(file._descriptor)  # noqa: SLF001  # of this file
         _LOCKED.discard(file)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_of_the_parents)
+    os.register_at_fork(after_in_child=_close_parents_files)
 
 
 class DiskFile:
@@ -77,7 +82,7 @@ class DiskFile:
 
     @classmethod
     def place(cls, path: Path, data: bytes) -> Self:
-        """Put a whole file in place at once, locked before anybody can see it."""
+        """Put a whole file in place at once, locked before another process can see it."""
         temporary = path.with_suffix(f".{os.urandom(4).hex()}.new")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         file = cls(path, descriptor)
@@ -95,11 +100,18 @@ class DiskFile:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """Lock a file that is there, or return None while somebody holds it."""
+        """Lock an existing file, or return None while another process holds it.
+
+        Raises:
+            PermissionError: another user owns it or can write to it.
+
+        """
+        with suppress(FileNotFoundError):
+            _refuse_other_writers(path, path.lstat())
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
         except OSError:
-            return None  # it went away, or is another user's
+            return None  # its writer has removed it, or it is root's
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Its writer may have put another file in its place, or have ended well, before the lock was ours.
@@ -117,7 +129,7 @@ class DiskFile:
         return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
     def exists(self) -> bool:
-        """Say whether the file still has its name."""
+        """Return whether the file still has its name."""
         return os.fstat(self._descriptor).st_nlink > 0
 
     def append(self, data: bytes) -> None:
@@ -133,14 +145,14 @@ class DiskFile:
             raise
 
     def replace(self, data: bytes) -> None:
-        """Put a new file in the place of this one, with nothing in it but `data`."""
+        """Replace this file by a new one that holds `data`."""
         new = type(self).place(self.path, data)
         os.close(self._descriptor)
         self._descriptor = new._descriptor  # noqa: SLF001  # of the same class
         _LOCKED.discard(new)
 
     def close(self, *, remove: bool) -> None:
-        """Give the lock up."""
+        """Release the lock; with `remove`, remove the file."""
         if remove:
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
@@ -158,14 +170,34 @@ class DiskFolder:
     def create(self) -> DiskFile:
         """Return a new file, locked; raise OSError when it cannot be made."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.check()
         return DiskFile.place(self._path / f"creates-{os.getpid()}-{os.urandom(4).hex()}.jsonl", b"")
 
-    def abandoned(self) -> Iterator[DiskFile]:
-        """Yield each file whose lock is free."""
+    def check(self) -> None:
+        """Raise PermissionError when another user owns the directory or can write to it."""
+        _refuse_other_writers(self._path, self._path.stat())
+
+    def open_abandoned(self) -> Iterator[DiskFile]:
+        """Yield each file whose lock is free. Raises what `check` and `DiskFile.take` raise."""
+        if not self._path.exists():
+            return
+        self.check()
         for path in sorted(self._path.glob("creates-*.jsonl")):
             file = DiskFile.take(path)
             if file is not None:
                 yield file
+
+
+def _refuse_other_writers(path: Path, status: os.stat_result) -> None:
+    """Raise PermissionError when another user, root apart, owns the path or can write to it."""
+    if status.st_uid not in (os.geteuid(), 0):
+        problem = f"{path} belongs to another user (uid {status.st_uid}), whose lines would make `reap` delete pods. "
+        problem += "Choose a directory of your own, or make it yours: `chown`"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(status.st_mode):
+        problem = f"other users can write to {path}, and their lines would make `reap` delete pods: `chmod go-w {path}`"
+    else:
+        return
+    raise PermissionError(errno.EPERM, problem)
 
 
 def _sync_folder(path: Path) -> None:

@@ -1,29 +1,31 @@
-"""Cleaning up after processes that were killed: the pods of creates that nobody got and nobody deleted."""
+"""Cleaning up after processes that were killed: deleting the pods that were neither handed over nor deleted."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import attrs
 
 from yotta_async.api.endpoints import Endpoints
-from yotta_async.creation.deletion import remove
-from yotta_async.creation.journal import Abandoned, Intent, Journal, abandoned
-from yotta_async.creation.recovery import find_by_token, has_client_token
+from yotta_async.api.pod_list import PodListSnapshot
+from yotta_async.creation.deletion import delete_until_gone
+from yotta_async.creation.journal import AbandonedFile, Intent, Journal, open_abandoned
+from yotta_async.creation.recovery import TokenMatch, find_by_token, has_client_token
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import ENDING
-from yotta_async.polling.poller import StatusPoller
+from yotta_async.models.prices import total_hourly_price
+from yotta_async.support.clock import Clock
 
-# A create whose pod has not shown for so many seconds made none.
-_HORIZON = 3600.0
-# For so many seconds after its create, that a pod is not found does not mean that it is gone.
-_GRACE = 300.0
+# A create whose pod has not shown for so long made none.
+INTENT_LIFETIME_S = 3600.0
+# For so long after its create, a pod that is not found may yet appear.
+VISIBILITY_GRACE_S = 300.0
 
 
 @attrs.frozen
 class ReapedPod:
-    """A pod that a dead process left: whether it was `deleted`, or the `error` that left it standing."""
+    """A pod that a dead process left: whether it was `deleted`, or the `error` that prevented it."""
 
     pod: Pod
     deleted: bool = False
@@ -32,7 +34,15 @@ class ReapedPod:
 
 @attrs.frozen
 class ReapReport:
-    """What `reap` found: `pods`, and how many creates may yet show one (`pending`) or are another account's."""
+    """What `reap` found.
+
+    Attributes:
+        pods: the pods that were left.
+        pending: how many creates stay in the journal, as they may yet show a pod, or as it could not be confirmed that
+            theirs is gone.
+        other_accounts: how many creates were made with another key or another base URL.
+
+    """
 
     pods: tuple[ReapedPod, ...] = ()
     pending: int = 0
@@ -40,95 +50,106 @@ class ReapReport:
 
     @property
     def hourly_price(self) -> float | None:
-        """What the pods cost per hour while they run, or None when the API does not name a price for each."""
-        prices = [each.pod.hourly_price for each in self.pods]
-        known = [price for price in prices if price is not None]
-        return sum(known) if len(known) == len(prices) else None
+        """What the pods cost per hour while they run, or None when the price of any is unknown."""
+        return total_hourly_price(each.pod for each in self.pods)
 
 
 async def reap(
-    endpoints: Endpoints, poller: StatusPoller, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
+    endpoints: Endpoints, clock: Clock, journal: Journal | None, *, dry_run: bool, only: frozenset[str] | None
 ) -> ReapReport:
     """Delete what dead processes left; see `Pods.reap`."""
     endpoints.check()
     if journal is None:
         raise ConfigurationError("there is no journal to reap by: give YottaClient(journal=…) or set $YOTTA_JOURNAL")
-    try:
-        files = list(abandoned(journal.folder))
-    except OSError as error:
-        raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
-    try:
-        return await _reap(endpoints, poller, journal, files, dry_run=dry_run, only=only)
-    finally:
-        for file in files:
-            file.close()
+    with ExitStack() as opened:
+        files: list[AbandonedFile] = []
+        try:
+            for file in open_abandoned(journal.folder):
+                opened.callback(file.close)
+                files.append(file)
+        except OSError as error:
+            raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
+        intents = [(file, intent) for file in files for intent in file.open.values()]
+        ours = [(file, intent) for file, intent in intents if intent.account == journal.account]
+        reaper = _Reaper(endpoints, clock, journal.now(), dry_run=dry_run, only=only)
+        reaped, pending = await reaper.run(ours)
+        return ReapReport(tuple(reaped), pending, len(intents) - len(ours))
 
 
-async def _reap(
-    endpoints: Endpoints,
-    poller: StatusPoller,
-    journal: Journal,
-    files: list[Abandoned],
-    *,
-    dry_run: bool,
-    only: frozenset[str] | None,
-) -> ReapReport:
-    ours = [(file, intent) for file in files for intent in file.open.values() if intent.account == journal.account]
-    others = sum(len(file.open) for file in files) - len(ours)
-    if not ours:
-        return ReapReport(other_accounts=others)
-    snapshot = await endpoints.snapshot()
-    marked = find_by_token(snapshot)
-    may_hide = snapshot.unreadable_items > 0  # one of these may be a pod that is looked for
+class _Reaper:
+    """One `reap`: what lists show of the intents' tokens, and what becomes of each intent."""
 
-    async def one(file: Abandoned, intent: Intent) -> tuple[list[ReapedPod], bool]:
-        """Return the pods of a create that are left, and whether there may be one that does not show."""
-        age = journal.now() - intent.time
-        pods = [
-            # Of a pod whose JSON is broken, id and status are enough.
-            snapshot.pod(match.position) or Pod(id=match.pod_id, status=match.status)
-            for match in marked.get(intent.token, ())
-        ]
+    def __init__(
+        self, endpoints: Endpoints, clock: Clock, now: float, *, dry_run: bool, only: frozenset[str] | None
+    ) -> None:
+        self._endpoints = endpoints
+        self._clock = clock
+        self._now = now
+        self._dry_run = dry_run
+        self._only = only
+        self._lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = []
+        self._may_be_incomplete = False  # a list may hide a pod
+
+    async def run(self, intents: list[tuple[AbandonedFile, Intent]]) -> tuple[list[ReapedPod], int]:
+        """Return the pods that are left, and how many intents may have another."""
+        if not intents:
+            return [], 0
+        await self._list()
+        if any(self._is_expired(intent) and not self._find(intent.token) for _, intent in intents):
+            try:
+                await self._list()  # one list alone may leave a pod out
+            except YottaError:
+                self._may_be_incomplete = True
+        outcomes = await asyncio.gather(*(self._reap(file, intent) for file, intent in intents))
+        return [each for reaped, _ in outcomes for each in reaped], sum(is_pending for _, is_pending in outcomes)
+
+    async def _list(self) -> None:
+        snapshot = await self._endpoints.snapshot()
+        self._lists.append((snapshot, find_by_token(snapshot)))
+        self._may_be_incomplete |= snapshot.unreadable_items > 0
+
+    def _find(self, token: str) -> list[Pod]:
+        for snapshot, matches in self._lists:
+            if found := matches.get(token):
+                # Of a pod whose JSON is broken, id and status are enough.
+                return [snapshot.pod(each.position) or Pod(id=each.pod_id, status=each.status) for each in found]
+        return []
+
+    def _is_expired(self, intent: Intent) -> bool:
+        lifetime = INTENT_LIFETIME_S if intent.pod_id is None else VISIBILITY_GRACE_S
+        return self._now - intent.time >= lifetime
+
+    async def _reap(self, file: AbandonedFile, intent: Intent) -> tuple[list[ReapedPod], bool]:
+        """Return the pods of a create that are left, and whether there may be another."""
+        pods = self._find(intent.token)
         if not pods and intent.pod_id is not None:
             try:
-                pod = await endpoints.get(intent.pod_id, fresh_connection=True)
+                pod = await self._endpoints.get(intent.pod_id, fresh_connection=True)
             except NotFoundError:
-                return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _GRACE or may_hide)
+                pass  # as no list shows it
             except YottaError:
                 return [], True
-            if not has_client_token(pod, intent.token):
-                return [], pod.status not in ENDING  # not ours to touch, and not to be forgotten
-            pods = [pod]
-        if not pods:
-            return [], _forgotten(file, intent, dry_run=dry_run, pending=age < _HORIZON or may_hide)
-        left = [pod for pod in pods if pod.status not in ENDING and (only is None or pod.id in only)]
-        found = [
-            ReapedPod(pod) if dry_run else await _delete(endpoints, poller, pod, recently_created=age < _GRACE)
-            for pod in left
-        ]
-        is_all = len(left) == sum(pod.status not in ENDING for pod in pods)
-        if not dry_run and is_all and all(each.deleted for each in found):
-            file.done(intent.token)
-        return found, False
+            else:
+                if not has_client_token(pod, intent.token):
+                    return [], not pod.is_being_deleted  # it is not ours to delete, and not to be forgotten
+                pods = [pod]
+        if not pods and (self._may_be_incomplete or not self._is_expired(intent)):
+            return [], True
+        left = [pod for pod in pods if not pod.is_being_deleted]
+        chosen = [pod for pod in left if self._only is None or pod.id in self._only]
+        if self._dry_run:
+            return [ReapedPod(pod) for pod in chosen], False
+        is_new = self._now - intent.time < VISIBILITY_GRACE_S
+        reaped = [await self._delete(pod, is_new=is_new) for pod in chosen]
+        if len(chosen) == len(left) and all(each.deleted for each in reaped):
+            file.finish(intent.token)
+        return reaped, False
 
-    reaped = await asyncio.gather(*(one(file, intent) for file, intent in ours))
-    return ReapReport(
-        pods=tuple(each for found, _ in reaped for each in found),
-        pending=sum(is_pending for _, is_pending in reaped),
-        other_accounts=others,
-    )
-
-
-def _forgotten(file: Abandoned, intent: Intent, *, dry_run: bool, pending: bool) -> bool:
-    """Write an intent off that made no pod, unless one may yet show; return whether it may."""
-    if not pending and not dry_run:
-        file.done(intent.token)
-    return pending
-
-
-async def _delete(endpoints: Endpoints, poller: StatusPoller, pod: Pod, *, recently_created: bool) -> ReapedPod:
-    try:
-        await remove(endpoints, poller.clock, pod.id, is_recently_created=lambda _: recently_created)
-    except YottaError as error:
-        return ReapedPod(pod, error=error)
-    return ReapedPod(pod, deleted=True)
+    async def _delete(self, pod: Pod, *, is_new: bool) -> ReapedPod:
+        try:
+            await delete_until_gone(
+                self._endpoints, self._clock, pod.id, recently_created={pod.id} if is_new else frozenset()
+            )
+        except YottaError as error:
+            return ReapedPod(pod, error=error)
+        return ReapedPod(pod, deleted=True)

@@ -1,8 +1,9 @@
-"""Looking for the pods of creates whose answers were lost, by one list for all of them."""
+"""Finding pods by the client tokens of their creates, for creates whose responses were lost."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from yotta_async.api.endpoints import Endpoints
@@ -13,63 +14,8 @@ from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription
 
-# The longest between two looks: there is a minute for them, and lists lag by some seconds.
-_INTERVAL = 5.0
-
-
-class CreateRecovery:
-    """The tokens of one client that are looked for. The lists are the hub's own, which waiters share."""
-
-    def __init__(self, endpoints: Endpoints, poller: StatusPoller, *, seconds: float, interval: float) -> None:
-        self._endpoints = endpoints
-        self._poller = poller
-        self._seconds = seconds
-        self._interval = min(interval, _INTERVAL)
-        self._wanted: dict[str, asyncio.Future[list[str]]] = {}
-        self._survey: ListSubscription | None = None
-
-    async def find(self, token: str) -> list[str]:
-        """Return the ids of the pods that bear the token, the one to keep first, as soon as a list shows any.
-
-        Returns none when none has shown within the time for it; raises what makes looking on useless.
-        """
-        shown = self._wanted[token] = asyncio.get_running_loop().create_future()
-        if self._survey is None:
-            self._survey = self._poller.subscribe_list(
-                interval=self._interval, on_list=self._see, on_error=self._over, until_closed=True
-            )
-        sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._seconds))
-        try:
-            await asyncio.wait({shown, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            return shown.result() if shown.done() else []
-        finally:
-            sleeper.cancel()
-            del self._wanted[token]
-            if not self._wanted and self._survey is not None:
-                self._poller.unsubscribe_list(self._survey)
-                self._survey = None
-
-    async def look(self, token: str) -> list[str]:
-        """Look once, by a list of its own, and return what `find` does."""
-        return _in_order(find_by_token(await self._endpoints.snapshot()).get(token, []))
-
-    @property
-    def trouble(self) -> str:
-        """What was wrong with the last list, if anything was."""
-        error = self._poller.last_list_error
-        # Its name alone: a server's words may repeat what the create held.
-        return f" The last list that failed: {type(error).__name__}." if error is not None else ""
-
-    def _see(self, snapshot: PodListSnapshot) -> None:
-        for token, pods in find_by_token(snapshot).items():
-            if token in self._wanted and not self._wanted[token].done():
-                self._wanted[token].set_result(_in_order(pods))
-
-    def _over(self, error: Exception) -> None:
-        self._survey = None
-        for shown in self._wanted.values():
-            if not shown.done():
-                shown.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
+# The longest interval between two lists while a create is recovered: lists lag by some seconds.
+_MAX_INTERVAL_S = 5.0
 
 
 class TokenMatch(NamedTuple):
@@ -81,20 +27,76 @@ class TokenMatch(NamedTuple):
 
 
 def find_by_token(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
-    """Return the pods that have a client token, by token."""
-    found: dict[str, list[TokenMatch]] = {}
+    """Return the pods that have a client token, by token, the one to keep first.
+
+    That is one that is not being deleted, and of several the one with the lowest id, so that all clients choose the
+    same. A pod that the list shows twice is one pod.
+    """
+    found: dict[str, dict[str, TokenMatch]] = {}
     for token, index in snapshot.find_variable(CLIENT_TOKEN_VARIABLE):
         summary = snapshot.summaries[index]
         if summary is not None:
-            found.setdefault(token, []).append(TokenMatch(summary.id, summary.status, index))
-    return found
+            match = TokenMatch(summary.id, summary.status, index)
+            found.setdefault(token, {}).setdefault(match.pod_id, match)
+    return {token: sorted(matches.values(), key=_rank) for token, matches in found.items()}
+
+
+def _rank(match: TokenMatch) -> tuple[bool, int, str]:
+    return match.status in ENDING, len(match.pod_id), match.pod_id
 
 
 def has_client_token(pod: Pod, token: str) -> bool:
-    """Say whether a pod was made by the create with this token."""
+    """Return whether the pod was made by the create with this token."""
     return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
 
 
-def _in_order(pods: list[TokenMatch]) -> list[str]:
-    """Put the pod to keep first: one that is not on its way out, and of several the lowest id, for all who look."""
-    return [pod.pod_id for pod in sorted(pods, key=lambda pod: (pod.status in ENDING, len(pod.pod_id), pod.pod_id))]
+class CreateRecovery:
+    """Finds the pods of one client's creates. Waits for several tokens share the poller's lists."""
+
+    def __init__(self, endpoints: Endpoints, poller: StatusPoller, *, timeout: float, interval: float) -> None:
+        self._endpoints = endpoints
+        self._poller = poller
+        self._timeout = timeout
+        self._interval = min(interval, _MAX_INTERVAL_S)
+        self._waiting: dict[str, asyncio.Future[list[str]]] = {}
+        self._subscription: ListSubscription | None = None
+
+    async def wait_for(self, token: str) -> list[str]:
+        """Return the ids of the pods with the token, the one to keep first, as soon as a list shows any.
+
+        Returns none when no list has shown any within the timeout; raises what ends the polling.
+        """
+        found = self._waiting[token] = asyncio.get_running_loop().create_future()
+        if self._subscription is None:
+            self._subscription = self._poller.subscribe_list(
+                interval=self._interval, on_list=self._on_list, on_error=self._on_error, until_closed=True
+            )
+        sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._timeout))
+        try:
+            await asyncio.wait({found, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            return found.result() if found.done() else []
+        finally:
+            sleeper.cancel()
+            del self._waiting[token]
+            if not self._waiting and self._subscription is not None:
+                self._poller.unsubscribe_list(self._subscription)
+                self._subscription = None
+
+    async def find(self, token: str) -> list[str]:
+        """Return what `wait_for` does, by one list now."""
+        return _get_ids(find_by_token(await self._endpoints.snapshot()).get(token, ()))
+
+    def _on_list(self, snapshot: PodListSnapshot) -> None:
+        for token, matches in find_by_token(snapshot).items():
+            if token in self._waiting and not self._waiting[token].done():
+                self._waiting[token].set_result(_get_ids(matches))
+
+    def _on_error(self, error: Exception) -> None:
+        self._subscription = None
+        for found in self._waiting.values():
+            if not found.done():
+                found.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
+
+
+def _get_ids(matches: Iterable[TokenMatch]) -> list[str]:
+    return [match.pod_id for match in matches]

@@ -21,7 +21,7 @@ from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
 from distributed.utils import NoOpAwaitable, silence_logging_cmgr
 
-from yotta_async import ConfigurationError, Pod, PodSpec, SpendLimit, YottaClient, YottaError
+from yotta_async import ConfigurationError, Pod, PodSpec, SpendLimit, YottaClient, YottaError, total_hourly_price
 from yotta_async.dask.addresses import build_scheduler_spec, check_reachable, resolve_security
 from yotta_async.dask.replacement import ReplacementBudget, WorkerReplacer
 from yotta_async.dask.scaling import PodAdaptive, Scaler, check_count
@@ -157,8 +157,7 @@ class PodCluster(SpecCluster):
     @property
     def hourly_price(self) -> float | None:
         """What the pods cost together in US dollars an hour, or None if the price of one is unknown."""
-        prices = [pod.hourly_price for pod in self.pods.values()]
-        return sum(price for price in prices if price is not None) if None not in prices else None
+        return total_hourly_price(self.pods.values())
 
     def _describe_costs(self) -> str:
         price = self.hourly_price

@@ -1,52 +1,57 @@
 """Creating many pods: a few workers, a policy for all of them, and for each pod what became of it.
 
-A worker sends creates one after another. Nobody waits for a pod to run: the hub tells a worker when one does, or does
-not, and then it goes on to the next candidate or has the item's last word. Every pod is the client's to delete until
-the report is handed over; so whatever cuts this off, what was started is deleted.
+A worker sends creates one after another. No task waits for a pod to run: the poller notifies the run, and a worker then
+tries the next alternative or finishes the item. Every pod is the client's own until the report is returned, so whatever
+ends the run early, all pods that it started are deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Literal, TypeAlias
 
 from yotta_async.creation.creator import CreateAttempt, PodCreator
-from yotta_async.creation.deletion import HOLD_SECONDS, wait_deferring_cancel
-from yotta_async.errors import (
-    ConfigurationError,
-    PodFailedError,
-    PodGoneError,
-    WaitTimeoutError,
-    YottaError,
-)
-from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent, tell
+from yotta_async.creation.ephemeral import RecordPod
+from yotta_async.errors import CapacityError, ConfigurationError, InvalidRequestError, YottaError
+from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent, RolledBackError, call_hook, check_hook
 from yotta_async.models.pod import Pod
-from yotta_async.models.spec import Candidates, PodSpec
+from yotta_async.models.spec import Alternatives
+from yotta_async.models.validators import whole_number
 from yotta_async.polling.poller import StatusPoller
-from yotta_async.polling.subscription import Observation
+from yotta_async.polling.subscription import Observation, PollInterval
+from yotta_async.polling.wait_errors import PodFailedError, WaitTimeoutError
 from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.support.tasks import CANCEL_HOLD_S, wait_deferring_cancel
 from yotta_async.transport.rate_limit import bulk_priority
-from yotta_async.transport.retry import is_for_lack_of_capacity
 
-# So many pods are deleted at a time: each has 30 s, and a client's pace is for all of them.
-_REMOVALS = 16
+Policy: TypeAlias = Literal["best_effort", "all_or_nothing"] | int
+"""How many pods must be as they were wanted: any number, all, or at least so many."""
+
+# Pods that are deleted at a time: each deletion has a time limit, and shares the client's rate limit with the others.
+_MAX_DELETIONS_IN_FLIGHT = 16
 
 
 class PodSlot:
-    """One item on its way: its candidates, how many were tried, and its pod."""
+    """One item of the run: its alternatives, how many were tried, and its pod."""
 
-    __slots__ = ("candidates", "errors", "item", "order", "pod_id", "tries", "waiter")
+    __slots__ = ("alternatives", "attempt", "errors", "item", "pod_id", "tries", "waiter")
 
-    def __init__(self, candidates: Candidates) -> None:
-        self.candidates = candidates
+    def __init__(self, alternatives: Alternatives) -> None:
+        self.alternatives = alternatives
         self.tries = 0
         self.errors: tuple[YottaError, ...] = ()
-        self.order: CreateAttempt | None = None
+        self.attempt: CreateAttempt | None = None  # while a create is in flight
         self.pod_id: str | None = None
         self.waiter: StatusWaiter | None = None
         self.item: FanOutItem | None = None  # once its outcome is known
+
+    def build_item(self, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
+        """Build the item of the report."""
+        errors = self.errors if error is None or error in self.errors else (*self.errors, error)
+        return FanOutItem(self.alternatives[0], self.pod_id, pod, error, max(1, self.tries), errors)
 
 
 class CreateManyRun:
@@ -54,91 +59,92 @@ class CreateManyRun:
 
     def __init__(
         self,
+        creator: PodCreator,
         poller: StatusPoller,
-        creation: PodCreator,
-        candidates: Sequence[Candidates],
+        alternatives: Sequence[Alternatives],
         *,
         until: Targets | None,
-        needed: int,
+        policy: Policy,
         concurrency: int,
         timeout: float,
-        deadline: float,
-        interval: float,
+        interval: PollInterval,
         on_event: OnEvent | None,
-        made: Callable[[str, PodSpec], None],
     ) -> None:
-        self._made = made
-        self.poller = poller
-        self.interval = interval
-        self._creator = creation
-        self._places = [PodSlot(each) for each in candidates]
+        self._creator = creator
+        self._poller = poller
+        self._slots = [PodSlot(each) for each in alternatives]
         self._until = until
-        self._needed = needed
-        self._concurrency = concurrency
+        self._needed = _count_needed(policy, len(self._slots))
+        self._concurrency = whole_number("concurrency", concurrency)
         self._timeout = timeout
-        self._deadline = deadline
-        self._on_event = on_event
-        self._fresh = iter(self._places)
-        self._seen: deque[tuple[PodSlot, Observation]] = deque()
-        self._wake = asyncio.Event()
-        self._over = asyncio.Event()
-        self._open = len(self._places)
-        self._lost = 0
+        self._deadline = poller.clock.time() + timeout
+        self._interval = interval
+        self._on_event = check_hook(on_event)
+        self._record_pod: RecordPod
+        self._unsent = iter(self._slots)
+        self._observed: deque[tuple[PodSlot, Observation]] = deque()
+        self._has_work = asyncio.Event()
+        self._is_decided = asyncio.Event()  # every outcome is known, or the policy cannot be met any more
+        self._unfinished = len(self._slots)
+        self._failed = 0
         self._failure: BaseException | None = None  # what `on_event` raised
-        self._stopping = False
+        self._is_stopping = False
 
-    def _take(self, place: PodSlot, observation: Observation) -> None:
-        """Let a worker go on with a pod; whatever is observed ends its wait."""
-        if place.waiter is not None:
-            place.waiter.close()
-        self._seen.append((place, observation))
-        self._wake.set()
+    @property
+    def _goal(self) -> str:
+        return " or ".join(sorted(self._until or ()))
 
-    async def run(self) -> FanOutReport:
-        """Create all, wait for all, and report; or delete all, and raise."""
-        workers = [self._creator.own(self._work()) for _ in range(min(self._concurrency, len(self._places)))]
-        ending = asyncio.ensure_future(self._over.wait())
-        closing = asyncio.ensure_future(self._creator.closing.wait())
-        sleeper = asyncio.ensure_future(self.poller.clock.sleep(max(0.0, self._deadline - self.poller.clock.time())))
-        cancelled: asyncio.CancelledError | None = None
-        try:
-            if self._places:
-                await asyncio.wait({ending, closing, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        if closing.done() and not ending.done():
-            self._failure = ConfigurationError("the YottaClient was closed during create_many: what it made is deleted")
-        for each in (ending, closing, sleeper):
-            each.cancel()
-        self._stopping = True
-        for place in self._places:
-            if place.waiter is not None:
-                place.waiter.close()
-            if place.item is None:
-                place.item = self._item(place, self._unfinished(place))
+    async def run(self, record_pod: RecordPod) -> FanOutReport:
+        """Create all, wait for all, and return the report; or delete all, and raise.
+
+        `record_pod` is called with each pod that is created.
+        """
+        self._record_pod = record_pod
+        workers = [self._creator.start_task(self._work()) for _ in range(min(self._concurrency, len(self._slots)))]
+        cancelled = await self._wait()
+        self._is_stopping = True
+        is_late = self._poller.clock.time() >= self._deadline
+        for slot in self._slots:
+            if slot.waiter is not None:
+                slot.waiter.close()
         for worker in workers:
             worker.cancel()
-        report = self._report()
-        if cancelled is None and self._failure is None and len(report.succeeded) >= self._needed:
-            pod_ids = [place.pod_id for place in self._places if place.pod_id is not None]
-            keeping = self._creator.own(self._creator.release(pod_ids))
-            cancelled = await wait_deferring_cancel(keeping)
+        succeeded = sum(slot.item is not None and slot.item.error is None for slot in self._slots)
+        if cancelled is None and self._failure is None and succeeded >= self._needed:
+            report = self._build_report(is_late=is_late)
+            pod_ids = [slot.pod_id for slot in self._slots if slot.pod_id is not None]
+            releasing = self._creator.start_task(self._creator.release(pod_ids))
+            cancelled = await wait_deferring_cancel(releasing)
             if cancelled is None:
                 return report
-            await self._creator.reclaim(await keeping)
-        cancelled = await wait_deferring_cancel(self._creator.own(self._take_back(workers)), cancelled)
+            await self._creator.reclaim(await releasing)
+        rolling_back = self._creator.start_task(self._roll_back(workers))
+        cancelled = await wait_deferring_cancel(rolling_back, cancelled)
         if cancelled is not None:
             raise cancelled
         if self._failure is not None:
             raise self._failure
-        raise self._report().error(f"at least {self._needed} were wanted, so all that were started are deleted; ")
+        why = f"at least {self._needed} were wanted, so all that were started are deleted; "
+        raise self._build_report(is_late=is_late).error(why)
 
-    def _report(self) -> FanOutReport:
-        return FanOutReport(tuple(place.item for place in self._places if place.item is not None))
-
-    def _item(self, place: PodSlot, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
-        errors = place.errors if error is None or error in place.errors else (*place.errors, error)
-        return FanOutItem(place.candidates[0], place.pod_id, pod, error, max(1, place.tries), errors)
+    async def _wait(self) -> asyncio.CancelledError | None:
+        """Wait until the outcome is decided, the deadline, or the client's end; return a cancel that came first."""
+        if not self._slots:
+            return None
+        deciding = asyncio.ensure_future(self._is_decided.wait())
+        closing = asyncio.ensure_future(self._creator.closing.wait())
+        sleeper = asyncio.ensure_future(self._poller.clock.sleep(max(0.0, self._deadline - self._poller.clock.time())))
+        try:
+            await asyncio.wait({deciding, closing, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError as error:
+            return error
+        finally:
+            if closing.done() and not deciding.done():
+                text = "the YottaClient was closed during create_many: what it made is deleted"
+                self._failure = ConfigurationError(text)
+            for each in (deciding, closing, sleeper):
+                each.cancel()
+        return None
 
     # What a worker does
 
@@ -146,133 +152,159 @@ class CreateManyRun:
         with bulk_priority():
             while True:
                 try:
-                    if self._seen:
-                        await self._go_on(*self._seen.popleft())
-                    elif (place := next(self._fresh, None)) is not None:
-                        await self._create(place)
+                    if self._observed:
+                        await self._judge(*self._observed.popleft())
+                    elif (slot := next(self._unsent, None)) is not None:
+                        await self._create(slot)
                     else:
-                        self._wake.clear()
-                        await self._wake.wait()
+                        self._has_work.clear()
+                        await self._has_work.wait()
                 except BaseException as error:
-                    if not self._stopping:  # else it is our own cancel
-                        self._failure = error  # of `on_event`, anything
-                        self._over.set()
+                    if not self._is_stopping:  # else it is our own cancel
+                        self._failure = error  # `on_event` may raise anything
+                        self._is_decided.set()
                     if not isinstance(error, Exception):
                         raise
                     return
 
-    async def _create(self, place: PodSlot) -> None:
+    async def _create(self, slot: PodSlot) -> None:
         while True:
-            spec = place.candidates[place.tries]
-            place.tries += 1
-            place.order = self._creator.order(delete_on_exit=True)
+            spec = slot.alternatives[slot.tries]
+            slot.tries += 1
+            slot.attempt = self._creator.new_attempt(delete_on_exit=True)
             try:
-                place.pod_id = await self._creator.create(spec, place.order)
+                slot.pod_id = await self._creator.create(spec, slot.attempt)
             except YottaError as error:
-                place.errors += (error,)
-                if place.tries < len(place.candidates) and is_for_lack_of_capacity(error):
+                slot.errors += (error,)
+                if slot.tries < len(slot.alternatives) and isinstance(error, CapacityError):
                     continue
-                await self._finish(place, error)
+                await self._finish(slot, error)
                 return
-            place.order = None
-            self._made(place.pod_id, spec)
+            slot.attempt = None
+            self._record_pod(slot.pod_id, spec)
             if self._until is None:
-                await self._finish(place, None)
+                await self._finish(slot, None)
                 return
-            if self._on_event is not None:
-                await tell(self._on_event, self._item(place, None))
-            left = max(0.001, self._deadline - self.poller.clock.time())
-            place.waiter = StatusWaiter(
-                self.poller,
-                place.pod_id,
+            await call_hook(self._on_event, slot.build_item(None))
+            slot.waiter = StatusWaiter(
+                self._poller,
+                slot.pod_id,
                 self._until,
-                timeout=left,
-                interval=self.interval,
-                on_observation=partial(self._take, place),
+                timeout=max(0.001, self._deadline - self._poller.clock.time()),
+                interval=self._interval,
+                on_observation=partial(self._observe, slot),
             )
             return
 
-    async def _go_on(self, place: PodSlot, observation: Observation) -> None:
-        if place.waiter is None:
-            return  # it ended before
+    def _observe(self, slot: PodSlot, observation: Observation) -> None:
+        """Give a pod to a worker; whatever is observed ends its wait."""
+        if slot.waiter is not None:
+            slot.waiter.close()
+        self._observed.append((slot, observation))
+        self._has_work.set()
+
+    async def _judge(self, slot: PodSlot, observation: Observation) -> None:
+        if slot.waiter is None:
+            return  # its wait ended before
         try:
-            pod = place.waiter.judge(observation)
+            pod = slot.waiter.judge(observation)
         except YottaError as error:
-            place.errors += (error,)
-            if isinstance(error, PodFailedError) and len(place.candidates) > 1:
-                await self._fall_back(place, error)
+            slot.errors += (error,)
+            if isinstance(error, PodFailedError) and len(slot.alternatives) > 1:
+                await self._fall_back(slot, error)
             else:
                 last_pod = error.last_pod if isinstance(error, PodFailedError) else None
-                await self._finish(place, error, last_pod)
+                await self._finish(slot, error, last_pod)
         else:
-            await self._finish(place, None, pod)
+            await self._finish(slot, None, pod)
 
-    async def _fall_back(self, place: PodSlot, error: PodFailedError) -> None:
-        """Delete the pod that failed, and try the next candidate, if there is one."""
-        removal = self._creator.end(place.pod_id or "")
+    async def _fall_back(self, slot: PodSlot, error: PodFailedError) -> None:
+        """Delete the pod that failed, and try the next alternative, if there is one."""
+        deletion = self._creator.start_deletion(slot.pod_id or "")
         try:
-            if removal is not None:
-                await asyncio.shield(removal)
-            place.pod_id = place.waiter = None
-        except YottaError as left:
-            place.errors += (left,)
-            await self._finish(place, left)
+            if deletion is not None:
+                await asyncio.shield(deletion)
+            slot.pod_id = slot.waiter = None
+        except YottaError as failure:
+            slot.errors += (failure,)
+            await self._finish(slot, failure)
             return
-        if place.tries < len(place.candidates):
-            await self._create(place)
+        if slot.tries < len(slot.alternatives):
+            await self._create(slot)
             return
-        text = f"{error} (all {place.tries} candidates failed: the image may be the cause)"
+        text = f"{error} (all {slot.tries} alternatives failed: the image may be the cause)"
         last = PodFailedError(text, pod_id=error.pod_id, last_pod=error.last_pod, history=error.history)
-        place.errors = (*place.errors[:-1], last)
-        await self._finish(place, last)
+        slot.errors = (*slot.errors[:-1], last)
+        await self._finish(slot, last)
 
-    async def _finish(self, place: PodSlot, error: YottaError | None, pod: Pod | None = None) -> None:
-        place.item = self._item(place, error, pod)
-        if self._on_event is not None:
-            await tell(self._on_event, place.item)
-        self._open -= 1
-        self._lost += error is not None
-        if self._open == 0 or len(self._places) - self._lost < self._needed:
-            self._over.set()
+    async def _finish(self, slot: PodSlot, error: YottaError | None, pod: Pod | None = None) -> None:
+        slot.item = slot.build_item(error, pod)
+        await call_hook(self._on_event, slot.item)
+        self._unfinished -= 1
+        self._failed += error is not None
+        if self._unfinished == 0 or len(self._slots) - self._failed < self._needed:
+            self._is_decided.set()
 
     # The end
 
-    def _unfinished(self, place: PodSlot) -> YottaError:
-        """Say of an item without an outcome what is known of it when everything ends."""
-        when = f"within {self._timeout:g} s" if self.poller.clock.time() >= self._deadline else "before all of it ended"
-        if place.waiter is not None and place.pod_id is not None:
-            return place.waiter.build_error(
-                WaitTimeoutError, f"it was not {' or '.join(sorted(self._until or ()))} {when}"
-            )
-        if place.pod_id is not None:
-            goal = " or ".join(sorted(self._until or ()))
-            text = f"pod {place.pod_id}: it was created, and not seen to be {goal} {when}"
-            return WaitTimeoutError(text, pod_id=place.pod_id)
-        if place.order is not None and place.order.send_state.request_sent:
-            what = "It was still under way when the time was up; if it makes a pod, the client deletes that."
-            return self._creator.unknown(place.order.token, what)
+    def _build_report(self, *, is_late: bool) -> FanOutReport:
+        return FanOutReport(
+            tuple(slot.item or slot.build_item(self._explain_unfinished(slot, is_late=is_late)) for slot in self._slots)
+        )
+
+    def _explain_unfinished(self, slot: PodSlot, *, is_late: bool) -> YottaError:
+        """Build the error of an item that has no outcome when the run ends."""
+        attempt = slot.attempt
+        if attempt is not None and attempt.send_state.request_sent and not attempt.is_undone:
+            what = "It was in flight when the run ended; if it makes a pod, the client deletes that."
+            return self._creator.build_unknown_error(attempt.token, what)
+        if not is_late:
+            return self._build_rolled_back_error(slot)
+        when = f"within {self._timeout:g} s"
+        if slot.waiter is not None:
+            return slot.waiter.build_error(WaitTimeoutError, f"it was not {self._goal} {when}")
+        if slot.pod_id is not None:
+            text = f"pod {slot.pod_id}: it was created, and not seen to be {self._goal} {when}"
+            return WaitTimeoutError(text, pod_id=slot.pod_id)
+        if attempt is not None and attempt.send_state.request_sent:
+            return WaitTimeoutError(f"the create was not answered {when}, and no pod of it is left")
         return WaitTimeoutError(f"the create was not sent {when}")
 
-    async def _take_back(self, workers: list[asyncio.Task[None]]) -> None:
-        """Delete what was started, and let each item say so."""
+    def _build_rolled_back_error(self, slot: PodSlot) -> RolledBackError:
+        done = "no pod was created" if slot.pod_id is None else f"pod {slot.pod_id} was deleted"
+        text = f"{done}, as fewer than {self._needed} of the {len(self._slots)} pods can be as they were wanted"
+        return RolledBackError(text, pod_id=slot.pod_id or "")
+
+    async def _roll_back(self, workers: list[asyncio.Task[None]]) -> None:
+        """Delete all pods that were started, and note it in their items."""
         # A cancelled create waits for its outcome and deletes its pod.
         if workers:
-            await asyncio.wait(workers, timeout=HOLD_SECONDS + 1)
-        started = [place for place in self._places if place.pod_id is not None]
-        at_once = min(self._concurrency, _REMOVALS)
+            await asyncio.wait(workers, timeout=CANCEL_HOLD_S + 1)
+        started = [slot for slot in self._slots if slot.pod_id is not None]
+        at_once = min(self._concurrency, _MAX_DELETIONS_IN_FLIGHT)
         for first in range(0, len(started), at_once):
-            removals = [(place, self._creator.end(place.pod_id or "")) for place in started[first : first + at_once]]
-            running = [removal for _, removal in removals if removal is not None]
+            batch = [
+                (slot, self._creator.start_deletion(slot.pod_id or "")) for slot in started[first : first + at_once]
+            ]
+            running = [deletion for _, deletion in batch if deletion is not None]
             if running:
                 await asyncio.wait(running)
-            for place, removal in removals:
-                left = removal.exception() if removal is not None and not removal.cancelled() else None
-                self._note_removal(place, left)
+            for slot, deletion in batch:
+                failure = deletion.exception() if deletion is not None and not deletion.cancelled() else None
+                pod = slot.item.pod if slot.item is not None else None
+                if isinstance(failure, YottaError):
+                    slot.item = slot.build_item(failure, pod)
+                elif slot.item is not None and slot.item.error is None:
+                    slot.item = slot.build_item(self._build_rolled_back_error(slot), pod)
 
-    def _note_removal(self, place: PodSlot, left: BaseException | None) -> None:
-        item = place.item or self._item(place, None)
-        if isinstance(left, YottaError):
-            place.item = self._item(place, left, item.pod)
-        elif item.error is None:
-            text = f"pod {place.pod_id}: it was started, and is deleted again, as too many others were not"
-            place.item = self._item(place, PodGoneError(text, pod_id=place.pod_id or ""), item.pod)
+
+def _count_needed(policy: Policy, pods: int) -> int:
+    if policy == "best_effort":
+        return 0
+    if policy == "all_or_nothing":
+        return pods
+    if type(policy) is int and 1 <= policy <= pods:
+        return policy
+    raise InvalidRequestError(
+        f'policy must be "best_effort", "all_or_nothing" or how many of the {pods} pods are needed at least'
+    )

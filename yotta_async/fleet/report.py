@@ -1,34 +1,41 @@
-"""Many pods at a time, and the truth about each."""
+"""What became of each of many pods."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeAlias
 
 import attrs
 
-from yotta_async.errors import CreateOutcomeUnknownError, FanOutError, WaitError, YottaError
+from yotta_async.creation.creator import CreateUnknownError
+from yotta_async.errors import InvalidRequestError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
-from yotta_async.polling.poller import StatusPoller
-from yotta_async.polling.waiter import StatusWaiter, Targets
-from yotta_async.transport.rate_limit import bulk_priority
+from yotta_async.polling.wait_errors import PodGoneError
 
-T = TypeVar("T")
+_SHOWN_ERRORS = 3
 
 OnEvent: TypeAlias = "Callable[[FanOutItem], Awaitable[object] | object]"
 """Called with an item when something about it is known; it may be a coroutine function."""
 
 
+class RolledBackError(PodGoneError):
+    """The pod did not fail: it was deleted, or not created, because too many others of its fan-out failed."""
+
+
 @attrs.frozen
 class FanOutItem:
-    """What became of one pod: `error` is None when it is as it was wanted.
+    """What became of one pod.
 
-    `spec` is what it was asked for with, secrets included (None: it was there), `pod` how it was last seen, `attempts`
-    how many pods were asked for before this came out, and `errors` what went wrong with each of them, the last one
-    included.
+    Attributes:
+        spec: what was asked for, secrets included; None for a pod that existed before.
+        pod_id: the pod's id, or None when there is none.
+        pod: the pod as it was last seen.
+        error: None when the pod is as it was wanted.
+        attempts: how many pods were asked for, fallbacks included.
+        errors: what went wrong with each of them, the last one included.
+
     """
 
     spec: PodSpec | None = None
@@ -45,7 +52,10 @@ class FanOutItem:
 
 @attrs.frozen
 class FanOutReport:
-    """What became of each, in the order given."""
+    """What became of each pod, in the order given.
+
+    Every item is in exactly one of `succeeded`, `failed`, `unknown` and `rolled_back`.
+    """
 
     items: tuple[FanOutItem, ...]
 
@@ -56,15 +66,19 @@ class FanOutReport:
 
     @property
     def unknown(self) -> tuple[FanOutItem, ...]:
-        """The items of which nobody can say whether there is a pod."""
-        return tuple(item for item in self.items if isinstance(item.error, CreateOutcomeUnknownError))
+        """The items of which it is not known whether there is a pod."""
+        return tuple(item for item in self.items if isinstance(item.error, CreateUnknownError))
+
+    @property
+    def rolled_back(self) -> tuple[FanOutItem, ...]:
+        """The items that did not fail: they were deleted, or not created, because too many others failed."""
+        return tuple(item for item in self.items if isinstance(item.error, RolledBackError))
 
     @property
     def failed(self) -> tuple[FanOutItem, ...]:
-        """The items that are neither."""
-        return tuple(
-            item for item in self.items if item.error and not isinstance(item.error, CreateOutcomeUnknownError)
-        )
+        """The items that failed by themselves."""
+        apart = CreateUnknownError | RolledBackError
+        return tuple(item for item in self.items if item.error is not None and not isinstance(item.error, apart))
 
     def raise_for_failures(self) -> None:
         """Raise FanOutError, which carries this report, unless every item succeeded."""
@@ -73,87 +87,56 @@ class FanOutReport:
 
     def error(self, why: str = "") -> FanOutError:
         """Return the error that carries this report; `why` comes before its counts."""
-        return FanOutError(why + self._summary(), report=self)
+        return FanOutError(why + self._summarize(), report=self)
 
     def redacted(self) -> FanOutReport:
         """Return a copy whose specs and pods have no secrets, fit for a log or another process."""
         return FanOutReport(tuple(item.redacted() for item in self.items))
 
-    def _summary(self) -> str:
+    def _summarize(self) -> str:
         counts = f"{len(self.succeeded)} succeeded, {len(self.failed)} failed, {len(self.unknown)} unknown"
-        first = [f"{item.pod_id}: {type(item.error).__name__}: {item.error}" for item in self.items if item.error]
-        more = f" … and {len(first) - 3} more" if len(first) > 3 else ""
-        return f"of {len(self.items)} pods {counts}: {' | '.join(first[:3])}{more}"
+        if self.rolled_back:
+            counts += f", {len(self.rolled_back)} rolled back"
+        causes = [*self.failed, *self.unknown, *self.rolled_back]
+        shown = [f"{item.pod_id}: {type(item.error).__name__}: {item.error}" for item in causes[:_SHOWN_ERRORS]]
+        more = f" … and {len(causes) - len(shown)} more" if len(causes) > len(shown) else ""
+        return f"of {len(self.items)} pods {counts}: {' | '.join(shown)}{more}"
 
 
-async def tell(on_event: OnEvent, item: FanOutItem) -> None:
-    """Call `on_event`, and wait for it when it is a coroutine function."""
-    result = on_event(item)
-    if inspect.isawaitable(result):
-        await result
+class FanOutError(YottaError):
+    """Too few of many pods are as they were wanted.
+
+    `report` says what became of each, with the specs as they were given. A pickled error has redacted copies of them,
+    from which no pod can be created.
+    """
+
+    def __init__(self, message: str = "", *, report: FanOutReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        report = None if self.report is None else self.report.redacted()
+        return (type(self), self.args, {**self.__dict__, "report": report})
+
+    def __copy__(self) -> Self:
+        made = type(self)(*self.args)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self.__copy__()  # a report is immutable
 
 
-async def call_many(
-    call: Callable[[str], Awaitable[None]],
-    pod_ids: Sequence[str],
-    *,
-    concurrency: int,
-    on_event: OnEvent | None = None,
-) -> FanOutReport:
-    """Call for each pod, so many at a time, and report what became of each."""
-    items: list[FanOutItem | None] = [None] * len(pod_ids)
-    needs_poll = iter(enumerate(pod_ids))
-
-    async def work() -> None:
-        with bulk_priority():
-            for index, pod_id in needs_poll:
-                try:
-                    await call(pod_id)
-                except YottaError as error:
-                    item = FanOutItem(pod_id=pod_id, error=error, errors=(error,))
-                else:
-                    item = FanOutItem(pod_id=pod_id)
-                items[index] = item
-                if on_event is not None:
-                    await tell(on_event, item)
-
-    await _all([asyncio.ensure_future(work()) for _ in range(min(concurrency, len(pod_ids)))])
-    return FanOutReport(tuple(item for item in items if item is not None))
+def check_hook(on_event: OnEvent | None) -> OnEvent | None:
+    """Return `on_event`. Raises InvalidRequestError when it is no function."""
+    if on_event is not None and not callable(on_event):
+        raise InvalidRequestError(f"on_event must be a function, not {type(on_event).__name__}")
+    return on_event
 
 
-async def _all(tasks: list[asyncio.Task[T]]) -> list[T]:
-    """Return what all return; of a cancel, or of what one raises, nobody goes on."""
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def wait_many(
-    poller: StatusPoller,
-    pod_ids: Sequence[str],
-    targets: Targets,
-    *,
-    timeout: float,
-    interval: float,
-    on_event: OnEvent | None = None,
-) -> FanOutReport:
-    """Wait for each; see `Pods.wait_many`."""
-
-    async def wait(pod_id: str) -> FanOutItem:
-        try:
-            with StatusWaiter(poller, pod_id, targets, timeout=timeout, interval=interval) as waiter:
-                await waiter.wait_for_observation()
-                pod = await waiter.wait()
-        except YottaError as error:
-            last_pod = error.last_pod if isinstance(error, WaitError) else None
-            item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))
-        else:
-            item = FanOutItem(pod_id=pod_id, pod=pod)
-        if on_event is not None:
-            await tell(on_event, item)
-        return item
-
-    return FanOutReport(tuple(await _all([asyncio.ensure_future(wait(pod_id)) for pod_id in pod_ids])))
+async def call_hook(on_event: OnEvent | None, item: FanOutItem) -> None:
+    """Call `on_event`, if there is one, and wait for it when it is a coroutine function."""
+    if on_event is not None:
+        result = on_event(item)
+        if inspect.isawaitable(result):
+            await result

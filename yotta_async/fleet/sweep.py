@@ -1,17 +1,20 @@
-"""Lifecycle hygiene: pausing or deleting pods that nobody needs any more. Source: the guide's "Lifecycle hygiene"."""
+"""Lifecycle hygiene: pausing or deleting idle pods. Source: the guide's section "Lifecycle hygiene"."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
 
 import attrs
 
+from yotta_async.errors import InvalidRequestError
 from yotta_async.fleet.report import FanOutReport
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import PodStatus
+from yotta_async.models.prices import total_hourly_price
+from yotta_async.models.status import PodStatus, Statuses, statuses_of
+from yotta_async.models.validators import seconds
 
 Match: TypeAlias = str | Callable[[Pod], bool]
 """A shell pattern for the pod's name, such as "ci-*", or a function that says yes to a Pod."""
@@ -19,10 +22,14 @@ Match: TypeAlias = str | Callable[[Pod], bool]
 
 @attrs.frozen
 class SweepReport:
-    """The `pods` that were chosen, and what became of each.
+    """What `sweep` chose and did.
 
-    `report` is None after a dry run. `unreadable_items` counts items of the list in which no pod id can be read: these
-    may be pods, and are never chosen.
+    Attributes:
+        pods: the pods that were chosen.
+        report: what became of each, or None after a dry run.
+        unreadable_items: how many items of the list have no pod id that can be read. These may be pods, and are never
+            chosen.
+
     """
 
     pods: tuple[Pod, ...]
@@ -32,28 +39,52 @@ class SweepReport:
     @property
     def hourly_price(self) -> float | None:
         """What the chosen pods cost in USD an hour while they run; None when the price of any is unknown."""
-        prices = [pod.hourly_price for pod in self.pods]
-        return None if None in prices else sum(price for price in prices if price is not None)
+        return total_hourly_price(self.pods)
 
 
-def select_pods(
-    pods: Sequence[Pod],
-    *,
-    now: datetime,
-    older_than: timedelta | None,
-    statuses: frozenset[PodStatus] | None,
-    match: Match | None,
-) -> tuple[Pod, ...]:
-    """Return the pods to sweep. `statuses` None is any; a pod whose last change is unknown is not old."""
+@attrs.frozen
+class SweepRule:
+    """Which pods to sweep."""
 
-    def is_chosen(pod: Pod) -> bool:
-        changed = pod.updated_at or pod.created_at
-        if statuses is not None and pod.status not in statuses:
+    action: Literal["pause", "delete"]
+    older_than: timedelta | None
+    statuses: frozenset[PodStatus] | None
+    match: Match | None
+
+    @classmethod
+    def build(
+        cls,
+        action: Literal["pause", "delete"],
+        older_than: float | timedelta | None,
+        idle_status: Statuses | None,
+        match: Match | None,
+    ) -> SweepRule:
+        """Check what a caller gave. Raises InvalidRequestError."""
+        if older_than is None and idle_status is None and match is None:
+            raise InvalidRequestError(
+                'say which pods: older_than=…, idle_status=… or match=… (match="*" is all of them)'
+            )
+        if action not in ("pause", "delete"):
+            raise InvalidRequestError('action must be "pause" or "delete"')
+        if not (match is None or isinstance(match, str) or callable(match)):
+            raise InvalidRequestError("match must be a pattern for names, or a function that takes a Pod")
+        if not isinstance(older_than, timedelta | None):
+            older_than = timedelta(seconds=seconds("older_than", older_than))
+        return cls(action, older_than, None if idle_status is None else statuses_of(idle_status), match)
+
+    def select_pods(self, pods: Sequence[Pod], now: float) -> tuple[Pod, ...]:
+        """Return the pods to sweep; `now` is in seconds since 1970."""
+        return tuple(pod for pod in pods if self._is_selected(pod, datetime.fromtimestamp(now, UTC)))
+
+    def _is_selected(self, pod: Pod, now: datetime) -> bool:
+        # Unknown and missing statuses can be deleted.
+        is_possible = pod.status == PodStatus.RUNNING if self.action == "pause" else not pod.is_being_deleted
+        if not is_possible or (self.statuses is not None and pod.status not in self.statuses):
             return False
-        if older_than is not None and (changed is None or now - changed < older_than):
-            return False
-        if isinstance(match, str):
-            return fnmatch.fnmatchcase(pod.pod_name or "", match)
-        return match is None or bool(match(pod))
-
-    return tuple(pod for pod in pods if is_chosen(pod))
+        if self.older_than is not None:
+            changed = pod.updated_at or pod.created_at
+            if changed is None or now - changed < self.older_than:
+                return False  # a pod whose last change is unknown is not old
+        if isinstance(self.match, str):
+            return fnmatch.fnmatchcase(pod.pod_name or "", self.match)
+        return self.match is None or bool(self.match(pod))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 from yotta_async.errors import InvalidRequestError
@@ -23,6 +24,11 @@ PodId: TypeAlias = str | int | HasPodId
 """What every method that takes a pod takes: its id as text or as a number, a Pod, or a PodHandle."""
 
 
+def is_pod_id(text: str) -> bool:
+    """Return whether the text can be a pod's id, and so may stand in a path."""
+    return _POD_ID.fullmatch(text) is not None
+
+
 def pod_id_of(pod: PodId) -> str:
     """Return the id of `pod` as text, fit to stand in a path.
 
@@ -41,3 +47,15 @@ def pod_id_of(pod: PodId) -> str:
         f"{what} is not a pod id: an id is a non-negative number of up to 64 digits, or 1 to 64 letters, digits, '_' "
         "and '-' that begin with a letter or a digit"
     )
+
+
+def pod_ids_of(pods: Iterable[PodId]) -> list[str]:
+    """Return the ids of several pods.
+
+    Raises:
+        InvalidRequestError: one of them is not an id, or there is one pod instead of several: the letters of its id
+            would be taken for ids.
+    """
+    if isinstance(pods, str | int) or not isinstance(pods, Iterable):
+        raise InvalidRequestError("several pods are wanted here: give a list of ids, Pods or PodHandles")
+    return [pod_id_of(pod) for pod in pods]

@@ -279,7 +279,7 @@ class PodSpec(Redactable):
             )
 
 
-Candidates: TypeAlias = tuple[PodSpec, ...]
+Alternatives: TypeAlias = tuple[PodSpec, ...]
 """What is tried in turn for one pod."""
 
 

@@ -113,6 +113,13 @@ def seconds(name: str, value: float) -> float:
     return float(value)
 
 
+def whole_number(name: str, value: int) -> int:
+    """Return a number of at least 1 that a caller gave. Raises InvalidRequestError."""
+    if type(value) is not int or value < 1:
+        raise InvalidRequestError(f"{name} must be a whole number of at least 1")
+    return value
+
+
 def port_number(value: int) -> int:
     """Return a port that a caller gave. Raises InvalidRequestError."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:

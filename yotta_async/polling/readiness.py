@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from yotta_async.errors import PodFailedError
 from yotta_async.models.pod import ExposedPort, Pod
 from yotta_async.models.status import PodStatus
 from yotta_async.polling.poller import StatusPoller
+from yotta_async.polling.wait_errors import PodFailedError
 from yotta_async.polling.waiter import OnChange, StatusWaiter
 
 _RUNNING = frozenset({PodStatus.RUNNING})

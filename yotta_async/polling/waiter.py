@@ -11,18 +11,12 @@ from typing import Self, TypeAlias
 
 import attrs
 
-from yotta_async.errors import (
-    InvalidRequestError,
-    PodFailedError,
-    PodGoneError,
-    WaitError,
-    WaitTimeoutError,
-    YottaError,
-)
+from yotta_async.errors import InvalidRequestError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus, can_reach
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import Observation, ObservationKind, PollInterval
+from yotta_async.polling.wait_errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError
 
 OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 """Called with the pod when a status is first seen and whenever it changes; it may be a coroutine function."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
@@ -15,11 +14,8 @@ import tenacity
 
 from yotta_async.errors import (
     APIError,
-    AuthenticationError,
-    BadRequestError,
     ConfigurationError,
     ConnectError,
-    PermissionDeniedError,
     ProtocolError,
     RateLimitError,
     ServerError,
@@ -31,11 +27,6 @@ from yotta_async.support.clock import Clock
 T = TypeVar("T")
 
 logger = logging.getLogger("yotta_async")
-
-# The API has no code for it, so its words must do.
-_NO_CAPACITY = re.compile(
-    r"capacity|insufficient|not enough|unavailable|no available|out of stock|sold out|resource", re.IGNORECASE
-)
 
 
 def _check_attempts(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -147,18 +138,6 @@ def may_have_been_processed(error: BaseException) -> bool:
     if isinstance(error, APIError):
         return isinstance(error, ServerError) or error.http_status == 408
     return isinstance(error, TransportError) and error.request_sent
-
-
-def is_for_lack_of_capacity(error: YottaError) -> bool:
-    """Say whether a create that was refused may succeed for another GPU or elsewhere.
-
-    A plain refusal that is about capacity by its words, or that is neither about the request, the key nor the rate.
-    """
-    if not isinstance(error, APIError) or isinstance(
-        error, AuthenticationError | PermissionDeniedError | RateLimitError
-    ):
-        return False
-    return not isinstance(error, BadRequestError) or _NO_CAPACITY.search(error.message) is not None
 
 
 @attrs.define(eq=False)

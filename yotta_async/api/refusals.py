@@ -1,0 +1,34 @@
+"""What the words of a refusal mean where the API has no code for it: a lack of capacity, or of funds."""
+
+from __future__ import annotations
+
+import re
+
+_SHORTAGE = (
+    r"insufficient|not enough|no enough|lack(?:s|ing)? of|shortage of|unavailable|not (?:currently )?available"
+    r"|exhausted|none (?:available|free|left)|no (?:\w+ )?(?:available|free|idle|remaining)|out of|r[ua]n out"
+)
+_GOODS = r"capacity|gpus?|cards?|resources?|stock|inventory|machines?|nodes?|instances?|supply"
+# A shortage and what is short stand in one sentence, in either order.
+_CAPACITY = re.compile(
+    rf"\b(?:{_SHORTAGE})\b[^.;]{{0,40}}\b(?:{_GOODS})\b|\b(?:{_GOODS})\b[^.;]{{0,40}}\b(?:{_SHORTAGE})\b"
+    rf"|\bno (?:\w+ )?(?:{_GOODS})\b|\bsold[ -]out\b|\bfully (?:booked|rented|allocated|occupied)\b",
+    re.IGNORECASE,
+)
+_FUNDS = re.compile(r"\b(?:balance|funds?|credits?|payment|arrears|overdue|top[ -]?up|recharge)\b", re.IGNORECASE)
+# What no other GPU and no waiting changes: limits of the account or the key, and mistakes in the request.
+_OTHER_CAUSES = re.compile(
+    r"\b(?:quotas?|limits?|permissions?|privileges?|parameters?|fields?|invalid|must|missing|required|specified"
+    r"|unsupported|not supported)\b",
+    re.IGNORECASE,
+)
+
+
+def names_lack_of_capacity(message: str) -> bool:
+    """Return whether a create was refused because no such GPU is free. Source: none; the API has no code for it."""
+    return bool(_CAPACITY.search(message)) and not (names_lack_of_funds(message) or _OTHER_CAUSES.search(message))
+
+
+def names_lack_of_funds(message: str) -> bool:
+    """Return whether a refusal is about the account's balance. Source: none; the API has no code for it."""
+    return bool(_FUNDS.search(message))
