@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run all, and write the figures and a chart; `python -m benchmarks NAME`: run one."""
+"""`python -m benchmarks`: run all, and write the figures, a chart and the tables of the README; `python -m benchmarks NAME`: run one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks import tables
 from benchmarks.chart import draw
 from benchmarks.measure import Row
 
@@ -36,6 +37,7 @@ def main() -> None:
             json.dumps(told | {"rows": [attrs.asdict(row) for row in rows]}, indent=1) + "\n"
         )
         draw(rows, arguments.output.with_suffix(".svg"), f"{told['date']}, {machine}")
+        tables.main()
 
 
 main()

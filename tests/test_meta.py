@@ -21,6 +21,8 @@ from mypy import api as mypy
 
 import yotta_async
 import yotta_async.emulator
+from benchmarks import tables
+from benchmarks.measure import Row
 from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.emulator import Emulator
@@ -217,20 +219,45 @@ def test_every_example_runs(example: Path) -> None:
     assert done.stderr == ""
 
 
-LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # which pytest-asyncio 1.x wants to be told
+LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio 1.x warns without it
 
-
-# Every guide, wherever it lies.
+# Every guide with Python blocks. Those of the emulator's are run by tests/emulator/test_readme.py.
+GUIDES = (
+    ROOT / "README.md",
+    ROOT / ".github/CONTRIBUTING.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+    *(guide for guide in sorted(PACKAGE.rglob("README.md")) if guide.parent.name != "emulator"),
+)
+# "<!-- needs: NAME -->" above a block names a package that the test extra does not have.
+BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)```", re.DOTALL)
 BLOCKS = [
-    pytest.param(block, id=f"{guide.relative_to(ROOT)}-{number}")
-    for guide in (ROOT / "README.md", *sorted(PACKAGE.rglob("README.md")))
-    if guide.parent.name != "emulator"  # whose blocks tests/emulator/test_readme.py runs
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL))
+    pytest.param(needed, block, id=f"{guide.relative_to(ROOT)}-{number}")
+    for guide in GUIDES
+    for number, (needed, block) in enumerate(BLOCK.findall(guide.read_text()))
 ]
+# A notebook runs `await` at the top of a cell.
+NOTEBOOK = """
+import ast, asyncio, pathlib
+code = compile(pathlib.Path("test_block.py").read_text(), "block", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+asyncio.run(eval(code))
+"""
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
+def command_for(block: str) -> list[str]:
+    """Return the arguments of the interpreter for a block: a test, a cell of a notebook, or a program."""
+    if "def test_" in block:
+        return ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE, "test_block.py"]
+    return (
+        ["-c", NOTEBOOK]
+        if re.search("^(.* )?await ", block, re.MULTILINE) and "def " not in block
+        else ["test_block.py"]
+    )
+
+
+@pytest.mark.parametrize(("needed", "block"), BLOCKS)
+def test_every_block_of_the_guides_runs(needed: str, block: str, tmp_path: Path) -> None:
+    if needed:
+        pytest.importorskip(needed, reason=f"the block needs {needed}, which the test extra does not have")
     # Served by the command line's emulator, as a reader would who has no account.
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
     command += ["--runtime", "process"] if "PodCluster" in block else []
@@ -241,10 +268,9 @@ def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
         served.stdout.readline()
         exported = {"DASK_LOGGING__DISTRIBUTED": "warning"}
         exported |= dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
-        tests = [] if "def test_" not in block else ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE]
         (tmp_path / "test_block.py").write_text(block)
         done = subprocess.run(
-            [sys.executable, *tests, "test_block.py"],
+            [sys.executable, *command_for(block)],
             capture_output=True, text=True, timeout=60, env=os.environ | exported, cwd=tmp_path, check=False,
         )  # fmt: skip
         served.send_signal(signal.SIGINT)
@@ -252,6 +278,34 @@ def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
         assert served.wait(10) == 0
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "guide", [*GUIDES, ROOT / "benchmarks/README.md", PACKAGE / "emulator/README.md"], ids=lambda path: path.parent.name
+)
+def test_every_link_of_the_guides_leads_somewhere(guide: Path) -> None:
+    prose = re.sub(r"```.*?```", "", guide.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)]*)\)", prose):
+        path, _, anchor = target.partition("#")
+        if path.startswith("https://"):
+            continue
+        file = guide.parent / path if path else guide
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, target
+
+
+def test_the_benchmarks_readme_has_the_figures_of_the_results() -> None:
+    document = json.loads((ROOT / "benchmarks/results.json").read_text())
+    figures = tables.build_tables(document, [Row(**row) for row in document["rows"]])
+    readme = (ROOT / "benchmarks/README.md").read_text()
+    assert tables.insert_tables(readme, figures) == readme, "run python -m benchmarks.tables"
+
+
+def test_the_readme_fits_a_few_screens() -> None:
+    assert len(README.splitlines()) <= 200
 
 
 def test_the_readmes_commands_are_those_that_ci_runs() -> None:

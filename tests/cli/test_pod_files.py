@@ -140,7 +140,7 @@ def test_json_is_read_as_json() -> None:
         ("image: i\ngpu_type: G\nenvironment_vars: [A=1]", "line 3: environment_vars is a mapping"),
         ("image: i\ngpu_type: G\nenvironment_vars: [[A, b], [A, c]]", "line 3: the variable A is there twice"),
         ("image: i\ngpu_type: G\npersistent_volumes: [{mount: a}]", "line 3: persistent_volumes"),
-        ("image: i\ngpu_type: G\npersistent_volumes: [a]", "line 3: a persistent volume is a mapping"),
+        ("image: i\ngpu_type: G\npersistent_volumes: [a]", "line 3: persistent_volumes[0] must be"),
         ("image: i\ngpu_type: G\ncount: 1000000000000", "line 3: count must be a whole number"),
         ("- {image: i, gpu_type: G, count: 6000}\n- {image: i, gpu_type: G, count: 6000}", "line 2: count"),
         ("image: i\ngpu_type: G\ncount: '3'", "line 3: count"),

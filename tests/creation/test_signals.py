@@ -37,8 +37,10 @@ def run_and_send(cleanup: str, *signals: signal.Signals) -> tuple[int, list[str]
                 lines.append(process.stdout.readline().strip())
             process.send_signal(number)
             lines.append(process.stdout.readline().strip())
-        out, errors = process.communicate(timeout=10)
-    return process.returncode, [*lines, *out.split("\n")], errors
+        lines += process.stdout.read().split("\n")
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        return process.wait(10), lines, errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

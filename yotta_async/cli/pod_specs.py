@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import click
 
-from yotta_async import InvalidRequestError, PersistentVolumeRequest, PodSpec
-from yotta_async.cli.pod_files import PodFields, read_env_file, read_pod_file, to_snake_case
+from yotta_async import InvalidRequestError, PodSpec
+from yotta_async.cli.pod_files import PodFields, read_env_file, read_pod_file
 
 MAX_PODS = 10_000
 POD_FIELDS = frozenset(field.name for field in attrs.fields(PodSpec))
@@ -127,11 +127,11 @@ def _parse_port(text: str) -> tuple[int, str | None]:
 
 def _merge(source: PodFields | None, by_options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a file with those of options in their place; variables are merged one by one."""
-    fields = {} if source is None else _normalize(source)
-    variables = {**fields.get("environment_vars", {}), **by_options.get("environment_vars", {})}
-    fields |= by_options
-    if variables:
-        fields["environment_vars"] = variables
+    in_file = {} if source is None else {name: value for name, value in source.values.items() if value is not None}
+    fields: dict[str, Any] = {**in_file, **by_options}
+    if source is not None and "environment_vars" in in_file:
+        variables = _index_variables(source, in_file["environment_vars"])
+        fields["environment_vars"] = variables | by_options.get("environment_vars", {})
     token = os.environ.get("YOTTA_REGISTRY_TOKEN")
     # Only a pod that logs in to a registry and says no other way to gets the token.
     if (
@@ -140,18 +140,6 @@ def _merge(source: PodFields | None, by_options: Mapping[str, Any]) -> dict[str,
         and not fields.keys() & {"image_registry_token", "credential_id"}
     ):
         fields["image_registry_token"] = token
-    return fields
-
-
-def _normalize(source: PodFields) -> dict[str, Any]:
-    """Return the fields of a file in the forms that PodSpec takes."""
-    fields = {name: value for name, value in source.values.items() if value is not None}
-    if "environment_vars" in fields:
-        fields["environment_vars"] = _index_variables(source, fields["environment_vars"])
-    if isinstance(ports := fields.get("expose"), dict):  # a key of JSON is text
-        fields["expose"] = [(int(port) if str(port).isdecimal() else port, name) for port, name in ports.items()]
-    if isinstance(volumes := fields.get("persistent_volumes"), list):
-        fields["persistent_volumes"] = [_build_volume(source, volume) for volume in volumes]
     return fields
 
 
@@ -169,15 +157,6 @@ def _index_variables(source: PodFields, variables: Any) -> dict[str, Any]:
             raise source.build_error(f"the variable {item[0]} is there twice", "environment_vars")
         by_name[item[0]] = item[1]
     return by_name
-
-
-def _build_volume(source: PodFields, volume: Any) -> PersistentVolumeRequest:
-    if not isinstance(volume, dict):
-        raise source.build_error("a persistent volume is a mapping of fields to values", "persistent_volumes")
-    try:
-        return PersistentVolumeRequest(**{to_snake_case(str(name)): value for name, value in volume.items()})
-    except InvalidRequestError as error:
-        raise source.build_error(f"persistent_volumes: {_strip_classes(error)}", "persistent_volumes") from None
 
 
 def _number_names(pods: Sequence[dict[str, Any]]) -> None:
@@ -207,4 +186,5 @@ def _build_spec(fields: dict[str, Any], source: PodFields | None, by_options: Ma
 
 def _strip_classes(error: InvalidRequestError) -> str:
     """Return a message about fields without the names of Python classes."""
-    return re.sub(r"\b(?:PodSpec|PortRequest|PersistentVolumeRequest)\.", "", str(error)).replace("PodSpec", "the pod")
+    text = re.sub(r"\b(?:PodSpec|PortRequest|PersistentVolumeRequest)\.", "", str(error))
+    return text.replace("PodSpec", "the pod").replace("PersistentVolumeRequest", "volume")

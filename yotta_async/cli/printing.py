@@ -26,8 +26,9 @@ POD_COLUMNS = ("id", "name", "status", "gpu", "region", "$/h", "changed")
 UNCUT_COLUMNS = ("id", "status", "$/h", "changed", "check", "state", "field")
 MIN_COLUMN_CHARS = 4
 COLUMN_GAP_CHARS = 2
-# The library's messages name its arguments. Here a person gives options.
+# The library's messages name its arguments and calls. Here a person types options and commands.
 OPTIONS_FOR_ARGUMENTS = (
+    ("`pods.list()`", "`yotta-async pods list`"),
     ("or give trust_env=False to do without the environment's proxy", "or name the host in $NO_PROXY"),
     ("use yotta_async.emulator.Emulator and its client()", "run `yotta-async emulator`"),
     ("SessionPool(ssl=ssl.create_default_context(cafile=…))", "--ca-file"),

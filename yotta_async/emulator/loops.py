@@ -60,7 +60,7 @@ class LoopOwner:
 
 def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> bool:
     """Call a function in a loop, at once if it is the running one; return False if the loop is closed."""
-    if loop is asyncio._get_running_loop():  # noqa: SLF001  # the public function raises where no loop runs
+    if loop is _find_running_loop():
         callback(*arguments)
         return True
     try:
@@ -68,6 +68,13 @@ def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., object
     except RuntimeError:
         return False
     return True
+
+
+def _find_running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def resolve(future: asyncio.Future[None]) -> None:

@@ -37,7 +37,7 @@ class LostConnectionError(aiohttp.ClientError):
     """The connection ended before the response began, or was not fit for it. The `__cause__` is aiohttp's error."""
 
 
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _send_once(request: Any, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request once, and refuse a response that was on the connection before it.
 
     aiohttp repeats a GET or DELETE by itself after the two errors that are renamed here. But every request counts:
