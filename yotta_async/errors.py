@@ -170,7 +170,7 @@ class NotFoundError(APIError):
 class InvalidStateError(APIError):
     """The pod's status does not allow it (code 12001, HTTP 409)."""
 
-    advice = "Look at the pod's status, wait for the one that allows this, and try again."
+    advice = "Get the pod, wait for a status that allows this, and try again."
 
 
 class RateLimitError(APIError):
@@ -182,7 +182,7 @@ class RateLimitError(APIError):
 class ServerError(APIError):
     """The API failed (HTTP 5xx, code 10002). It may or may not have acted on the request."""
 
-    advice = "The fault is the server's; look whether the request took effect before you repeat a change."
+    advice = "The fault is the server's; check whether the request took effect before you repeat a change."
 
 
 class SpendLimitError(YottaError):
