@@ -1,7 +1,12 @@
-"""yotta_async: the asyncio SDK for Yotta Labs GPU pods.
+"""Async Python SDK for Yotta Labs GPU pods.
 
-`async with YottaClient() as yotta:` gives `yotta.pods`, with a method for each thing that the API can do, and the waits
-that it cannot. `yotta_async.emulator` serves the same API on this machine, without an account.
+`YottaClient` has the calls for pods in `yotta.pods`: create, wait, pause, resume, delete, and the same for many pods.
+`yotta_async.emulator` serves the API on this machine, without an account.
+
+Example:
+    async with YottaClient() as yotta, yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G") as handle:
+        print(handle.pod)
+
 """
 
 from __future__ import annotations
