@@ -21,7 +21,15 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
-from yotta_async import ConfigurationError, CreateOutcomeUnknownError, ReapReport, YottaClient, YottaError
+from tests.raw_server import envelope
+from yotta_async import (
+    ConfigurationError,
+    CreateOutcomeUnknownError,
+    ReapReport,
+    RetryPolicy,
+    YottaClient,
+    YottaError,
+)
 from yotta_async.creation.journal import Journal, journal_folder, parse_open_intents
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.support.clock import RealClock
@@ -387,3 +395,143 @@ async def test_a_forked_child_does_not_keep_the_lock(api: PodServer, folder: Pat
     await die(api, folder, fork)
     async with client_of(api, folder) as yotta:
         assert len((await yotta.pods.reap()).pods) == 1
+
+
+# What is not the journal's own
+
+
+GARBAGE = [
+    b"5", b"[1]", b"null", b"true", b'"intent"', b'["intent"]', b"{}", b"[" * 100_000, b"\0" * 4096, b"\xff\xfe", b"1" * 5000,
+    b'{"intent": null, "time": 1, "account": "a"}', b'{"intent": 5, "time": 1, "account": "a"}',
+    b'{"intent": "", "time": 1, "account": "a"}', b'{"intent": "t", "time": "soon", "account": "a"}',
+    b'{"intent": "t", "time": NaN, "account": "a"}', b'{"intent": "t", "time": 1e999, "account": "a"}',
+    b'{"intent": "t", "time": true, "account": "a"}', b'{"intent": "t", "time": 1, "account": null}',
+    b'{"intent": {}, "time": 1, "account": "a"}', b'{"intent": "t"}', b'{"intent": "t", "time": ' + b"9" * 400 + b', "account": "a"}',
+    b'{"made": {}, "pod_id": "7"}', b'{"made": "stays", "pod_id": 7}', b'{"made": "stays", "pod_id": "../list"}',
+    b'{"made": "stays"}', b'{"done": []}', b'{"done": {}}', b'{"done": null}', b'{"done": "another"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", GARBAGE)
+def test_line_of_another_form_is_passed_over(line: bytes) -> None:
+    intent = b'{"intent": "stays", "time": 5, "account": "a"}'
+    [found] = parse_open_intents(b"\n".join([line, intent, line, b""]))
+    assert (found.token, found.time, found.account, found.pod_id) == ("stays", 5.0, "a", None)
+
+
+async def test_garbage_stops_no_reaping(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    [file] = files(folder)
+    file.write_bytes(b"\n".join([*GARBAGE, file.read_bytes(), *GARBAGE]))
+    async with client_of(api, folder) as yotta:
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
+def allow_group(path: Path) -> None:
+    path.chmod(path.stat().st_mode | stat.S_IWGRP)
+
+
+def allow_all(path: Path) -> None:
+    path.chmod(path.stat().st_mode | stat.S_IWOTH)
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, 12345, 12345)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+FOREIGN = [
+    pytest.param(allow_group, "chmod go-w", id="group"),
+    pytest.param(allow_all, "chmod go-w", id="all"),
+    pytest.param(give_away, "chown", id="owner", marks=as_root),
+]
+
+
+@pytest.mark.parametrize(("change", "advice"), FOREIGN)
+async def test_directory_that_another_user_can_write_is_refused(
+    api: PodServer, folder: Path, change: Any, advice: str
+) -> None:
+    async with client_of(api, folder) as yotta:
+        folder.mkdir()
+        change(folder)
+        with pytest.raises(ConfigurationError, match=f"not sent.*{advice}"):
+            await yotta.pods.create(**SPEC)
+        with pytest.raises(ConfigurationError, match=advice):
+            await yotta.pods.reap()
+    with pytest.raises(ConfigurationError, match=advice):
+        client_of(api, folder)
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(("change", "advice"), FOREIGN)
+async def test_file_that_another_user_can_write_is_refused(
+    api: PodServer, folder: Path, change: Any, advice: str
+) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    change(files(folder)[1])
+    async with client_of(api, folder) as yotta:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=advice):
+                await yotta.pods.reap()
+    assert len(api.alive) == 2
+    assert len(files(folder)) == 2
+
+
+@as_root
+def test_directory_of_root_is_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert journal_folder(folder) is not None
+
+
+# One wrong answer
+
+
+async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -> None:
+    await die(api, folder, KILLED_IN_THE_BLOCK)
+    wrong = iter(["DELETE"])
+    act = api.act
+    api.act = lambda what, heard: (  # type: ignore[method-assign]  # a server that is wrong once
+        envelope(code=13000) if what == "DELETE" and next(wrong, None) else act(what, heard)
+    )
+    async with client_of(api, folder) as yotta:
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
+async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock) -> None:
+    """Leave an intent whose pod exists, without its id."""
+    api.fault = lambda what: {"create": "reset after", "list": "500 before"}.get(what, "none")
+    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
+        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+    api.fault = lambda _: "none"
+    await clock.advance(3700)
+
+
+async def test_one_list_without_a_pod_writes_no_intent_off(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    await leave_unknown(api, folder, clock)
+    lists: Any = iter([[]])
+    api.listed = lambda pods: next(lists, pods)
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+    assert files(folder) == []
+
+
+async def test_intent_that_a_second_list_cannot_confirm_stays_open(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    await leave_unknown(api, folder, clock)
+    api.listed = lambda pods: []
+    first = api.requests.count("list") + 1
+    api.fault = lambda what: "500 before" if what == "list" and api.requests.count("list") > first else "none"
+    async with client_of(api, folder, clock=clock, retry=RetryPolicy(max_attempts=1)) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        api.fault = lambda _: "none"
+        api.listed = lambda pods: pods
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []

@@ -24,6 +24,7 @@ from yotta_async import (
     InvalidRequestError,
     NotFoundError,
     PodFailedError,
+    PodGoneError,
     PodSpec,
     PodStatus,
     RolledBackError,
@@ -404,3 +405,60 @@ async def test_a_slow_pace_does_not_keep_pods_from_being_taken_back(api: PodServ
         assert api.alive == []
     assert caught.value.report is not None
     assert not [item for item in caught.value.report.items if "is left" in str(item.error)]
+
+
+@pytest.mark.parametrize("policy", ["all_or_nothing", 20])
+async def test_causes_come_first_and_rolled_back_pods_are_apart(api: PodServer, policy: Any) -> None:
+    numbers = itertools.count(1)
+    api.birth = lambda _: "REFUSED" if next(numbers) == 20 else "INITIALIZE"
+    async with client_of(api) as yotta:
+        with pytest.raises(
+            FanOutError, match="0 succeeded, 1 failed, 0 unknown, 19 rolled back: None: CapacityErr"
+        ) as caught:
+            await yotta.pods.create_many(named(20), until="RUNNING", policy=policy, concurrency=4)
+    report = caught.value.report
+    assert report is not None
+    assert [type(item.error) for item in report.failed] == [CapacityError]
+    assert report.succeeded == report.unknown == ()
+    for item in report.rolled_back:
+        assert "as fewer than 20 of the 20 pods" in str(item.error)
+        assert isinstance(item.error, PodGoneError)
+    assert api.alive == []
+
+
+async def test_pods_that_are_not_there_at_the_deadline_are_causes(api: PodServer) -> None:
+    numbers = itertools.count(1)
+    api.birth = lambda _: "INITIALIZE" if next(numbers) == 3 else "RUNNING"
+    async with client_of(api) as yotta:
+        with pytest.raises(FanOutError) as caught:
+            await yotta.pods.create_many([L4] * 5, until="RUNNING", policy="all_or_nothing", timeout=30)
+    report = caught.value.report
+    assert report is not None
+    assert [type(item.error) for item in report.failed] == [WaitTimeoutError]
+    assert len(report.rolled_back) == 4
+    assert [item.pod and item.pod.status for item in report.rolled_back] == ["RUNNING"] * 4
+
+
+async def test_creates_in_flight_that_are_rolled_back_are_not_unknown(api: PodServer) -> None:
+    stuck = asyncio.Event()
+    serve = api.serve
+    numbers = itertools.count(1)
+
+    async def hang(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        number = next(numbers) if request.method == "POST" else 0
+        if number > 1:
+            await stuck.wait()
+        await serve(request, writer)
+        if number == 1:
+            asyncio.get_running_loop().call_later(0.05, stuck.set)
+
+    api.birth = lambda _: "RUNNING" if api.pods or stuck.is_set() else "REFUSED"
+    async with raw_server(hang) as server, YottaClient(KEY, base_url=server.url) as yotta:
+        with pytest.raises(FanOutError) as caught:
+            await yotta.pods.create_many([L4] * 3, concurrency=2, policy="all_or_nothing")
+    report = caught.value.report
+    assert report is not None
+    assert [len(each) for each in (report.failed, report.unknown, report.rolled_back)] == [1, 0, 2]
+    assert all("no pod was created" in str(item.error) for item in report.rolled_back)
+    assert len(api.pods) == 1
+    assert api.alive == []
