@@ -129,8 +129,8 @@ __all__ = [
     "total_hourly_price",
 ]
 
-# Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
-# every run of whoever has it installed, and the command line starts without what it does not need.
+# The module of each name, which is imported on first use: pytest loads this package for its fixtures in every run, and
+# the command line starts faster without what it does not need.
 _HOMES = {
     "transport.retry": "RetryEvent RetryPolicy",
     "transport.session_pool": "SessionPool",
