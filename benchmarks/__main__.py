@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run all, and write the figures, a chart and the tables of the README; `python -m benchmarks NAME`: run one."""
+"""`python -m benchmarks`: run all, and write the figures, a chart, and tables; `python -m benchmarks NAME`: run one."""
 
 from __future__ import annotations
 

@@ -34,10 +34,14 @@ def build_tables(document: dict[str, object], rows: list[Row]) -> str:
 def _build_table(unit: str, rows: list[Row]) -> list[str]:
     clients = list(dict.fromkeys(row.client for row in rows))
     values = {(row.case, row.client): f"{row.value:,.3g}" if row.value < 1_000 else f"{row.value:,.0f}" for row in rows}
-    lines = [f"| {unit} | {' | '.join(clients)} |", "|---" * (len(clients) + 1) + "|"]
-    for case in dict.fromkeys(row.case for row in rows):
-        lines.append(f"| {case} | {' | '.join(values.get((case, client), '') for client in clients)} |")
-    return lines
+    return [
+        f"| {unit} | {' | '.join(clients)} |",
+        "|---" * (len(clients) + 1) + "|",
+        *(
+            f"| {case} | {' | '.join(values.get((case, client), '') for client in clients)} |"
+            for case in dict.fromkeys(row.case for row in rows)
+        ),
+    ]
 
 
 def insert_tables(text: str, tables: str) -> str:

@@ -12,11 +12,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import requests
 from mypy import api as mypy
 
 import yotta_async
@@ -254,28 +257,41 @@ def command_for(block: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize(("needed", "block"), BLOCKS)
-def test_every_block_of_the_guides_runs(needed: str, block: str, tmp_path: Path) -> None:
-    if needed:
-        pytest.importorskip(needed, reason=f"the block needs {needed}, which the test extra does not have")
-    # Served by the command line's emulator, as a reader would who has no account.
-    command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
-    command += ["--runtime", "process"] if "PodCluster" in block else []
+@contextmanager
+def served_by_the_command_line(*options: str) -> Iterator[dict[str, str]]:
+    """Serve as a reader would who has no account, and yield the variables that the command says to export."""
+    command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0", *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
     ) as served:
         assert served.stdout is not None
         served.stdout.readline()
-        exported = {"DASK_LOGGING__DISTRIBUTED": "warning"}
-        exported |= dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
-        (tmp_path / "test_block.py").write_text(block)
-        done = subprocess.run(
-            [sys.executable, *command_for(block)],
-            capture_output=True, text=True, timeout=60, env=os.environ | exported, cwd=tmp_path, check=False,
-        )  # fmt: skip
+        yield dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
         served.send_signal(signal.SIGINT)
         assert "Answered" in served.stdout.read()
         assert served.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[dict[str, str]]:
+    with served_by_the_command_line("--control") as variables:
+        yield variables
+
+
+@pytest.mark.parametrize(("needed", "block"), BLOCKS)
+def test_every_block_of_the_guides_runs(needed: str, block: str, tmp_path: Path, simulated: dict[str, str]) -> None:
+    if needed:
+        pytest.importorskip(needed, reason=f"the block needs {needed}, which the test extra does not have")
+    requests.post(
+        simulated["YOTTA_BASE_URL"] + "/_emulator/reset", headers={"x-api-key": simulated["YOTTA_API_KEY"]}, timeout=10
+    ).raise_for_status()
+    (tmp_path / "test_block.py").write_text(block)
+    with served_by_the_command_line("--runtime", "process") if "PodCluster" in block else nullcontext(simulated) as api:
+        done = subprocess.run(
+            [sys.executable, *command_for(block)],
+            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "warning"} | api,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 

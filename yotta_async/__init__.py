@@ -1,7 +1,12 @@
-"""yotta_async: the asyncio SDK for Yotta Labs GPU pods.
+"""Async Python SDK for Yotta Labs GPU pods.
 
-`async with YottaClient() as yotta:` gives `yotta.pods`, with a method for each thing that the API can do, and the waits
-that it cannot. `yotta_async.emulator` serves the same API on this machine, without an account.
+`YottaClient` has the calls for pods in `yotta.pods`: create, wait, pause, resume, delete, and the same for many pods.
+`yotta_async.emulator` serves the API on this machine, without an account.
+
+Example:
+    async with YottaClient() as yotta, yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G") as handle:
+        print(handle.pod)
+
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
     from yotta_async.client import YottaClient
     from yotta_async.creation.ephemeral import Ephemeral
     from yotta_async.creation.reaper import ReapedPod, ReapReport
-    from yotta_async.creation.signals import install_signal_handlers
+    from yotta_async.creation.signals import OnSignal, install_signal_handlers
     from yotta_async.errors import (
         APIError,
         AuthenticationError,
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from yotta_async.models.spec import PersistentVolumeRequest, PodFields, PodSpec, PortRequest
     from yotta_async.models.status import PodStatus, Statuses
     from yotta_async.pods import Pods
+    from yotta_async.polling.subscription import PollInterval
     from yotta_async.polling.wait_errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError
     from yotta_async.polling.waiter import OnChange
     from yotta_async.polling.watch import PodEvent
@@ -80,6 +86,7 @@ __all__ = [
     "NotFoundError",
     "OnChange",
     "OnEvent",
+    "OnSignal",
     "PermissionDeniedError",
     "PersistentVolume",
     "PersistentVolumeRequest",
@@ -95,6 +102,7 @@ __all__ = [
     "PodSpec",
     "PodStatus",
     "Pods",
+    "PollInterval",
     "PortRequest",
     "ProtocolError",
     "RateLimitError",
@@ -121,8 +129,8 @@ __all__ = [
     "total_hourly_price",
 ]
 
-# Where the names are. Each is imported when it is first asked for: pytest loads this package, for its fixtures, in
-# every run of whoever has it installed, and the command line starts without what it does not need.
+# The module of each name, which is imported on first use: pytest loads this package for its fixtures in every run, and
+# the command line starts faster without what it does not need.
 _HOMES = {
     "transport.retry": "RetryEvent RetryPolicy",
     "transport.session_pool": "SessionPool",
@@ -141,13 +149,14 @@ _HOMES = {
     "models.pod": "EnvironmentVariable ExposedPort PersistentVolume Pod",
     "creation.ephemeral": "Ephemeral",
     "creation.reaper": "ReapedPod ReapReport",
-    "creation.signals": "install_signal_handlers",
+    "creation.signals": "OnSignal install_signal_handlers",
     "models.prices": "total_hourly_price",
     "models.spec": "PersistentVolumeRequest PodFields PodSpec PortRequest",
     "fleet.spending": "PlannedPod PodPlan",
     "models.status": "PodStatus Statuses",
     "fleet.sweep": "Match SweepReport",
     "pods": "Pods",
+    "polling.subscription": "PollInterval",
     "polling.waiter": "OnChange",
     "polling.wait_errors": "PodFailedError PodGoneError WaitError WaitTimeoutError",
     "polling.watch": "PodEvent",

@@ -1,4 +1,4 @@
-"""The client: settings checked, parts wired together, and an end that leaves nothing open."""
+"""The client: checks the settings, connects the parts, and closes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from functools import partial
-from typing import Self
+from typing import NoReturn, Self
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.creator import PodCreator
@@ -21,7 +21,7 @@ from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval, interval_at
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
-from yotta_async.support.tasks import wait_deferring_cancel
+from yotta_async.support.tasks import spawn, wait_deferring_cancel
 from yotta_async.transport.retry import Retrier, RetryPolicy
 from yotta_async.transport.session_pool import SessionPool
 from yotta_async.transport.settings import account_name, read_base_url, read_key
@@ -29,30 +29,39 @@ from yotta_async.transport.transport import Transport
 
 
 class YottaClient:
-    """A client of the Yotta Labs API: `async with YottaClient() as yotta: await yotta.pods.list()`.
+    """A client of the Yotta Labs API.
+
+    It can be made outside an event loop, and belongs to the loop of its first call. Close it with `async with` or
+    `aclose()`.
 
     Args:
-        api_key: the key of the account; None reads $YOTTA_API_KEY.
-        base_url: where the API is, https or http to loopback; None reads $YOTTA_BASE_URL, then it is the vendor's host.
-        timeout: seconds for one attempt at a call, everything in it.
-        retry: what is repeated, how often and after how long.
-        session_pool: connections shared with other clients, not closed with this one; None makes a pool of its own.
-        poll_interval: seconds between two polls, or a function from the seconds that a wait has lasted to such an
+        api_key: The key of the account. None reads $YOTTA_API_KEY.
+        base_url: The address of the API: https, or http to a loopback address. None reads $YOTTA_BASE_URL, and else is
+            the vendor's host.
+        timeout: Seconds for one attempt at a request: connecting, sending, and reading the whole response.
+        retry: Which failures are retried, how often, and after which delay.
+        session_pool: Connections that clients share; this client does not close them. None makes a pool of its own.
+        poll_interval: Seconds between two polls of a wait, or a function from the age of the wait (seconds) to such an
             interval, so that old waits back off.
-        settle_timeout: seconds for which the account's lists are searched for the pod of a create without a usable
-            response, before CreateOutcomeUnknownError is raised.
-        client_token: whether each create marks its pod with a random YOTTA_CLIENT_TOKEN in its environment variables,
-            by which its pod is found when the response was lost. Without, such a create is unknown at once.
-        journal: a directory for the journal of creates, from which `pods.reap()` cleans up after a process that was
-            killed; None reads $YOTTA_JOURNAL, then there is none. Each client that creates has a file of its own in it.
-        requests_per_second: the most that is sent, evenly spaced, single calls before those of a fan-out; None leaves
-            it to the API, whose 429 and Retry-After slow this client down as a whole.
-        spend_limit: how many pods there may be, and for how much an hour; creates that would pass it are not sent.
-        user_agent: the name and version of your program, put before this package's in the User-Agent header.
-        clock: what waits and pauses follow instead of real time, such as an emulator's clock.
+        settle_timeout: Seconds to search the account's lists for the pod of a create whose response was lost. After
+            that, CreateOutcomeUnknownError is raised.
+        client_token: Whether each create puts a random YOTTA_CLIENT_TOKEN into its pod's environment, by which the pod
+            is found if the response is lost. If False, the outcome of such a create is unknown at once.
+        journal: A directory for the journal of creates, from which `pods.reap()` cleans up after processes that were
+            killed. None reads $YOTTA_JOURNAL, and else there is no journal.
+        requests_per_second: The highest rate of requests, evenly spaced. None adapts the rate to the API's 429 and
+            Retry-After.
+        spend_limit: How many pods there may be, and how much they may cost per hour. A create that would pass the limit
+            is not sent.
+        user_agent: The name and version of your program, which precede this package's in the User-Agent header.
+        clock: The clock of all waits and delays. None is real time; an emulator has others.
 
-    Raises ConfigurationError for a missing key and for any argument that cannot work; no message quotes key or URL.
-    It can be made outside an event loop, and belongs to the loop of its first call.
+    Raises:
+        ConfigurationError: The key is missing, or an argument cannot work. The text quotes no key and no URL.
+
+    Example:
+        async with YottaClient() as yotta:
+            print(await yotta.pods.list())
 
     """
 
@@ -99,7 +108,7 @@ class YottaClient:
                 "a journal finds pods by their tokens: do without it, or without client_token=False"
             )
         self.base_url = str(root).rstrip("/")
-        """Where the API is: scheme, host and port, without a final slash."""
+        """The address of the API, without a final slash."""
         self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
         self._transport = Transport(
@@ -145,7 +154,7 @@ class YottaClient:
             self._poller.close(
                 ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
             )
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = spawn(self._close())
         cancelled = await wait_deferring_cancel(self._closing)
         if cancelled is not None:
             raise cancelled
@@ -157,6 +166,11 @@ class YottaClient:
             await self._creator.drain()
         finally:
             await self._transport.aclose()
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError("YottaClient is for `async with`, as in `async with YottaClient() as yotta:`")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         self._transport.check()

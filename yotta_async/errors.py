@@ -1,14 +1,14 @@
-"""The errors that this package raises. Those that carry results are beside what raises them, as the tree says.
+"""The errors that this package raises. Those that carry results are in the files that the tree names.
 
 YottaError
 ├─ ConfigurationError            no key, bad base_url, closed client, wrong event loop
 ├─ InvalidRequestError           refused before sending (also ValueError)
-├─ TransportError                no usable answer
-│  ├─ ConnectError               never sent: safe to repeat
+├─ TransportError                no usable response
+│  ├─ ConnectError               not sent: safe to repeat
 │  ├─ RequestTimeoutError        (also TimeoutError)
-│  ├─ ConnectionLostError        sent, answer lost
-│  └─ ProtocolError              an answer that is not the documented envelope
-├─ APIError                      the API answered, and the answer is no
+│  ├─ ConnectionLostError        sent, response lost
+│  └─ ProtocolError              a response that is not the documented envelope
+├─ APIError                      the API refused, or failed
 │  ├─ BadRequestError
 │  │  └─ CapacityError           a create refused because no such GPU is free
 │  ├─ AuthenticationError  PermissionDeniedError  NotFoundError
@@ -19,23 +19,23 @@ YottaError
 ├─ CreateOutcomeUnknownError     a create that may have made a pod (handle.py)
 ├─ WaitError                     a wait that did not reach its status (polling/wait_errors.py)
 │  ├─ WaitTimeoutError           (also TimeoutError)
-│  ├─ PodFailedError             a state from which the target cannot come
+│  ├─ PodFailedError             a status from which the target cannot come
 │  └─ PodGoneError               the pod does not exist any more
 │     └─ RolledBackError         deleted because others of its fan-out failed (fleet/report.py)
 └─ FanOutError                   too few of many are as they were wanted (fleet/report.py)
 
-Every error pickles. None holds the API key, a registry token, the value of an environment variable or a header.
+Every error can be pickled. None holds the API key, a registry token, the value of an environment variable or a header.
 """
 
 from __future__ import annotations
 
 
 class YottaError(Exception):
-    """The root of every error of this package; its text says what happened, to what, and what to do."""
+    """The base class of every error of this package. Its text says what happened, to what, and what to do next."""
 
 
 class ConfigurationError(YottaError):
-    """The client cannot work as it is set up: no key, a bad argument, a closed client, another event loop."""
+    """The client cannot work as it is set up: no key, a wrong argument, a closed client, another event loop."""
 
 
 class InvalidRequestError(YottaError, ValueError):
@@ -43,9 +43,18 @@ class InvalidRequestError(YottaError, ValueError):
 
 
 class TransportError(YottaError):
-    """No usable answer came.
+    """There was no usable response.
 
-    `request_sent` is False when no byte of the request left this machine; when it is True the server may have acted.
+    The `__cause__` is the original error, without secrets.
+
+    Attributes:
+        request_sent: False if no byte of the request was sent, so that a retry is safe. True if the server may have
+            acted on it.
+        method: The HTTP method.
+        path: The path of the request, without a query.
+        request_id: The id under which the server knows the request, or None.
+        retry_after: The seconds that the server asked to wait, or None.
+
     """
 
     def __init__(
@@ -67,9 +76,11 @@ class TransportError(YottaError):
 
 
 class ConnectError(TransportError):
-    """The request was never sent, so it is safe to repeat.
+    """The request was not sent, so it is safe to repeat.
 
-    `temporary` is False where a repeat would end the same way: a certificate that is not trusted.
+    Attributes:
+        temporary: False if a retry would end in the same way, as with a certificate that is not trusted.
+
     """
 
     def __init__(self, message: str = "", *, method: str = "", path: str = "", temporary: bool = True) -> None:
@@ -78,27 +89,32 @@ class ConnectError(TransportError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """The request was sent and no whole answer came within the time of one attempt."""
+    """The request was sent, and there was no whole response within the time limit of one attempt."""
 
 
 class ConnectionLostError(TransportError):
-    """The connection ended after the request was sent and before its answer began."""
+    """The connection ended after the request was sent and before its response began."""
 
 
 class ProtocolError(TransportError):
-    """An answer came that is not the documented envelope.
+    """The response is not the documented envelope.
 
-    HTML, a body cut short, bad JSON, wrong types, more bytes than allowed, a redirect, or a 5xx without an envelope.
-    `request_id` is the id under which the server knows the request (None: it sent none).
+    It is HTML, cut short, not JSON, of wrong types, too large, a redirect, or a 5xx without an envelope.
     """
 
 
 class APIError(YottaError):
-    """The API answered with an error.
+    """The API responded with an error.
 
-    `http_status` is the HTTP status, `code` the envelope's code (None where there was no envelope), `message` the API's
-    own words, `retry_after` the seconds that it asked to wait (None: it did not ask), `request_id` the id under which
-    the server knows the request (None: it sent none).
+    Attributes:
+        http_status: The HTTP status.
+        code: The code of the envelope, or None if there was no envelope.
+        message: The API's own words.
+        method: The HTTP method.
+        path: The path of the request, without a query.
+        retry_after: The seconds that the API asked to wait, or None.
+        request_id: The id under which the server knows the request, or None.
+
     """
 
     advice: str = "The code is not a documented one; only the API's message says what it means."
@@ -170,7 +186,7 @@ class NotFoundError(APIError):
 class InvalidStateError(APIError):
     """The pod's status does not allow it (code 12001, HTTP 409)."""
 
-    advice = "Get the pod, wait for a status that allows this, and try again."
+    advice = "Check the pod's status with `pods.get`, wait for one that allows this, and try again."
 
 
 class RateLimitError(APIError):
@@ -182,8 +198,8 @@ class RateLimitError(APIError):
 class ServerError(APIError):
     """The API failed (HTTP 5xx, code 10002). It may or may not have acted on the request."""
 
-    advice = "The fault is the server's; check whether the request took effect before you repeat a change."
+    advice = "The server failed. Check whether a change took effect before you repeat it."
 
 
 class SpendLimitError(YottaError):
-    """A create was not sent, as a SpendLimit would have been passed, or could not be checked."""
+    """A create was not sent, because it would pass a SpendLimit, or because the limit could not be checked."""
