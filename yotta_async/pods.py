@@ -97,8 +97,8 @@ class Pods:
         """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
 
         On entry the pod is created and waited for. At the end of the block, by whatever exception or cancel, and when
-        the client is closed before, it is deleted: the delete is repeated until a get shows that it had effect. A cancel
-        is deferred meanwhile, for 30 s at most. After SIGKILL, or a second Ctrl-C, the journal and `reap` do it.
+        the client is closed before, it is deleted: the delete is repeated until a get shows that it had effect. A
+        cancel is deferred meanwhile, for 30 s at most. After SIGKILL, or a second Ctrl-C, the journal and `reap` do it.
 
         Args:
             spec: as for `create`.
