@@ -16,6 +16,10 @@ from yotta_async.transport.messages import Request, SendState
 from yotta_async.transport.retry import Retrier, is_known_unprocessed, is_transient, may_have_been_processed
 from yotta_async.transport.transport import Transport
 
+# How often a delete is sent that is answered with "not found" while a get shows the pod. One such answer may be wrong; a
+# server that keeps contradicting itself is not waited for.
+_MAX_CONTRADICTIONS = 3
+
 
 class Endpoints:
     """The API's calls for one client. A `deadline`, in seconds of the client's clock, bounds attempts and retries."""
@@ -114,9 +118,10 @@ class Endpoints:
         request = requests.build_delete_request(pod_id)
         ambiguous_error: YottaError | None = None
         is_contradicted = False  # the API said "not found" of a pod that a get shows
+        contradictions = 0
 
         async def attempt() -> None:
-            nonlocal ambiguous_error, is_contradicted
+            nonlocal ambiguous_error, is_contradicted, contradictions
             is_contradicted = False
             try:
                 parse_empty(request, await self._transport.send(request, seconds=self._retrier.seconds_left(deadline)))
@@ -124,6 +129,7 @@ class Endpoints:
                 pod = None if recently_created else await self._find(pod_id, deadline)
                 is_contradicted = pod is not None and not pod.is_being_deleted
                 if pod is not None and is_contradicted:
+                    contradictions += 1
                     raise _contradict(error, pod) from None
                 if pod is None and (recently_created or (ambiguous_error is None and not missing_ok)):
                     raise
@@ -135,7 +141,8 @@ class Endpoints:
                 raise
 
         def is_retryable(error: BaseException) -> bool:
-            return is_transient(error) or (is_contradicted and isinstance(error, InvalidStateError))
+            is_worth_another = is_contradicted and contradictions < _MAX_CONTRADICTIONS
+            return is_transient(error) or (is_worth_another and isinstance(error, InvalidStateError))
 
         max_attempts = self._retrier.policy.delete_limit
         try:
