@@ -16,7 +16,7 @@ from yotta_async.transport.messages import Request, SendState
 from yotta_async.transport.retry import Retrier, is_known_unprocessed, is_transient, may_have_been_processed
 from yotta_async.transport.transport import Transport
 
-# How often a delete is sent that is answered with "not found" while a get shows the pod. One such answer may be wrong; a
+# How often a delete is sent that is answered "not found" while a get shows the pod. One such answer may be wrong; a
 # server that keeps contradicting itself is not waited for.
 _MAX_CONTRADICTIONS = 3
 
