@@ -1,13 +1,11 @@
 """One pod, asked for again and again: `pods.get` against other clients, with 1, 64 and 256 calls in flight.
 
 Throughput as a ratio to raw aiohttp, `get` and `read` with nothing decoded: each beside it, now before and now after,
-medians of the ratios of nine rounds; and "alone", in a process that imports none of the others (`alone.py` says why
-that matters). The server is a process of its own that answers from memory. `python -m benchmarks single`.
+medians of the ratios of nine rounds; and "alone", in a process that imports none of the others (`alone.py`). The server
+is a process of its own that answers from memory. `python -m benchmarks single`.
 
-Where a call's time goes, with 64 in flight and all imported, measured by leaving parts out (raw aiohttp: 64 us): of
-47 us, 22 are the kernel's, the loop's and the parser's, over a connection of aiohttp's; 6 are care: the turn, the look
-at the connection, the time limit, the gate; 13 are the pod: decoding it and building the model; the rest is coroutines
-and what is cold in the processor's caches.
+Where the time of a call goes, beyond that of aiohttp's session: the pod (decoding it and building the model), the time
+limit of the attempt, the check for responses that came unasked, the rate limiter, and a coroutine for each layer.
 """
 
 from __future__ import annotations

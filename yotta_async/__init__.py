@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from yotta_async.client import YottaClient
     from yotta_async.creation.ephemeral import Ephemeral
     from yotta_async.creation.reaper import ReapedPod, ReapReport
-    from yotta_async.creation.signals import install_signal_handlers
+    from yotta_async.creation.signals import OnSignal, install_signal_handlers
     from yotta_async.errors import (
         APIError,
         AuthenticationError,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from yotta_async.models.spec import PersistentVolumeRequest, PodFields, PodSpec, PortRequest
     from yotta_async.models.status import PodStatus, Statuses
     from yotta_async.pods import Pods
+    from yotta_async.polling.subscription import PollInterval
     from yotta_async.polling.wait_errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError
     from yotta_async.polling.waiter import OnChange
     from yotta_async.polling.watch import PodEvent
@@ -85,6 +86,7 @@ __all__ = [
     "NotFoundError",
     "OnChange",
     "OnEvent",
+    "OnSignal",
     "PermissionDeniedError",
     "PersistentVolume",
     "PersistentVolumeRequest",
@@ -100,6 +102,7 @@ __all__ = [
     "PodSpec",
     "PodStatus",
     "Pods",
+    "PollInterval",
     "PortRequest",
     "ProtocolError",
     "RateLimitError",
@@ -146,13 +149,14 @@ _HOMES = {
     "models.pod": "EnvironmentVariable ExposedPort PersistentVolume Pod",
     "creation.ephemeral": "Ephemeral",
     "creation.reaper": "ReapedPod ReapReport",
-    "creation.signals": "install_signal_handlers",
+    "creation.signals": "OnSignal install_signal_handlers",
     "models.prices": "total_hourly_price",
     "models.spec": "PersistentVolumeRequest PodFields PodSpec PortRequest",
     "fleet.spending": "PlannedPod PodPlan",
     "models.status": "PodStatus Statuses",
     "fleet.sweep": "Match SweepReport",
     "pods": "Pods",
+    "polling.subscription": "PollInterval",
     "polling.waiter": "OnChange",
     "polling.wait_errors": "PodFailedError PodGoneError WaitError WaitTimeoutError",
     "polling.watch": "PodEvent",

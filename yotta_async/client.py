@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from functools import partial
-from typing import Self
+from typing import NoReturn, Self
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.creator import PodCreator
@@ -21,7 +21,7 @@ from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval, interval_at
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
-from yotta_async.support.tasks import wait_deferring_cancel
+from yotta_async.support.tasks import spawn, wait_deferring_cancel
 from yotta_async.transport.retry import Retrier, RetryPolicy
 from yotta_async.transport.session_pool import SessionPool
 from yotta_async.transport.settings import account_name, read_base_url, read_key
@@ -154,7 +154,7 @@ class YottaClient:
             self._poller.close(
                 ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
             )
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = spawn(self._close())
         cancelled = await wait_deferring_cancel(self._closing)
         if cancelled is not None:
             raise cancelled
@@ -166,6 +166,11 @@ class YottaClient:
             await self._creator.drain()
         finally:
             await self._transport.aclose()
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError("YottaClient is for `async with`, as in `async with YottaClient() as yotta:`")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         self._transport.check()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeAlias, TypeVar
 
 from yotta_async.creation.creator import PodCreator
 from yotta_async.errors import CapacityError, ConfigurationError, YottaError
@@ -48,6 +48,11 @@ class Ephemeral(Generic[H_co]):
         self._wait_for = wait_for
         self._timeout = timeout
         self._pod_id = ""
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError("ephemeral() is for `async with`: `async with yotta.pods.ephemeral(…) as handle:`")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> H_co:
         alternatives, self._alternatives = self._alternatives, ()

@@ -64,7 +64,7 @@ _LOCKED: weakref.WeakSet[DiskFile] = weakref.WeakSet()
 
 def _close_parents_files() -> None:
     for file in tuple(_LOCKED):
-        os.close(file._descriptor)  # noqa: SLF001  # of this file
+        os.close(file.descriptor)
         _LOCKED.discard(file)
 
 
@@ -77,7 +77,7 @@ class DiskFile:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         _LOCKED.add(self)
 
     @classmethod
@@ -126,36 +126,36 @@ class DiskFile:
 
     def read(self) -> bytes:
         """Return all that was written."""
-        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        return os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
 
     def exists(self) -> bool:
         """Return whether the file still has its name."""
-        return os.fstat(self._descriptor).st_nlink > 0
+        return os.fstat(self.descriptor).st_nlink > 0
 
     def append(self, data: bytes) -> None:
         """Add to the end, and return when it is on the disk."""
-        size = os.fstat(self._descriptor).st_size
+        size = os.fstat(self.descriptor).st_size
         try:
             rest = memoryview(data)
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
+                rest = rest[os.write(self.descriptor, rest) :]
+            os.fsync(self.descriptor)
         except OSError:
-            os.ftruncate(self._descriptor, size)
+            os.ftruncate(self.descriptor, size)
             raise
 
     def replace(self, data: bytes) -> None:
         """Replace this file by a new one that holds `data`."""
         new = type(self).place(self.path, data)
-        os.close(self._descriptor)
-        self._descriptor = new._descriptor  # noqa: SLF001  # of the same class
+        os.close(self.descriptor)
+        self.descriptor = new.descriptor
         _LOCKED.discard(new)
 
     def close(self, *, remove: bool) -> None:
         """Release the lock; with `remove`, remove the file."""
         if remove:
             self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        os.close(self.descriptor)
         _LOCKED.discard(self)
 
 

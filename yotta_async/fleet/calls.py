@@ -13,6 +13,7 @@ from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval
 from yotta_async.polling.wait_errors import WaitError
 from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.support.tasks import spawn
 from yotta_async.transport.rate_limit import bulk_priority
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ async def call_many(
                 items[index] = item
                 await call_hook(on_event, item)
 
-    await _gather([asyncio.ensure_future(work()) for _ in range(min(concurrency, len(pod_ids)))])
+    await _gather([spawn(work()) for _ in range(min(concurrency, len(pod_ids)))])
     return FanOutReport(tuple(item for item in items if item is not None))
 
 
@@ -68,7 +69,7 @@ async def wait_many(
         await call_hook(on_event, item)
         return item
 
-    return FanOutReport(tuple(await _gather([asyncio.ensure_future(wait(pod_id)) for pod_id in pod_ids])))
+    return FanOutReport(tuple(await _gather([spawn(wait(pod_id)) for pod_id in pod_ids])))
 
 
 async def _gather(tasks: list[asyncio.Task[T]]) -> list[T]:

@@ -44,6 +44,7 @@ from yotta_async.polling.subscription import (
     interval_at,
 )
 from yotta_async.support.clock import Clock
+from yotta_async.support.loop_guard import get_loop
 from yotta_async.support.tasks import spawn
 
 # No later poll will change these.
@@ -103,7 +104,7 @@ class StatusPoller:
 
         It is notified of the observations that it is interested in, or with `notify_every_poll` of each.
         """
-        if self._loop_task is None or self._loop_task.get_loop() is not asyncio.get_running_loop():
+        if self._loop_task is None or self._loop_task.get_loop() is not get_loop():
             self._endpoints.check()
         first_interval = interval_at(interval, 0.0)
         tracked = self._tracked.get(pod_id)

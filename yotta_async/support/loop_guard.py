@@ -7,6 +7,15 @@ import asyncio
 from yotta_async.errors import ConfigurationError
 
 
+def get_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop of asyncio. Raises ConfigurationError where there is none, as under trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    raise ConfigurationError("yotta_async needs a running event loop of asyncio, as in asyncio.run(); trio's is none")
+
+
 class LoopGuard:
     """Binds its owner to the event loop of its first use, and refuses every other loop and all use after closing."""
 
@@ -19,7 +28,7 @@ class LoopGuard:
         """Raise ConfigurationError when the owner is closed or belongs to another event loop."""
         if self.closed:
             raise ConfigurationError(f"this {self._owner} is closed: make a new one, and keep it open while it is used")
-        loop = asyncio.get_running_loop()
+        loop = get_loop()
         if self.loop is None:
             self.loop = loop
         elif self.loop is not loop:

@@ -7,6 +7,9 @@ import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from yotta_async.errors import ConfigurationError
+from yotta_async.support.loop_guard import get_loop
+
 T = TypeVar("T")
 
 CANCEL_HOLD_S = 30.0
@@ -18,7 +21,12 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
     An eager task factory (Python 3.12) would run it at once, before the caller has noted that it runs.
     """
-    return asyncio.Task(work, loop=asyncio.get_running_loop())
+    try:
+        loop = get_loop()
+    except ConfigurationError:
+        work.close()  # or Python warns that it was never awaited
+        raise
+    return asyncio.Task(work, loop=loop)
 
 
 async def wait_deferring_cancel(

@@ -7,7 +7,7 @@ import io
 import socket
 import ssl as tls
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
@@ -272,6 +272,11 @@ class SessionPool:
         self._connectors.clear()
         for connector in connectors:
             await connector.close()
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError("SessionPool is for `async with`, as in `async with SessionPool() as pool:`")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         self.guard.check()
