@@ -134,7 +134,7 @@ class CreateOutcomeUnknownError(CreateUnknownError):
     """Finds the pod by its token; set by the client, and not pickled."""
 
     async def resolve(self) -> PodHandle | None:
-        """Look for the pod once more: return its PodHandle, or None while no pod has the token.
+        """Search for the pod once more: return its PodHandle, or None while no pod has the token.
 
         None does not prove that there is no pod: the create may still be in progress.
 

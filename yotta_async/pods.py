@@ -64,7 +64,7 @@ class Pods:
         """Create a pod from a PodSpec, from its fields by name, or from a PodSpec with the given fields changed.
 
         Returns as soon as the API has answered with an id; the pod starts after that, so follow with `wait_until`.
-        A create that may have reached the server is never sent again: the client looks for its pod instead, by a
+        A create that may have reached the server is never sent again: the client searches for its pod instead, by a
         random YOTTA_CLIENT_TOKEN in the pod's environment, unless it was made with `client_token=False`. A create that
         is cancelled deletes its pod, and only then (within 30 s) raises the cancel.
 
@@ -97,7 +97,7 @@ class Pods:
         """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
 
         On entry the pod is created and waited for. At the end of the block, by whatever exception or cancel, and when
-        the client is closed before, the pod is deleted, with as many retries as it takes, until it is on its way out. A
+        the client is closed before, it is deleted: the delete is repeated until a get shows that it had effect. A
         cancel is deferred meanwhile, for 30 s at most. After SIGKILL, or a second Ctrl-C, the journal and `reap` do it.
 
         Args:
@@ -148,8 +148,7 @@ class Pods:
 
         A create whose outcome is unknown is in the report's `unknown`, and counts neither as a success nor as a
         failure. When the policy is not met, and when this is cancelled or `on_event` raises, every pod that was started
-        is deleted until it is on its way out, before FanOutError, or the cancel, is raised; pods that did not fail
-        themselves are in `rolled_back` then.
+        is deleted before FanOutError, or the cancel, is raised; pods that did not fail are in `rolled_back` then.
 
         Args:
             specs: PodSpecs, or mappings of their fields.
@@ -157,7 +156,7 @@ class Pods:
             until: a status, or several, that each pod is waited for; waiting takes no slot.
             timeout: seconds for everything: what is not known then is in the report as such.
             policy: "best_effort" is always met, "all_or_nothing" when every pod is as it was wanted, a number when at
-                least so many are.
+                least that many are.
             fallbacks: changes to a spec, such as `{"gpu_type": …, "region": …}`, tried in their order when a create is
                 refused with CapacityError or its pod turns FAILED (which is then deleted). An item's `errors` are those
                 of all attempts.

@@ -1,6 +1,6 @@
 """Creating a pod so that none is lost: a create that may have reached the server is never sent again.
 
-Every create has a random token. Without a usable response the client looks for a pod with that token in lists. With a
+Every create has a random token. Without a usable response the client searches lists for a pod with that token. With a
 journal, the token is on the disk before the create is sent, and stays open there until the pod is handed over or gone,
 so that `reap` can clean up after a process that was killed.
 """
@@ -165,7 +165,7 @@ class PodCreator:
         return registering.result()
 
     async def release(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
-        """Hand pods of the client's own over to the caller; return their tokens."""
+        """Give pods of the client's own to the caller; return their tokens."""
         released = {pod_id: self._delete_on_exit[pod_id] for pod_id in pod_ids if pod_id in self._delete_on_exit}
         await asyncio.gather(*(self._finish_intent(token, pod_id) for pod_id, token in released.items()))
         for pod_id in released:
@@ -173,7 +173,7 @@ class PodCreator:
         return released
 
     async def reclaim(self, released: dict[str, str | None]) -> None:
-        """Take pods back that were released to a caller who was cancelled meanwhile."""
+        """Take pods back that were released to a caller that was cancelled meanwhile."""
         self._delete_on_exit.update(released)
         for token in released.values():
             await self._reopen(token)

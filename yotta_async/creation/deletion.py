@@ -55,7 +55,7 @@ async def delete_until_gone(
                 await endpoints.delete(pod_id, recently_created=is_new, deadline=deadline)
                 is_deleted = True
             except InvalidStateError:
-                pass  # the get shows whether it is on its way out
+                pass  # the get shows whether it is being deleted
             except NotFoundError as error:
                 if not is_new:
                     return
@@ -97,7 +97,7 @@ async def delete_until_gone(
 
 
 async def _is_absent_from_list(endpoints: Endpoints, pod_id: str) -> bool:
-    """Return whether a list shows no such pod, or shows it on its way out; False when that cannot be known."""
+    """Return whether a list shows no such pod, or shows it being deleted; False when that cannot be known."""
     try:
         snapshot = await endpoints.snapshot()
     except YottaError:

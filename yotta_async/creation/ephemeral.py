@@ -27,8 +27,8 @@ logger = logging.getLogger("yotta_async")
 class Ephemeral(Generic[H_co]):
     """What `Pods.ephemeral` returns: enter it once, with `async with`.
 
-    `reservation` gives what each created pod is recorded with; `wait_for` waits for a pod, for so many seconds, and
-    returns its handle.
+    `reservation` yields the function that records each created pod. `wait_for` takes a pod's id and a number of
+    seconds, waits for the pod, and returns its handle.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ class Journal:
 
     async def _flush(self) -> None:
         """Return when all lines that wait are on the disk. Callers that come together share one write."""
-        # A write takes real time, during which a clock that moves by itself must stand still.
+        # A write takes real time, during which a clock that moves by itself must not move.
         async with self._writing:
             if self._waiting:
                 lines, self._waiting = self._waiting, []

@@ -28,7 +28,7 @@ from yotta_async.support.tasks import CANCEL_HOLD_S, wait_deferring_cancel
 from yotta_async.transport.rate_limit import bulk_priority
 
 Policy: TypeAlias = Literal["best_effort", "all_or_nothing"] | int
-"""How many pods must be as they were wanted: any number, all, or at least so many."""
+"""How many pods must be as they were wanted: any number, all, or at least this number."""
 
 # Pods that are deleted at a time: each deletion has a time limit, and shares the client's rate limit with the others.
 _MAX_DELETIONS_IN_FLIGHT = 16

@@ -91,7 +91,7 @@ class SpendTracker:
         self._reservations: set[Reservation] = set()
         self._listing = asyncio.Lock()
         self._callers = 0
-        self._served = 0  # the last list shows the account at a time when so many callers had asked for one
+        self._served = 0  # how many callers had come when the last list was sent
         self._last_list = PodList([], 0)
 
     async def plan(
@@ -178,7 +178,7 @@ class SpendTracker:
         if listed.unreadable_items:
             raise SpendLimitError(
                 f"nothing was sent: no pod id can be read for {listed.unreadable_items} of the items of the account's "
-                "list. They may be pods, so the limit cannot be checked. Look at the account in the console, and tell "
+                "list. They may be pods, so the limit cannot be checked. Check the account in the console, and tell "
                 "the vendor; `pods.unreadable_items` says after a list whether it is still so"
             )
         counted = [
