@@ -266,10 +266,13 @@ def served_by_the_command_line(*options: str) -> Iterator[dict[str, str]]:
     ) as served:
         assert served.stdout is not None
         served.stdout.readline()
-        yield dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
-        served.send_signal(signal.SIGINT)
-        assert "Answered" in served.stdout.read()
-        assert served.wait(10) == 0
+        try:
+            yield dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
+            served.send_signal(signal.SIGINT)
+            assert served.wait(10) == 0
+            assert "Answered" in served.stdout.read()
+        finally:
+            served.kill()  # without effect where it has ended
 
 
 @pytest.fixture(scope="module")
