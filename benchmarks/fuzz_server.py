@@ -187,8 +187,9 @@ class Server:
         """Drop the record of a call that was checked, so that memory stays bounded."""
         for pod in self.pods_of_key.pop(key, ()):
             self.pods.pop(pod.id, None)
-        for records in (self.requests, self.scripts, self.errors_sent):
-            records.pop(key, None)  # type: ignore[attr-defined]
+        self.requests.pop(key, None)
+        self.scripts.pop(key, None)
+        self.errors_sent.pop(key, None)
 
     def serial(self, request: Request, *, unasked: bool = False) -> str:
         """Return the next serial number, recorded for this request."""
