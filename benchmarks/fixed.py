@@ -62,7 +62,7 @@ async def _serve(pods: int) -> None:
 
 @contextmanager
 def fixed(pods: int = 0) -> Iterator[str]:
-    """Serve one pod under any id, and a list of so many, from a process of its own; yield the address."""
+    """Serve one pod under any id, and a list of many, from a process of its own; yield the address."""
     command = [sys.executable, "-m", "benchmarks.fixed", str(pods)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

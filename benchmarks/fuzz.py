@@ -109,7 +109,7 @@ class FastClock:
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep so many seconds of this clock."""
+        """Sleep for seconds of this clock."""
         await asyncio.sleep(seconds / self._speed)
 
     def call(self, *_: object, **__: object) -> AbstractContextManager[object]:
@@ -392,7 +392,7 @@ async def perform(client: YottaClient, outcome: Outcome) -> Any:
 
 
 async def run_all(fuzz: Fuzz, jobs: Iterable[Callable[[], Awaitable[None]]], in_flight: int) -> None:
-    """Run the jobs, so many at a time, until there are enough violations."""
+    """Run the jobs, some at a time, until there are enough violations."""
     waiting = iter(jobs)
 
     async def work() -> None:

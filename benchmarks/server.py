@@ -27,7 +27,7 @@ class Served:
 
 @contextmanager
 def served(pods: int, least: float, most: float, *, terminated: int = 0) -> Iterator[Served]:
-    """Serve so many pods that turn RUNNING between `least` and `most` seconds from now, and others long TERMINATED."""
+    """Serve pods that turn RUNNING between `least` and `most` seconds from now, and others long TERMINATED."""
     command = [sys.executable, "-m", "benchmarks.server", str(pods), str(least), str(most), str(terminated)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

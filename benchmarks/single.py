@@ -23,7 +23,7 @@ from benchmarks.peers import BASE, Get, Peers
 
 ROUNDS = 9
 CALLS = {1: 400, 64: 2_000, 256: 2_000}
-QUICK, SLOW = ("raw", "yotta_async", BASE), 5  # the slow clients make so many times fewer calls
+QUICK, SLOW = ("raw", "yotta_async", BASE), 5  # the slow clients make this many times fewer calls
 
 
 async def rate(get: Get, calls: int, in_flight: int) -> float:

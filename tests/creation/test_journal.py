@@ -122,7 +122,7 @@ async def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(ap
 
 @contextmanager
 def full_disk(limit: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes: what the system then says is as when the disk is full."""
+    """Let no file grow beyond this size, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:

@@ -278,7 +278,7 @@ async def test_pausing_resuming_and_deleting_many(api: PodServer) -> None:
 
 
 class Limited:
-    """An API that takes so many requests a second, and answers 429 to the others."""
+    """An API that takes a number of requests a second, and answers 429 to the others."""
 
     def __init__(self, a_second: int, headers: dict[str, str]) -> None:
         self.a_second, self.headers = a_second, headers
