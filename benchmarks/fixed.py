@@ -36,14 +36,14 @@ class _Replies(asyncio.Protocol):
 
     def __init__(self, one: bytes, many: bytes) -> None:
         self._one, self._many = one, many
-        self._heard = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        *requests, self._heard = (self._heard + data).split(b"\r\n\r\n")
+        *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         for request in requests:
             self._transport.write(self._many if b"/list" in request.partition(b"\r\n")[0] else self._one)
 

@@ -64,7 +64,7 @@ async def run(folder: Path, jobs: list[str]) -> dict[str, str]:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(do(job))
-        await yotta.pods.reap()  # what a create of the last process became that was heard late
+        await yotta.pods.reap()  # what a create of the last process became that was received late
     return results
 
 

@@ -45,21 +45,21 @@ class PodServer:
     def alive(self) -> list[str]:
         return [pod["id"] for pod in self.pods.values() if pod["status"] != "TERMINATING"]
 
-    async def serve(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        what = heard.path.split("/")[4] if heard.method == "POST" else heard.method
-        what = "list" if heard.path.endswith("/list") else what
+    async def serve(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        what = request.path.split("/")[4] if request.method == "POST" else request.method
+        what = "list" if request.path.endswith("/list") else what
         self.requests.append(what)
         fault = self.fault(what)
         acts, reply = FAULTS[fault]
         if what == "create" and fault != "429":
-            self.posts[json.loads(heard.body)["environmentVars"][-1]["value"]] += 1
-        due = self.act(what, heard) if acts else envelope()
-        await (reply or due)(heard, writer)
+            self.posts[json.loads(request.body)["environmentVars"][-1]["value"]] += 1
+        due = self.act(what, request) if acts else envelope()
+        await (reply or due)(request, writer)
 
-    def act(self, what: str, heard: RecordedRequest) -> Reply:
+    def act(self, what: str, request: RecordedRequest) -> Reply:
         if what == "create":
             pod_id = str(331864222263676900 + len(self.pods))
-            body = json.loads(heard.body)
+            body = json.loads(request.body)
             status = self.birth(body)
             if status == "REFUSED":
                 return envelope(code=10001, message="insufficient capacity for this GPU")
@@ -67,7 +67,7 @@ class PodServer:
             return envelope(int(pod_id))
         if what == "list":
             return envelope(self.listed(list(reversed(self.pods.values()))))
-        pod = self.pods.get(heard.path.rpartition("/")[2])
+        pod = self.pods.get(request.path.rpartition("/")[2])
         if pod is None:
             return envelope(code=13000)
         if what == "DELETE":

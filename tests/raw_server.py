@@ -74,7 +74,7 @@ class RawServer:
     """Answers the n-th request with the n-th reply, and every further one with the last."""
 
     replies: list[Reply] = field(default_factory=list)
-    heard: list[RecordedRequest] = field(default_factory=list)
+    received: list[RecordedRequest] = field(default_factory=list)
     connections: int = 0
     url: str = ""
     listener: asyncio.Server = None  # type: ignore[assignment]  # set as soon as it serves
@@ -83,7 +83,7 @@ class RawServer:
     def answers(self, *replies: Reply) -> None:
         """Set what comes next."""
         self.replies = list(replies)
-        self.heard.clear()
+        self.received.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -99,8 +99,8 @@ class RawServer:
                 request = RecordedRequest(
                     method, target, headers, await reader.readexactly(int(headers.get("content-length", 0)))
                 )
-                self.heard.append(request)
-                await self.replies[min(len(self.heard), len(self.replies)) - 1](request, writer)
+                self.received.append(request)
+                await self.replies[min(len(self.received), len(self.replies)) - 1](request, writer)
         writer.close()
 
 

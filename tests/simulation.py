@@ -4,7 +4,7 @@ The client is the real one from `YottaClient` down to the bytes of requests and 
 one attempt (`Transport.send`), the journal's disk, and the server, whose own record is what the invariants are checked
 on. One seed is one world; the same seed gives the same world again.
 
-The model: a create that was heard commits at once or up to 20 minutes later, or not at all; lists lag by up to 40 s;
+The model: a create that was received commits at once or up to 20 minutes later, or not at all; lists lag by up to 40 s;
 any answer can be lost, cut, garbled or an error, before or after it took effect; a delete may be answered and have no
 effect; a process can be cancelled or crash at any moment, and loses what it had not fsynced.
 """
@@ -147,7 +147,7 @@ class World:
         self.random = random.Random(seed)
         self.disk = Disk()
         self.pods: dict[str, ServerPod] = {}
-        self.heard: Counter[str] = Counter()  # creates that may have taken effect, by token
+        self.received: Counter[str] = Counter()  # creates that may have taken effect, by token
         self.makers: dict[str, Process] = {}  # by token
         self.callers: dict[str, object] = {}  # by token
         self.held: set[str] = set()  # pods whose handle a caller got
@@ -223,9 +223,9 @@ class World:
         self.makers[token] = process
         self.callers[token] = CALLER.get()
         if fault not in ("429", "refused"):
-            self.heard[token] += 1
-            if self.heard[token] > 1:
-                raise self.violation("a create was sent again that may have been heard")
+            self.received[token] += 1
+            if self.received[token] > 1:
+                raise self.violation("a create was sent again that may have been received")
         if not acts:
             return SUCCESS
         if fault == "slow commit":

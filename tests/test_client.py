@@ -68,7 +68,7 @@ async def test_the_key_of_the_environment_is_used(server: RawServer, monkeypatch
     server.answers(envelope([]))
     async with YottaClient() as yotta:
         await yotta.pods.list()
-    assert server.heard[0].headers["x-api-key"] == "from-outside"
+    assert server.received[0].headers["x-api-key"] == "from-outside"
 
 
 @pytest.mark.parametrize(

@@ -70,14 +70,14 @@ async def _ten_calls(server: RawServer, client: YottaClient, monkeypatch: pytest
         if event == "call" and "yotta_async" in frame.f_code.co_filename and "/tests/" not in frame.f_code.co_filename:
             calls[frame.f_code.co_qualname] += 1
 
-    before = len(server.heard)
+    before = len(server.received)
     sys.setprofile(watch)
     try:
         for _ in range(10):
             await client.pods.get("7")
     finally:
         sys.setprofile(None)
-    assert len(server.heard) - before == 10
+    assert len(server.received) - before == 10
     assert len(timers) <= 10, "the time limit of each"
     assert calls.total() <= 10 * 56, calls
 
@@ -97,7 +97,7 @@ async def test_a_list_takes_one_request_and_little_memory(
     finally:
         tracemalloc.stop()
     assert len(pods) == PODS
-    assert len(listed.heard) == 2
+    assert len(listed.received) == 2
     assert kept / PODS <= 2_400
     # A server in this process holds the answer as well.
     assert (peak - len(json.dumps(POD)) * PODS * 2.5) <= 1.3 * kept

@@ -1,4 +1,4 @@
-"""Was a create heard? Each failure over a real socket: what it becomes, and whether the create is sent again."""
+"""Was a create received? Each failure over a real socket: what it becomes, and whether the create is sent again."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ HEARD: dict[str, tuple[Reply, type[YottaError]]] = {
 
 
 @pytest.mark.parametrize("row", HEARD)
-async def test_what_may_have_been_heard_is_settled(server: RawServer, row: str) -> None:
+async def test_a_create_that_may_have_been_received_is_settled(server: RawServer, row: str) -> None:
     reply, kind = HEARD[row]
     server.answers(reply, envelope([]))
     async with client_of(server.url, timeout=0.1 if row == "silent" else 5) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
     assert isinstance(caught.value.__cause__, kind)
-    assert [heard.method for heard in server.heard] == ["POST", "GET"]
+    assert [request.method for request in server.received] == ["POST", "GET"]
 
 
 async def test_429_is_sent_again(server: RawServer) -> None:
@@ -76,7 +76,7 @@ async def test_429_is_sent_again(server: RawServer) -> None:
     async with client_of(server.url, clock=clock) as yotta:
         with pytest.raises(RateLimitError):
             await yotta.pods.create(**SPEC)
-    assert [heard.method for heard in server.heard] == ["POST"] * 4
+    assert [request.method for request in server.received] == ["POST"] * 4
     assert clock.time() >= 21
 
 
@@ -118,7 +118,7 @@ async def backlog_full() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("place", [refused, no_such_host, no_tls, backlog_full], ids=lambda place: str(place.__name__))
-async def test_what_nobody_heard_is_sent_again(place: Callable[[], Any]) -> None:
+async def test_a_create_that_was_not_sent_is_retried(place: Callable[[], Any]) -> None:
     async with place() as url, client_of(url, timeout=0.5, retry=RetryPolicy(max_attempts=2)) as yotta:
         tries = 0
         send = yotta._transport.send
@@ -134,17 +134,17 @@ async def test_what_nobody_heard_is_sent_again(place: Callable[[], Any]) -> None
         assert tries == 2
 
 
-async def test_who_waits_for_a_connection_was_not_heard(server: RawServer) -> None:
+async def test_waiting_for_a_connection_sends_nothing(server: RawServer) -> None:
     server.answers(silence)
     async with SessionPool(limit=1) as pool:
         slow = client_of(server.url, session_pool=pool, timeout=0.4, settle_timeout=0.01)
         quick = client_of(server.url, session_pool=pool, timeout=0.1, retry=RetryPolicy(max_attempts=1))
         holding = asyncio.create_task(slow.pods.create(**SPEC))
-        while not server.heard:
+        while not server.received:
             await asyncio.sleep(0.001)
         with pytest.raises(ConnectError):
             await quick.pods.create(**SPEC)
-        assert len(server.heard) == 1
+        assert len(server.received) == 1
         with pytest.raises(CreateOutcomeUnknownError):
             await holding
         await slow.aclose()
@@ -159,11 +159,11 @@ async def test_no_mark_no_byte() -> None:
     draw = random.Random(7)
     seen: set[str] = set()
 
-    async def serve(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        seen.add(heard.path.rpartition("/")[2])
+    async def serve(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        seen.add(request.path.rpartition("/")[2])
         reply: Reply = draw.choice([reset, raw(b""), http(b""), envelope({"id": "1"}), raw(b"HUH\r\n\r\n")])
         await asyncio.sleep(draw.choice([0, 0.002]))
-        await reply(heard, writer)
+        await reply(request, writer)
 
     async with raw_server(serve) as server, SessionPool(limit=4) as pool:
         clients = [client_of(server.url, session_pool=pool, timeout=draw.uniform(0.001, 0.02)) for _ in range(10)]

@@ -143,8 +143,8 @@ async def test_a_timeout_and_a_cancel_show_no_secret(server: RawServer) -> None:
         assert_clean(shown(await failure_of(client.pods.create(**fields()))))
     async with YottaClient(SECRETS[0], base_url=server.url) as client:
         call = asyncio.create_task(client.pods.get(7))
-        heard = len(server.heard)
-        while len(server.heard) == heard:
+        count = len(server.received)
+        while len(server.received) == count:
             await asyncio.sleep(0)
         call.cancel()
         assert_clean(shown(await failure_of(call)))
@@ -209,7 +209,7 @@ async def test_an_error_of_a_retried_call_shows_no_secret(server: RawServer, cli
     server.answers(http(b"", 429))
     error = await failure_of(client.pods.create(**fields()))
     assert isinstance(error, YottaError)
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
     assert_clean(shown(error))
 
 

@@ -68,7 +68,7 @@ class RepeatsWhatWasHeard(Endpoints):
         return await self._retrier.run(attempt, max_attempts=3, is_retryable=is_transient)
 
 
-class TakesLostForUnheard(Endpoints):
+class TakesLostForUnsent(Endpoints):
     """Says that nothing was made when the answer did not come."""
 
     async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
@@ -243,7 +243,7 @@ def caught(change: Change) -> str:
     ("change", "violation"),
     [
         (endpoints(RepeatsWhatWasHeard), "sent again"),
-        (endpoints(TakesLostForUnheard), "nobody was told of"),
+        (endpoints(TakesLostForUnsent), "nobody was told of"),
         (endpoints(BearsNoToken), "no journal knows"),
         (endpoints(DeletesOnce), "its pod was not"),
         (endpoints(DoesNotLookAfterDeleting), "its pod was not"),

@@ -242,14 +242,14 @@ class SlowCreate:
     """A server whose create is answered when the test says so."""
 
     def __init__(self, server: RawServer) -> None:
-        self.heard = asyncio.Event()
+        self.received = asyncio.Event()
         self.go_on = asyncio.Event()
         server.answers(self, envelope(), envelope(code=13000))
 
-    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        self.heard.set()
+    async def __call__(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        self.received.set()
         await self.go_on.wait()
-        await envelope(7)(heard, writer)
+        await envelope(7)(request, writer)
 
 
 async def test_a_cancelled_create_deletes_its_pod_before_the_cancel_goes_through(
@@ -257,7 +257,7 @@ async def test_a_cancelled_create_deletes_its_pod_before_the_cancel_goes_through
 ) -> None:
     slow = SlowCreate(server)
     creating = asyncio.create_task(client_of().pods.create(**SPEC))
-    await slow.heard.wait()
+    await slow.received.wait()
     for _ in range(3):
         creating.cancel()
         await asyncio.sleep(0)
@@ -265,7 +265,7 @@ async def test_a_cancelled_create_deletes_its_pod_before_the_cancel_goes_through
     slow.go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await creating
-    assert [(heard.method, heard.path) for heard in server.heard] == [
+    assert [(request.method, request.path) for request in server.received] == [
         ("POST", "/openapi/v1/pods/create"),
         ("DELETE", "/openapi/v1/pods/7"),
         ("GET", "/openapi/v1/pods/7"),
@@ -277,28 +277,28 @@ async def test_a_cancelled_create_of_unknown_outcome_says_so(
 ) -> None:
     lost = SlowCreate(server)
 
-    async def lose(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        lost.heard.set()
+    async def lose(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        lost.received.set()
         await lost.go_on.wait()
-        await reset(heard, writer)
+        await reset(request, writer)
 
     server.answers(lose)
     creating = asyncio.create_task(client_of().pods.create(**SPEC))
-    await lost.heard.wait()
+    await lost.received.wait()
     creating.cancel()
     lost.go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await creating
     assert "a cancelled create may have left a pod" in caplog.text
-    assert [heard.method for heard in server.heard].count("POST") == 1
-    assert {heard.target for heard in server.heard[1:]} == {"/openapi/v1/pods/list"}
+    assert [request.method for request in server.received].count("POST") == 1
+    assert {request.target for request in server.received[1:]} == {"/openapi/v1/pods/list"}
 
 
 async def test_closing_waits_for_creates_in_flight(server: RawServer, client_of: Make) -> None:
     slow = SlowCreate(server)
     yotta = client_of()
     creating = asyncio.create_task(yotta.pods.create(**SPEC))
-    await slow.heard.wait()
+    await slow.received.wait()
     closing = asyncio.create_task(yotta.aclose())
     await asyncio.sleep(0)
     with pytest.raises(ConfigurationError, match="being closed"):
@@ -308,32 +308,32 @@ async def test_closing_waits_for_creates_in_flight(server: RawServer, client_of:
     await closing
 
 
-async def test_a_cancelled_create_that_nobody_heard_is_not_sent(server: RawServer, client_of: Make) -> None:
+async def test_a_create_cancelled_before_it_is_sent_is_not_sent(server: RawServer, client_of: Make) -> None:
     server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
     clock = ManualClock()
     creating = asyncio.create_task(client_of(clock=clock).pods.create(**SPEC))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     await clock.advance(1)
     creating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await creating
     await clock.advance(1000)
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
-async def test_closing_ends_creates_that_nobody_heard(server: RawServer, client_of: Make) -> None:
+async def test_closing_ends_creates_that_were_not_sent(server: RawServer, client_of: Make) -> None:
     server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
     clock = ManualClock()
     yotta = client_of(clock=clock)
     creating = asyncio.create_task(yotta.pods.create(**SPEC))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     await clock.advance(1)
     await yotta.aclose()
     with pytest.raises(ConfigurationError, match="was not sent"):
         await creating
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
@@ -341,13 +341,13 @@ async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
 ) -> None:
     slow = SlowCreate(server)
 
-    async def listed(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        token = json.loads(server.heard[0].body)["environmentVars"]
-        await envelope([{"id": 8}, {"id": 7, "environmentVars": token}])(heard, writer)
+    async def listed(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        token = json.loads(server.received[0].body)["environmentVars"]
+        await envelope([{"id": 8}, {"id": 7, "environmentVars": token}])(request, writer)
 
     server.replies = [slow, listed, envelope(), envelope(code=13000)]
     creating = asyncio.create_task(client_of().pods.create(**SPEC))
-    await slow.heard.wait()
+    await slow.received.wait()
     for task in asyncio.all_tasks():
         if (
             "yotta_async" in repr(task.get_coro())
@@ -357,7 +357,7 @@ async def test_a_create_cut_off_with_all_other_tasks_is_found_again_and_deleted(
             task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await creating
-    assert [(heard.method, heard.path.rpartition("/")[2]) for heard in server.heard] == [
+    assert [(request.method, request.path.rpartition("/")[2]) for request in server.received] == [
         ("POST", "create"),
         ("GET", "list"),
         ("DELETE", "7"),

@@ -93,7 +93,7 @@ async def test_refusal_is_no_lack_of_capacity_by_elimination(
         with pytest.raises(kind):
             async with yotta.pods.ephemeral(**SPEC, fallbacks=[{"gpu_type": "other"}]):
                 pytest.fail("it was refused")
-    assert [request.method for request in server.heard] == ["POST"] * 2
+    assert [request.method for request in server.received] == ["POST"] * 2
 
 
 async def test_other_calls_do_not_lack_capacity(server: RawServer) -> None:

@@ -1,4 +1,4 @@
-"""Creates over real sockets through every fault: none sent twice that may have been heard, and none lost."""
+"""Creates over real sockets through every fault: none sent twice that may have been received, and none lost."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_without_a_token_it_is_unknown_at_once(server: RawServer) -> None:
     async with client_of(server, client_token=False) as yotta:
         with pytest.raises(CreateOutcomeUnknownError, match="no client token"):
             await yotta.pods.create(**SPEC)
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None:
@@ -126,19 +126,19 @@ async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None
 async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_deleted(server: RawServer) -> None:
     deleted = []
 
-    async def serve(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        marks = json.loads(server.heard[0].body)["environmentVars"]
-        if heard.method == "POST":
-            await reset(heard, writer)
-        elif heard.path.endswith("list"):
+    async def serve(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        marks = json.loads(server.received[0].body)["environmentVars"]
+        if request.method == "POST":
+            await reset(request, writer)
+        elif request.path.endswith("list"):
             pods = [{"id": pod, "status": status, "environmentVars": marks} for pod, status in
                     [("11", "RUNNING"), ("9", "INITIALIZE"), ("7", "TERMINATED")]]  # fmt: skip
-            await envelope(pods)(heard, writer)
-        elif heard.method == "DELETE":
-            deleted.append(heard.path.rpartition("/")[2])
-            await envelope()(heard, writer)
+            await envelope(pods)(request, writer)
+        elif request.method == "DELETE":
+            deleted.append(request.path.rpartition("/")[2])
+            await envelope()(request, writer)
         else:
-            await envelope(code=13000)(heard, writer)
+            await envelope(code=13000)(request, writer)
 
     server.answers(serve)
     async with client_of(server) as yotta:
@@ -189,11 +189,11 @@ async def late(api: PodServer, seconds: float, clock: Any) -> None:
     act = api.act
     made: dict[str, float] = {}
 
-    def lagging(what: str, heard: RecordedRequest) -> Any:
-        pod_id = heard.path.rpartition("/")[2]
+    def lagging(what: str, request: RecordedRequest) -> Any:
+        pod_id = request.path.rpartition("/")[2]
         if what in ("GET", "DELETE") and clock.time() < made.setdefault(pod_id, clock.time()) + seconds:
             return envelope(code=13000)
-        return act(what, heard)
+        return act(what, request)
 
     api.act = lagging  # type: ignore[method-assign]  # a replica that lags
 
@@ -233,10 +233,10 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api:
 async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def slow(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         arrived.set()
         await go_on.wait()
-        await http(b"", 429, {"Retry-After": "4"})(heard, writer)
+        await http(b"", 429, {"Retry-After": "4"})(request, writer)
 
     server.answers(slow, envelope(7))
     async with client_of(server) as yotta:
@@ -247,7 +247,7 @@ async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer)
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await creating
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_a_cancel_of_resolve_goes_through(api: PodServer, tmp_path: Path) -> None:

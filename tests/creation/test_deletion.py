@@ -26,11 +26,11 @@ def answer_not_found(api: PodServer, *methods: str, times: int = 1) -> None:
     left = dict.fromkeys(methods, times)
     act = api.act
 
-    def answer(what: str, heard: RecordedRequest) -> Reply:
+    def answer(what: str, request: RecordedRequest) -> Reply:
         if left.get(what, 0) > 0:
             left[what] -= 1
             return NOT_FOUND
-        return act(what, heard)
+        return act(what, request)
 
     api.act = answer  # type: ignore[method-assign]  # a server that is wrong
 
@@ -39,10 +39,10 @@ def forget_deleted_pods(api: PodServer) -> None:
     """Let a pod disappear as soon as it is deleted."""
     act = api.act
 
-    def answer(what: str, heard: RecordedRequest) -> Reply:
-        reply = act(what, heard)
+    def answer(what: str, request: RecordedRequest) -> Reply:
+        reply = act(what, request)
         if what == "DELETE":
-            api.pods.pop(heard.path.rpartition("/")[2], None)
+            api.pods.pop(request.path.rpartition("/")[2], None)
         return reply
 
     api.act = answer  # type: ignore[method-assign]  # a server that keeps nothing
@@ -150,7 +150,7 @@ async def test_refused_delete_and_one_wrong_not_found_write_no_pod_off(server: R
     async with client_of(server) as yotta:
         with pytest.raises(InvalidStateError):
             await yotta.pods.delete(7)
-    assert [request.method for request in server.heard] == ["DELETE", "GET", "GET"]
+    assert [request.method for request in server.received] == ["DELETE", "GET", "GET"]
 
 
 @pytest.mark.parametrize("fault", ["reset after", "500 after"])
@@ -177,9 +177,9 @@ async def test_new_pod_that_only_lists_show_is_deleted_when_gets_find_it(api: Po
     clock = make_clock("auto")
     act = api.act
 
-    def answer(what: str, heard: RecordedRequest) -> Reply:
+    def answer(what: str, request: RecordedRequest) -> Reply:
         is_hidden = what in ("GET", "DELETE") and clock.time() < 10
-        return NOT_FOUND if is_hidden else act(what, heard)
+        return NOT_FOUND if is_hidden else act(what, request)
 
     api.act = answer  # type: ignore[method-assign]  # replicas that lag
     api.fault = lambda what: "500 before" if what == "DELETE" and api.requests.count("DELETE") == 1 else "none"

@@ -153,8 +153,8 @@ async def test_a_delete_without_effect_is_repeated(api: PodServer) -> None:
         async with yotta.pods.ephemeral(**SPEC) as handle:
             act = api.act
 
-            def forgetful(what: str, heard: Any) -> Any:
-                reply = act(what, heard)
+            def forgetful(what: str, request: Any) -> Any:
+                reply = act(what, request)
                 if what == "DELETE" and next(lost, None) is not None:
                     api.pods[handle.id]["status"] = "RUNNING"
                 return reply

@@ -493,8 +493,8 @@ async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -
     await die(api, folder, KILLED_IN_THE_BLOCK)
     wrong = iter(["DELETE"])
     act = api.act
-    api.act = lambda what, heard: (  # type: ignore[method-assign]  # a server that is wrong once
-        envelope(code=13000) if what == "DELETE" and next(wrong, None) else act(what, heard)
+    api.act = lambda what, request: (  # type: ignore[method-assign]  # a server that is wrong once
+        envelope(code=13000) if what == "DELETE" and next(wrong, None) else act(what, request)
     )
     async with client_of(api, folder) as yotta:
         assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]

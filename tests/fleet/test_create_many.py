@@ -114,14 +114,14 @@ async def test_calls_in_flight_are_bounded_and_waiting_takes_no_slot(api: PodSer
     in_flight = most = 0
     serve = api.serve
 
-    async def counted(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def counted(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         nonlocal in_flight, most
-        if heard.method == "POST":
+        if request.method == "POST":
             in_flight += 1
             most = max(most, in_flight)
             await asyncio.sleep(0.002)
             in_flight -= 1
-        await serve(heard, writer)
+        await serve(request, writer)
 
     api.born = "INITIALIZE"
     async with raw_server(counted) as server, client_of(server) as yotta:
@@ -202,10 +202,10 @@ async def test_what_is_under_way_at_the_timeout_is_unknown_and_what_was_not_sent
     stuck = asyncio.Event()
     serve = api.serve
 
-    async def hang(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        if heard.method == "POST":
+    async def hang(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        if request.method == "POST":
             await stuck.wait()
-        await serve(heard, writer)
+        await serve(request, writer)
 
     async with raw_server(hang) as server, YottaClient(KEY, base_url=server.url) as yotta:
         report = await yotta.pods.create_many([L4] * 3, concurrency=2, timeout=0.1)
@@ -285,16 +285,16 @@ class Limited:
         self.times: deque[float] = deque()
         self.refused = self.gets = 0
 
-    async def serve(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         now = time.monotonic()
         while self.times and self.times[0] < now - 1:
             self.times.popleft()
         if len(self.times) >= self.a_second:
             self.refused += 1
-            await http(b"", 429, self.headers)(heard, writer)
+            await http(b"", 429, self.headers)(request, writer)
             return
         self.times.append(now)
-        await envelope({"id": "1"} if heard.method == "GET" else len(self.times))(heard, writer)
+        await envelope({"id": "1"} if request.method == "GET" else len(self.times))(request, writer)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
@@ -352,7 +352,7 @@ async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
             assert len(report.succeeded) == len(api.alive) == 10
 
 
-async def test_slow_events_are_all_heard_to_their_end(api: PodServer) -> None:
+async def test_slow_event_hooks_are_all_awaited(api: PodServer) -> None:
     ended = 0
 
     async def slow(_: FanOutItem) -> None:

@@ -43,11 +43,11 @@ async def test_results_come_in_the_order_given_and_events_as_they_happen(
 async def test_one_failure_ends_no_other_wait(server: RawServer, client_of: Make) -> None:
     states = {"1": "RUNNING", "2": "FAILED", "4": "INITIALIZE", "5": "RUNNING"}
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        name = heard.path.rpartition("/")[2]
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        name = request.path.rpartition("/")[2]
         secret = [{"key": "A", "value": "hunter2"}]
         pod = {"id": name, "status": states.get(name), "environmentVars": secret}
-        await (envelope(pod) if name in states else envelope(code=13000))(heard, writer)
+        await (envelope(pod) if name in states else envelope(code=13000))(request, writer)
 
     server.answers(answer)
     seen: list[str | None] = []

@@ -30,7 +30,10 @@ def pod(status: str) -> Reply:
 
 
 def calls(server: RawServer) -> list[str]:
-    return [heard.path.split("/")[4] if heard.method == "POST" else heard.method.lower() for heard in server.heard]
+    return [
+        request.path.split("/")[4] if request.method == "POST" else request.method.lower()
+        for request in server.received
+    ]
 
 
 START = ["INITIALIZE", "RUNNING", "PAUSING", "PAUSED", "TERMINATING"]
@@ -97,9 +100,9 @@ async def test_someone_else_may_resume_on_the_way(server: RawServer, client_of: 
 
 
 async def test_an_action_that_is_slow_to_show_is_not_hammered(server: RawServer, client_of: Make) -> None:
-    async def answer(heard: RecordedRequest, writer: object) -> None:
-        reply = envelope(code=12001) if heard.method == "POST" and len(server.heard) > 2 else envelope()
-        await (pod("PAUSED") if heard.method == "GET" else reply)(heard, writer)  # type: ignore[arg-type]  # passed on
+    async def answer(request: RecordedRequest, writer: object) -> None:
+        reply = envelope(code=12001) if request.method == "POST" and len(server.received) > 2 else envelope()
+        await (pod("PAUSED") if request.method == "GET" else reply)(request, writer)  # type: ignore[arg-type]  # passed on
 
     server.answers(answer)
     with pytest.raises(WaitTimeoutError) as caught:
@@ -127,7 +130,7 @@ async def test_one_deadline_is_for_all_of_it(server: RawServer, client_of: Make)
 async def test_there_are_three_targets(server: RawServer, client_of: Make, to: str) -> None:
     with pytest.raises(InvalidRequestError):
         await client_of().pods.drive(7, to=to)
-    assert not server.heard
+    assert not server.received
 
 
 async def test_a_pod_just_created_and_deleted_may_be_gone_at_once(server: RawServer, client_of: Make) -> None:

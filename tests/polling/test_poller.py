@@ -158,24 +158,24 @@ async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
 ) -> None:
     go_on = asyncio.Event()
 
-    async def held_back(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
-        await pod("RUNNING")(heard, writer)
+        await pod("RUNNING")(request, writer)
 
     server.answers(held_back, pod("PAUSED"), pod("RUNNING"))
     yotta = client_of()
     first = asyncio.create_task(yotta.pods.wait_until(7))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     second = asyncio.create_task(yotta.pods.wait_until(7))
     for _ in range(10):
         await asyncio.sleep(0)
     go_on.set()
     await first
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
     assert not second.done()
     await second
-    assert len(server.heard) == 3
+    assert len(server.received) == 3
 
 
 async def test_a_wait_after_resume_does_not_see_the_state_from_before(emulator: Emulator, yotta: YottaClient) -> None:
@@ -218,16 +218,16 @@ async def test_a_401_ends_every_wait_within_a_tick(server: RawServer, client_of:
         envelope([{"id": number, "status": "INITIALIZE"} for number in range(count)])
     ]  # fmt: skip
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        number = heard.path.rpartition("/")[2]
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        number = request.path.rpartition("/")[2]
         reply = first[0] if number == "list" else first[int(number)]
-        await reply(heard, writer)
+        await reply(request, writer)
 
     server.answers(*[answer] * len(first), http(b"", 401))
     yotta = client_of()
     results = await asyncio.gather(*(yotta.pods.wait_until(n) for n in range(count)), return_exceptions=True)
     assert {type(result) for result in results} == {AuthenticationError}
-    assert len(server.heard) <= 2 * len(first)
+    assert len(server.received) <= 2 * len(first)
 
 
 async def test_a_bad_id_ends_its_own_wait_only(emulator: Emulator, yotta: YottaClient) -> None:
@@ -239,10 +239,10 @@ async def test_a_bad_id_ends_its_own_wait_only(emulator: Emulator, yotta: YottaC
 async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, client_of: Make) -> None:
     there = [{"id": number, "status": "INITIALIZE"} for number in range(19)]
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        name = heard.path.rpartition("/")[2]
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        name = request.path.rpartition("/")[2]
         replies = {"list": envelope(there), "19": pod("RUNNING", 19), "20": envelope(code=13000)}
-        await replies.get(name, pod("RUNNING", int(name) if name != "list" else 0))(heard, writer)
+        await replies.get(name, pod("RUNNING", int(name) if name != "list" else 0))(request, writer)
 
     server.answers(answer)
     yotta = client_of()
@@ -250,7 +250,7 @@ async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, 
     assert (await waits.pop(19)).id == "19"
     with pytest.raises(PodGoneError):
         await waits.pop(20)
-    assert {heard.path.rpartition("/")[2] for heard in server.heard} == {"list", "19", "20"}
+    assert {request.path.rpartition("/")[2] for request in server.received} == {"list", "19", "20"}
     for wait in waits.values():
         wait.cancel()
 
@@ -273,7 +273,7 @@ async def test_a_pod_just_created_may_be_absent_for_a_while(server: RawServer, c
     handle = await yotta.pods.create(**SPEC)
     await handle.delete()
     assert (await handle.wait_until(status=PodStatus.TERMINATED)).status == "TERMINATED"
-    assert len(server.heard) == 3, "its own delete is believed at once"
+    assert len(server.received) == 3, "its own delete is believed at once"
 
 
 async def test_a_wait_for_several_statuses(server: RawServer, client_of: Make) -> None:
@@ -291,7 +291,7 @@ async def test_retry_after_slows_everybody_down(server: RawServer, client_of: Ma
     yotta = client_of(clock=clock, poll_interval=1)
     await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(5)))
     assert 120 <= clock.time() <= 122
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
 
 
 async def test_429_without_retry_after_slows_down_ever_more(server: RawServer, client_of: Make) -> None:
@@ -329,11 +329,11 @@ async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, clie
     server.answers(pod("INITIALIZE"), pod("RUNNING", 8))
     yotta = client_of(clock=clock, poll_interval=1000)
     waiting = asyncio.create_task(yotta.pods.wait_until(7, timeout=5000))
-    while len(server.heard) < 1:
+    while len(server.received) < 1:
         await asyncio.sleep(0)
     await yotta.pods.wait_until(8)
     assert clock.time() < 1
-    assert [heard.path[-1] for heard in server.heard] == ["7", "8"]
+    assert [request.path[-1] for request in server.received] == ["7", "8"]
     waiting.cancel()
 
 
@@ -343,12 +343,12 @@ async def test_the_shortest_interval_sets_the_pace(server: RawServer, client_of:
     yotta = client_of(clock=clock, poll_interval=100)
     waits = [asyncio.create_task(yotta.pods.wait_until(7, poll_interval=interval)) for interval in (None, 10, 50)]
     await clock.advance(99)
-    assert 10 <= len(server.heard) <= 12
+    assert 10 <= len(server.received) <= 12
     waits[1].cancel()
     await clock.advance(1)
-    count = len(server.heard)
+    count = len(server.received)
     await clock.advance(200)
-    assert 3 <= len(server.heard) - count <= 6
+    assert 3 <= len(server.received) - count <= 6
     for wait in waits:
         wait.cancel()
 
@@ -357,7 +357,7 @@ async def test_closing_the_client_ends_every_wait(server: RawServer, client_of: 
     server.answers(pod("INITIALIZE"))
     yotta = client_of(clock=ManualClock())
     waits = [asyncio.create_task(yotta.pods.wait_until(7)) for _ in range(3)]
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     await yotta.aclose()
     results = await asyncio.gather(*waits, return_exceptions=True)
@@ -369,9 +369,9 @@ async def test_wait_sees_pods_with_unreadable_fields_in_lists(server: RawServer,
     pods[3] = {"id": 3, "status": {}}
     pods[4] = {"id": "4", "status": 1, "gpuCount": "many"}
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        name = heard.path.rpartition("/")[2]
-        await envelope(pods if name == "list" else pods[int(name)])(heard, writer)
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        name = request.path.rpartition("/")[2]
+        await envelope(pods if name == "list" else pods[int(name)])(request, writer)
 
     server.answers(answer)
     yotta = client_of()
@@ -397,9 +397,9 @@ async def test_an_error_tells_the_pod_as_the_last_list_showed_it(server: RawServ
 async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, client_of: Make) -> None:
     clock = make_clock("auto")
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        late = heard.path.endswith("7") and clock.time() < 10
-        await pod("INITIALIZE" if late else "RUNNING", int(heard.path.rpartition("/")[2]))(heard, writer)
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        late = request.path.endswith("7") and clock.time() < 10
+        await pod("INITIALIZE" if late else "RUNNING", int(request.path.rpartition("/")[2]))(request, writer)
 
     server.answers(answer)
     yotta = client_of(clock=clock, poll_interval=5)
@@ -412,12 +412,12 @@ async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, cli
 
 
 async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        number = int(heard.path.rpartition("/")[2])
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        number = int(request.path.rpartition("/")[2])
         if number == 7:
-            await silence(heard, writer)
-        before = sum(1 for each in server.heard if each.path == heard.path) < 3
-        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(heard, writer)
+            await silence(request, writer)
+        before = sum(1 for each in server.received if each.path == request.path) < 3
+        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(request, writer)
 
     server.answers(answer)
     yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
@@ -434,28 +434,28 @@ async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, cli
 async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
     limited = http(b"", 429, {"Retry-After": "30"})
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        await (envelope([]) if heard.path.endswith("list") else limited)(heard, writer)
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await (envelope([]) if request.path.endswith("list") else limited)(request, writer)
 
     server.answers(answer)
     clock = make_clock("auto")
     report = await client_of(clock=clock, poll_interval=1).pods.wait_many(range(600), timeout=29)
     assert len(report.failed) == 600
-    assert len(server.heard) <= 1 + 16
+    assert len(server.received) <= 1 + 16
 
 
 async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:
     go_on = asyncio.Event()
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        if not heard.path.endswith("list"):
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        if not request.path.endswith("list"):
             await go_on.wait()
-        await (envelope([]) if heard.path.endswith("list") else pod("INITIALIZE"))(heard, writer)
+        await (envelope([]) if request.path.endswith("list") else pod("INITIALIZE"))(request, writer)
 
     server.answers(answer)
     yotta = client_of()
     waits = [asyncio.create_task(yotta.pods.wait_until(number)) for number in range(100)]
-    while len(server.heard) < 17:
+    while len(server.received) < 17:
         await asyncio.sleep(0)
     for wait in waits[1:]:
         wait.cancel()
@@ -463,7 +463,7 @@ async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, clie
     go_on.set()
     for _ in range(200):
         await asyncio.sleep(0)
-    assert len({heard.path for heard in server.heard}) <= 18
+    assert len({request.path for request in server.received}) <= 18
     waits[0].cancel()
 
 
@@ -472,19 +472,19 @@ async def test_a_filter_that_is_refused_is_not_used_again(server: RawServer, cli
     new = [{"id": number, "status": "INITIALIZE"} for number in range(40)]
     looks = 0
 
-    async def answer(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         nonlocal looks
         looks += 1
-        if "statusList" in heard.target:
-            await envelope(code=10001, status=400)(heard, writer)
+        if "statusList" in request.target:
+            await envelope(code=10001, status=400)(request, writer)
             return
         status = "RUNNING" if looks > 6 else "INITIALIZE"
-        await envelope(old + [each | {"status": status} for each in new])(heard, writer)
+        await envelope(old + [each | {"status": status} for each in new])(request, writer)
 
     server.answers(answer)
     report = await client_of().pods.wait_many(range(40))
     assert len(report.succeeded) == 40
-    assert sum("statusList" in heard.target for heard in server.heard) == 1
+    assert sum("statusList" in request.target for request in server.received) == 1
 
 
 def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
@@ -510,7 +510,7 @@ async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, c
     if way == "close":
         await yotta.aclose()
     await clock.advance(10)
-    assert len(server.heard) == (1 if way == "close" else 2)
+    assert len(server.received) == (1 if way == "close" else 2)
     assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
     await events.aclose()
 
@@ -541,14 +541,14 @@ async def test_each_waiter_gets_an_error_of_its_own(server: RawServer, client_of
 async def test_an_absence_that_a_later_answer_has_overtaken_is_no_news(server: RawServer, client_of: Make) -> None:
     go_on = asyncio.Event()
 
-    async def late(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def late(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
-        await envelope(code=13000)(heard, writer)
+        await envelope(code=13000)(request, writer)
 
     server.answers(late, pod("INITIALIZE"), pod("RUNNING"))
     yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
     first = asyncio.create_task(yotta.pods.wait_until(7, timeout=20))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     seen: list[Pod] = []
     second = asyncio.create_task(yotta.pods.wait_until(7, timeout=20, on_change=seen.append))

@@ -65,14 +65,14 @@ class Cloud:
                 found.append({"id": number, "status": status})
         return found
 
-    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         fault = next(self._faults, None)
         if fault in FAULTS:
-            await FAULTS[fault](heard, writer)
+            await FAULTS[fault](request, writer)
             return
-        pods, name = self.pods(), heard.path.rpartition("/")[2]
+        pods, name = self.pods(), request.path.rpartition("/")[2]
         if name == "list":
-            wanted = [part.partition("=")[2] for part in heard.target.partition("?")[2].split("&") if part]
+            wanted = [part.partition("=")[2] for part in request.target.partition("?")[2].split("&") if part]
             numbers = {
                 "INITIALIZE": "0",
                 "RUNNING": "1",
@@ -82,10 +82,10 @@ class Cloud:
                 "FAILED": "6",
             }
             pods = [pod for pod in pods if not wanted or numbers.get(pod["status"] or "") in wanted]
-            await envelope(pods[::2] if fault == "lose" else pods)(heard, writer)
+            await envelope(pods[::2] if fault == "lose" else pods)(request, writer)
             return
         found = [pod for pod in pods if str(pod["id"]) == name]
-        await (envelope(found[0]) if found else envelope(code=13000))(heard, writer)
+        await (envelope(found[0]) if found else envelope(code=13000))(request, writer)
 
 
 def number_answers(yotta: YottaClient) -> itertools.count[int]:
@@ -141,9 +141,9 @@ async def live_through(
             for waiter in waiters:
                 group.create_task(wait(*waiter))
         await clock.wait_until_idle()
-        heard = len(server.heard)
+        count = len(server.received)
         await clock.sleep(100)
-        assert len(server.heard) == heard, "nobody waits any more"
+        assert len(server.received) == count, "nothing is sent when nothing waits"
 
 
 @settings(max_examples=60, deadline=None)

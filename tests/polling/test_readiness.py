@@ -64,7 +64,7 @@ async def test_each_rung_is_climbed_in_turn(server: RawServer, client_of: Make, 
     )
     ready = await client_of().pods.wait_until_ready(7)
     assert ready.expose[0].proxy_port == open_port
-    assert len(server.heard) == 4
+    assert len(server.received) == 4
 
 
 async def test_health_that_is_not_told_is_left_to_the_connection(
@@ -95,7 +95,7 @@ async def test_ports_that_cannot_be_read_are_not_taken_for_ready(
 async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_of: Make, closed_port: int) -> None:
     server.answers(pod({"port": 22, "proxyPort": closed_port, "healthy": True}))
     waiting = asyncio.create_task(client_of(clock=None).pods.wait_until_ready(7, timeout=30))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", closed_port):
         assert (await waiting).id == "7"

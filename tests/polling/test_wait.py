@@ -70,7 +70,7 @@ async def test_failures_that_may_pass_are_borne(server: RawServer, client_of: Ma
     server.answers(*failures, pod("INITIALIZE"), pod("RUNNING"))
     found = await client_of().pods.wait_until(7)
     assert found.status == "RUNNING"
-    assert len(server.heard) == len(failures) + 2
+    assert len(server.received) == len(failures) + 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_what_will_not_pass_ends_a_wait_as_it_is(
     server.answers(pod("INITIALIZE"), reply)
     with pytest.raises(kind):
         await client_of().pods.wait_until(7)
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
 
 
 @pytest.mark.parametrize("state", ["FAILED", "TERMINATING", "TERMINATED"])
@@ -97,7 +97,7 @@ async def test_a_state_from_which_the_target_cannot_come_ends_a_wait_at_once(
     server.answers(pod("INITIALIZE"), pod(state))
     with pytest.raises(PodFailedError, match=f"it is {state}") as caught:
         await client_of().pods.wait_until(7)
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
     assert [status for status, _ in caught.value.history] == ["INITIALIZE", state]
 
 
@@ -136,7 +136,7 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
     assert error.last_pod is not None
     assert error.last_pod.status == "PREPARING"
     assert error.last_pod.environment_vars[0].value == "***"
-    looks = len(server.heard)
+    looks = len(server.received)
     told = (
         rf"pod 7: it was not RUNNING within 60 s\. Seen: INITIALIZE at 0\.0 s, PREPARING at \d\.\d s; {looks} polls, "
     )
@@ -150,7 +150,7 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
 async def test_a_last_look_is_taken_shortly_before_the_deadline(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"), pod("RUNNING"))
     assert (await client_of(poll_interval=100).pods.wait_until(7, timeout=10)).status == "RUNNING"
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
 
 
 async def test_a_deadline_cuts_off_a_look_that_hangs(server: RawServer, client_of: Make) -> None:
@@ -181,7 +181,7 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
     server.answers(envelope(code=10002))
     with pytest.raises(WaitTimeoutError) as caught:
         await client_of(poll_interval=10).pods.wait_until(7, timeout=60)
-    assert 6 <= len(server.heard) <= 8
+    assert 6 <= len(server.received) <= 8
     assert isinstance(caught.value.last_error, ServerError)
 
 
@@ -193,4 +193,4 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
 async def test_a_wait_that_cannot_be_is_refused(server: RawServer, client_of: Make, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         await client_of().pods.wait_until(7, **wrong)
-    assert not server.heard
+    assert not server.received

@@ -70,14 +70,14 @@ class Account:
         self.lost: set[int] = set()
         server.answers(self)
 
-    async def __call__(self, heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        name = heard.path.rpartition("/")[2]
+    async def __call__(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        name = request.path.rpartition("/")[2]
         listed = [{"id": number, "status": status} for number, status in self.pods.items() if number not in self.lost]
         reply = envelope(listed)
         if name != "list":
             status = self.pods.get(int(name))
             reply = envelope({"id": name, "status": status}) if status else envelope(code=13000)
-        await reply(heard, writer)
+        await reply(request, writer)
 
 
 async def test_a_slow_reader_gets_the_newest_state_with_what_was_between_merged(

@@ -71,7 +71,7 @@ async def test_get_and_create_use_the_proxy_given_by_argument(
         ("CONNECT", f"localhost:{secure_api.port}")
     }
     assert all(request.has_authorization and request.is_authorized for request in proxy.requests)
-    assert [request.headers["x-api-key"] for request in secure_api.server.heard] == [KEY, KEY]
+    assert [request.headers["x-api-key"] for request in secure_api.server.received] == [KEY, KEY]
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
@@ -115,7 +115,7 @@ async def test_the_proxy_never_sees_the_key_or_a_body(
         await yotta.pods.create(**SPEC)
         await yotta.pods.list()
     seen = bytes(proxy.received + proxy.returned)
-    assert len(secure_api.server.heard) == 3
+    assert len(secure_api.server.received) == 3
     assert len(seen) > 3_000, "the handshakes alone are longer"
     assert all("x-api-key" not in request.headers for request in proxy.requests)
     for secret in (KEY, SPEC["image"], "openapi", "YOTTA_CLIENT_TOKEN"):
@@ -131,7 +131,7 @@ async def test_the_server_never_sees_the_proxys_password(
     ):
         await yotta.pods.get(7)
         await yotta.pods.create(**SPEC)
-    for request in secure_api.server.heard:
+    for request in secure_api.server.received:
         assert "proxy-authorization" not in request.headers
         assert "authorization" not in request.headers
 
@@ -368,7 +368,7 @@ async def test_a_wrong_password_is_named_without_the_password(
     assert_no_secret(error, WRONG_PASSWORD, basic_auth(PROXY_USER, WRONG_PASSWORD))
     assert proxy.requests[0].has_authorization
     assert not proxy.requests[0].is_authorized
-    assert secure_api.server.heard == []
+    assert secure_api.server.received == []
 
 
 async def test_a_missing_password_is_named(proxy: ConnectProxy, authority: CertificateAuthority) -> None:
@@ -422,7 +422,7 @@ async def test_a_refusal_of_the_proxy_is_named(
             assert str(status) in str(error)
             assert proxy.address in str(error)
             assert_no_secret(error)
-    assert secure_api.server.heard == []
+    assert secure_api.server.received == []
 
 
 async def test_a_host_that_the_proxy_does_not_know_is_a_connect_error(
@@ -451,7 +451,7 @@ async def test_a_proxy_that_closes_during_connect_is_a_connect_error(
     assert error.temporary
     assert "proxy" in str(error)
     assert_no_secret(error)
-    assert secure_api.server.heard == []
+    assert secure_api.server.received == []
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -465,7 +465,7 @@ async def test_calls_are_retried_after_a_proxy_closed_during_connect(
     ):
         await call(yotta)
     assert proxy.closes == 0
-    assert len(secure_api.server.heard) == 1
+    assert len(secure_api.server.received) == 1
 
 
 async def test_a_silent_proxy_is_a_connect_error(
@@ -481,7 +481,7 @@ async def test_a_silent_proxy_is_a_connect_error(
             assert not error.request_sent
             assert_no_secret(error)
     assert len(proxy.requests) == 2
-    assert secure_api.server.heard == []
+    assert secure_api.server.received == []
 
 
 # A create through a proxy is sent at most once

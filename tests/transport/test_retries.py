@@ -91,11 +91,11 @@ async def test_reads_are_repeated_after_what_may_pass(
     good = envelope([]) if call is list_ else POD
     server.answers(failure, failure, failure, good)
     await call(client_of())
-    assert len(server.heard) == 4
+    assert len(server.received) == 4
     server.answers(failure)
     with pytest.raises(YottaError):
         await call(client_of())
-    assert len(server.heard) == 4
+    assert len(server.received) == 4
 
 
 @pytest.mark.parametrize("call", [get, list_, create, pause, resume, delete])
@@ -108,7 +108,7 @@ async def test_a_plain_refusal_is_never_repeated(
     server.answers(refusal)
     with pytest.raises(APIError):
         await call(client_of())
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,16 +116,16 @@ async def test_a_plain_refusal_is_never_repeated(
     [reset, HTML, CUT, raw(b""), http(b""), http(b"{"), envelope(code=10002), envelope(status=500, code=1),
      envelope("not/an/id"), envelope(None), envelope(True), envelope(-1), envelope([1]), raw(b"HUH\r\n\r\n"), http(b"", 307)],
 )  # fmt: skip
-async def test_a_create_that_may_have_been_heard_is_never_sent_again(
+async def test_a_create_that_may_have_been_received_is_never_sent_again(
     server: RawServer, client_of: Make, failure: Reply
 ) -> None:
     server.answers(failure)
     with pytest.raises(CreateOutcomeUnknownError) as caught:
         await create(client_of())
-    assert [heard.method for heard in server.heard].count("POST") == 1
+    assert [request.method for request in server.received].count("POST") == 1
     assert isinstance(caught.value.__cause__, ServerError | TransportError)
     assert caught.value.client_token
-    assert caught.value.client_token in server.heard[0].body.decode()
+    assert caught.value.client_token in server.received[0].body.decode()
     assert caught.value.client_token in str(caught.value)
 
 
@@ -133,7 +133,7 @@ async def test_an_unknown_create_that_timed_out(server: RawServer, client_of: Ma
     server.answers(silence)
     with pytest.raises(CreateOutcomeUnknownError):
         await create(client_of(timeout=0.05))
-    assert [heard.method for heard in server.heard].count("POST") == 1
+    assert [request.method for request in server.received].count("POST") == 1
 
 
 async def test_a_create_is_repeated_after_429_and_when_nobody_listened(
@@ -142,8 +142,8 @@ async def test_a_create_is_repeated_after_429_and_when_nobody_listened(
     limited = http(b"", 429)
     server.answers(limited, limited, limited, envelope(9))
     assert (await create(client_of())).id == "9"
-    bodies = {heard.body for heard in server.heard}
-    assert len(server.heard) == 4
+    bodies = {request.body for request in server.received}
+    assert len(server.received) == 4
     assert len(bodies) == 1, "each try bears the same token"
 
     attempts = 0
@@ -182,7 +182,7 @@ async def test_without_a_token_nothing_can_be_resolved(server: RawServer, client
     with pytest.raises(CreateOutcomeUnknownError) as caught:
         await create(client_of(client_token=False))
     assert caught.value.client_token is None
-    assert b"YOTTA_CLIENT_TOKEN" not in server.heard[0].body
+    assert b"YOTTA_CLIENT_TOKEN" not in server.received[0].body
     with pytest.raises(ConfigurationError, match="no client token"):
         await caught.value.resolve()
 
@@ -195,14 +195,14 @@ def pod(status: str) -> Reply:
 async def test_a_pause_whose_answer_is_lost_is_looked_after(server: RawServer, client_of: Make, failure: Reply) -> None:
     server.answers(failure, pod("PAUSING"))
     await pause(client_of())
-    assert [heard.method for heard in server.heard] == ["POST", "GET"]
+    assert [request.method for request in server.received] == ["POST", "GET"]
     server.answers(failure, pod("RUNNING"), envelope())
     await pause(client_of())
-    assert [heard.method for heard in server.heard] == ["POST", "GET", "POST"]
+    assert [request.method for request in server.received] == ["POST", "GET", "POST"]
     server.answers(failure, pod("FAILED"))
     with pytest.raises(YottaError):
         await pause(client_of())
-    assert [heard.method for heard in server.heard] == ["POST", "GET"]
+    assert [request.method for request in server.received] == ["POST", "GET"]
 
 
 async def test_a_pause_that_arrived_late_is_not_an_error(server: RawServer, client_of: Make) -> None:
@@ -211,13 +211,13 @@ async def test_a_pause_that_arrived_late_is_not_an_error(server: RawServer, clie
     server.answers(envelope(code=12001))
     with pytest.raises(InvalidStateError):
         await pause(client_of())
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_a_resume_whose_answer_is_lost_is_looked_after(server: RawServer, client_of: Make) -> None:
     server.answers(reset, pod("PAUSED"), reset, pod("INITIALIZE"))
     await resume(client_of())
-    assert [heard.method for heard in server.heard] == ["POST", "GET", "POST", "GET"]
+    assert [request.method for request in server.received] == ["POST", "GET", "POST", "GET"]
 
 
 @pytest.mark.parametrize("call", [pause, resume])
@@ -225,14 +225,14 @@ async def test_a_change_gets_three_tries(server: RawServer, client_of: Make, cal
     server.answers(http(b"", 429))
     with pytest.raises(RateLimitError):
         await call(client_of())
-    assert len(server.heard) == 3
+    assert len(server.received) == 3
 
 
 @pytest.mark.parametrize("failure", [reset, HTML, CUT, envelope(code=10002), http(b"", 429)])
 async def test_a_delete_gets_eight_tries(server: RawServer, client_of: Make, failure: Reply) -> None:
     server.answers(*[failure] * 7, envelope())
     await delete(client_of())
-    assert len(server.heard) == 8
+    assert len(server.received) == 8
 
 
 async def test_not_finding_what_was_deleted_is_success_only_after_a_try(server: RawServer, client_of: Make) -> None:
@@ -263,7 +263,7 @@ async def test_a_delete_refused_at_first_is_success_for_a_pod_on_its_way_out(
     for status in ("TERMINATING", "TERMINATED"):
         server.answers(envelope(code=12001), pod(status))
         await delete(client_of())
-        assert [heard.method for heard in server.heard] == ["DELETE", "GET"]
+        assert [request.method for request in server.received] == ["DELETE", "GET"]
     server.answers(envelope(code=12001), pod("RUNNING"))
     with pytest.raises(InvalidStateError):
         await delete(client_of())
@@ -275,7 +275,7 @@ async def test_max_attempts_bounds_every_call(server: RawServer, client_of: Make
     server.answers(http(b"", 429))
     with pytest.raises(RateLimitError):
         await call(client_of(retry=RetryPolicy(max_attempts=tries)))
-    assert len(server.heard) == tries
+    assert len(server.received) == tries
 
 
 @pytest.mark.parametrize(("call", "tries"), [(pause, 5), (resume, 5), (delete, 6), (get, 2)])
@@ -285,7 +285,7 @@ async def test_changes_and_deletes_can_have_bounds_of_their_own(
     server.answers(http(b"", 429))
     with pytest.raises(RateLimitError):
         await call(client_of(retry=RetryPolicy(max_attempts=2, change_attempts=5, delete_attempts=6)))
-    assert len(server.heard) == tries
+    assert len(server.received) == tries
 
 
 async def test_a_repeat_waits_as_long_as_the_api_asks(server: RawServer, client_of: Make) -> None:
@@ -305,7 +305,7 @@ async def test_a_wait_that_is_too_long_is_told_at_once(server: RawServer, client
     with pytest.raises(RateLimitError) as caught:
         await get(client_of())
     assert caught.value.retry_after == 3600
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -
         with pytest.raises(ServerError) as caught:
             await get(yotta)
         notes += getattr(caught.value, "__notes__", [])
-    assert len(server.heard) == 20 + 5
+    assert len(server.received) == 20 + 5
     assert "retry budget" in notes[-1]
     server.answers(POD)
     for _ in range(4):
@@ -352,24 +352,24 @@ async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -
     server.answers(envelope(code=10002))
     with pytest.raises(ServerError):
         await get(yotta)
-    assert len(server.heard) == 1 + 2, "four successes gave two repeats back"
+    assert len(server.received) == 1 + 2, "four successes gave two repeats back"
     with pytest.raises(ServerError):
         await delete(yotta)
-    assert len(server.heard) == 3 + 8, "deletes do without the budget"
+    assert len(server.received) == 3 + 8, "deletes do without the budget"
 
 
 async def test_a_cancelled_pause_between_tries_is_not_repeated(server: RawServer, client_of: Make) -> None:
     clock = ManualClock()
     server.answers(envelope(code=10002))
     call = asyncio.create_task(get(client_of(clock=clock)))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     await clock.advance(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     await clock.advance(100)
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ async def test_a_connection_that_closes_between_calls_is_not_an_error(server: Ra
 
 @pytest.mark.parametrize("call", [pause, resume, delete])
 @pytest.mark.parametrize("later", [http(b"", 429), envelope(code=10002), HTML])
-async def test_a_later_failure_does_not_hide_that_a_try_may_have_been_heard(
+async def test_a_later_failure_does_not_hide_that_an_attempt_may_have_been_received(
     server: RawServer, client_of: Make, call: Call, later: Reply
 ) -> None:
     server.answers(reset, later)
@@ -408,9 +408,9 @@ async def test_a_later_failure_does_not_hide_that_a_try_may_have_been_heard(
 
 @pytest.mark.parametrize("call", [pause, delete])
 async def test_a_server_that_goes_away_after_a_try_does_not_hide_it(server: RawServer, call: Call) -> None:
-    async def reset_and_go(heard: Any, writer: asyncio.StreamWriter) -> None:
+    async def reset_and_go(request: Any, writer: asyncio.StreamWriter) -> None:
         server.listener.close()
-        await reset(heard, writer)
+        await reset(request, writer)
 
     server.answers(reset_and_go)
     async with YottaClient(KEY, base_url=server.url, clock=make_clock("auto")) as yotta:
@@ -438,7 +438,7 @@ async def test_a_delete_refused_because_the_pod_is_gone_by_now(
 async def test_an_outage_does_not_multiply_looks(server: RawServer, client_of: Make) -> None:
     server.answers(reset)
     for call, requests in ((pause, 3), (delete, 8)):
-        server.heard.clear()
+        server.received.clear()
         with pytest.raises(ConnectionLostError):
             await call(client_of())
-        assert len(server.heard) == requests
+        assert len(server.received) == requests

@@ -123,7 +123,7 @@ async def test_a_certificate_behind_a_proxy_is_checked_too(proxy: ConnectProxy, 
             assert "SSL_CERT_FILE" in str(error)
             assert PROXY_PASSWORD not in exposed_text(error)
             assert len(proxy.requests) == number, "it is not retried"
-    assert secure_api.server.heard == []
+    assert secure_api.server.received == []
 
 
 async def test_a_server_that_does_not_speak_tls_is_named() -> None:

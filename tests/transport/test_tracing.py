@@ -116,7 +116,7 @@ async def test_opentelemetry_spans_are_children_of_the_callers_span(
     get, create, deploy = exporter.get_finished_spans()
     context = parent.get_span_context()
     assert deploy.name == "deploy"
-    for span, request in zip((get, create), server.heard, strict=True):
+    for span, request in zip((get, create), server.received, strict=True):
         assert span.parent is not None
         assert span.parent.span_id == context.span_id
         # What the server received names this very span.
@@ -281,7 +281,7 @@ async def test_sentry_propagates_the_trace(server: RawServer, sentry: SentryTran
         async with make_client(server.url) as yotta:
             await yotta.pods.get(7)
             await yotta.pods.create(**SPEC)
-    for request in server.heard:
+    for request in server.received:
         assert request.headers["sentry-trace"].startswith(transaction.trace_id)
         assert f"sentry-trace_id={transaction.trace_id}" in request.headers["baggage"]
         assert request.headers["x-api-key"] == KEY

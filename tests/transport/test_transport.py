@@ -171,8 +171,8 @@ async def test_the_key_goes_out_and_cookies_do_not(server: RawServer, client_of:
     yotta = client_of()
     await yotta.pods.get(7)
     await yotta.pods.get(7)
-    assert [heard.headers["x-api-key"] for heard in server.heard] == [KEY, KEY]
-    assert not any("cookie" in heard.headers for heard in server.heard)
+    assert [request.headers["x-api-key"] for request in server.received] == [KEY, KEY]
+    assert not any("cookie" in request.headers for request in server.received)
     assert server.connections == 1
 
 
@@ -196,9 +196,9 @@ async def test_each_create_has_a_connection_of_its_own(server: RawServer, client
 async def test_a_change_has_a_connection_of_its_own(server: RawServer, client_of: Make) -> None:
     """What is left over on a connection is never taken for the response to a change."""
 
-    async def doubled(heard: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        await envelope({"id": "7"})(heard, writer)
-        await envelope({"id": "7"})(heard, writer)
+    async def doubled(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await envelope({"id": "7"})(request, writer)
+        await envelope({"id": "7"})(request, writer)
 
     server.answers(doubled, envelope(code=12001), doubled)
     yotta = client_of(retry=ONCE)
@@ -215,12 +215,12 @@ def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_ei
     good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     bad = good.replace(b"200 OK", b"400 No").replace(b"10000", b"10001")
     asks, has_spoken = threading.Event(), threading.Event()
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:
         for answer in (good, bad):
             with listener.accept()[0] as connection:
-                heard.append(connection.recv(2**16))
+                received.append(connection.recv(2**16))
                 connection.sendall(answer)
                 if answer is good:
                     asks.wait(10)
@@ -242,7 +242,7 @@ def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_ei
         server.start()
         asyncio.run(call(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         server.join()
-    assert [request.partition(b" ")[0] for request in heard] == [b"GET", b"DELETE"]
+    assert [request.partition(b" ")[0] for request in received] == [b"GET", b"DELETE"]
 
 
 @pytest.mark.parametrize("stage", ["writing", "waiting", "reading"])
@@ -252,11 +252,11 @@ async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage:
         "reading": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", then_close=False),
     }
     server.answers(parts.get(stage, silence))
-    heard, over = asyncio.Event(), asyncio.Event()
+    received, over = asyncio.Event(), asyncio.Event()
 
     async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's has it
-        heard.set()
+        received.set()
         await over.wait()
         writer.close()
 
@@ -265,7 +265,7 @@ async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage:
         url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}" if stage == "writing" else server.url
         async with YottaClient(KEY, base_url=url, session_pool=pool, retry=ONCE, settle_timeout=0.01) as yotta:
             sending = asyncio.ensure_future(yotta._transport.send(build_create_request(PodSpec(**fields), None)))
-            while not (heard.is_set() or server.heard):
+            while not (received.is_set() or server.received):
                 await asyncio.sleep(0)
             await asyncio.sleep(0.01)  # for the first byte of the answer, where there is one
             await asyncio.wait_for(pool.aclose(), 5)
@@ -330,24 +330,24 @@ async def test_requests_are_whole_and_plain(server: RawServer, client_of: Make) 
     await yotta.pods.pause(1)
     await yotta.pods.delete(1)
     await yotta.pods.list(regions=["us west-1é"], statuses=["RUNNING"])
-    create, pause, _, listed = server.heard
+    create, pause, _, listed = server.received
     assert json.loads(create.body)["image"] == "ä"
     assert create.headers["connection"] == "close"
     assert create.headers["content-type"] == "application/json"
     assert pause.headers["content-length"] == "0"
     assert "content-type" not in pause.headers
     assert listed.target == "/openapi/v1/pods/list?regionList=us%20west-1%C3%A9&statusList=1"
-    for heard in server.heard:
-        assert heard.headers["host"] == server.url.removeprefix("http://")
-        assert heard.headers["user-agent"].startswith("yotta-async/")
-        assert heard.headers["accept-encoding"] == "gzip, deflate"
+    for request in server.received:
+        assert request.headers["host"] == server.url.removeprefix("http://")
+        assert request.headers["user-agent"].startswith("yotta-async/")
+        assert request.headers["accept-encoding"] == "gzip, deflate"
 
 
 async def test_a_path_in_base_url_is_kept(server: RawServer) -> None:
     server.answers(envelope(POD))
     async with YottaClient(KEY, base_url=f"{server.url}/gateway/") as yotta:
         await yotta.pods.get("7")
-    assert server.heard[0].target == "/gateway/openapi/v1/pods/7"
+    assert server.received[0].target == "/gateway/openapi/v1/pods/7"
 
 
 async def test_clients_share_a_pool_and_leave_it_open(server: RawServer) -> None:
@@ -357,7 +357,7 @@ async def test_clients_share_a_pool_and_leave_it_open(server: RawServer) -> None
             async with YottaClient(key, base_url=server.url, session_pool=pool) as yotta:
                 await asyncio.gather(*(yotta.pods.get(7) for _ in range(5)))
         assert server.connections == 1
-        assert {heard.headers["x-api-key"] for heard in server.heard} == {"one", "two"}
+        assert {request.headers["x-api-key"] for request in server.received} == {"one", "two"}
     with pytest.raises(ConfigurationError, match="SessionPool is closed"):
         async with YottaClient(KEY, base_url=server.url, session_pool=pool) as yotta:
             await yotta.pods.get(7)
@@ -371,14 +371,14 @@ async def test_a_pool_that_is_closed_under_a_client_says_so(server: RawServer) -
         await pool.aclose()
         with pytest.raises(ConfigurationError, match="SessionPool is closed"):
             await yotta.pods.get(7)
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_closing_ends_the_calls_in_flight(server: RawServer, client_of: Make) -> None:
     server.answers(silence)
     yotta = client_of()
     calls = [asyncio.create_task(yotta.pods.get(7)) for _ in range(3)]
-    while len(server.heard) < 3:
+    while len(server.received) < 3:
         await asyncio.sleep(0)
     await yotta.aclose()
     await yotta.aclose()
@@ -406,7 +406,7 @@ async def test_a_cancel_goes_through_without_the_frames_that_hold_the_request(
 ) -> None:
     server.answers(silence)
     call = asyncio.create_task(client_of().pods.get(7))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -149,7 +149,7 @@ async def test_an_error_of_a_call_that_a_close_ended_shows_no_secret(server: Raw
     server.answers(silence)
     yotta = YottaClient(KEY, base_url=server.url, timeout=0.5, settle_timeout=0.05)
     task = asyncio.create_task(catch(BaseException, call(yotta)))
-    while not server.heard:
+    while not server.received:
         await asyncio.sleep(0)
     await yotta.aclose()
     assert_no_secret(await task)
@@ -212,6 +212,6 @@ async def test_the_user_agent_of_the_caller_comes_first(server: RawServer, clien
     server.answers(envelope({"id": "7", "status": "RUNNING"}))
     await client_of(user_agent="my-app/1.0").pods.get(7)
     await client_of().pods.get(7)
-    first, second = [request.headers["user-agent"] for request in server.heard]
+    first, second = [request.headers["user-agent"] for request in server.received]
     assert re.fullmatch(r"my-app/1\.0 yotta-async/\S+", first) is not None
     assert re.fullmatch(r"yotta-async/\S+", second) is not None
