@@ -24,6 +24,7 @@ from yotta_async.models.ids import PodId, pod_id_of, pod_ids_of
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
+from yotta_async.models.tables import PodTable
 from yotta_async.models.validators import port_number, seconds
 from yotta_async.polling.drive import drive
 from yotta_async.polling.poller import StatusPoller
@@ -337,7 +338,7 @@ class Pods:
 
         Every pod whose id can be read is in it, once: a field that cannot be read is None, and named in
         `Pod.unreadable`. Items without such an id are left out: `unreadable_items` is their number, and a warning on
-        the logger `yotta_async` has it too.
+        the logger `yotta_async` has it too. The list prints as one line for each pod, and as a table in a notebook.
 
         Args:
             regions: only pods in one of these.
@@ -353,7 +354,7 @@ class Pods:
         for place in places:
             if not isinstance(place, str) or not place or not place.isprintable():
                 raise InvalidRequestError("regions must be names of regions, as text that can be printed")
-        return (await self._endpoints.list(places, frozenset(status_of(status) for status in wanted))).pods
+        return PodTable((await self._endpoints.list(places, frozenset(status_of(status) for status in wanted))).pods)
 
     @property
     def unreadable_items(self) -> int:

@@ -13,6 +13,7 @@ from yotta_async.errors import InvalidRequestError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.wait_errors import PodGoneError
+from yotta_async.support.html import build_html_table
 
 _SHOWN_ERRORS = 3
 
@@ -93,14 +94,21 @@ class FanOutReport:
         """Return a copy whose specs and pods have no secrets, fit for a log or another process."""
         return FanOutReport(tuple(item.redacted() for item in self.items))
 
-    def _summarize(self) -> str:
+    def _repr_html_(self) -> str:
+        headers = ("pod", "name", "status", "attempts", "error")
+        return build_html_table(self._count(), headers, map(_cells_of, self.items))
+
+    def _count(self) -> str:
         counts = f"{len(self.succeeded)} succeeded, {len(self.failed)} failed, {len(self.unknown)} unknown"
         if self.rolled_back:
             counts += f", {len(self.rolled_back)} rolled back"
+        return f"of {len(self.items)} pods {counts}"
+
+    def _summarize(self) -> str:
         causes = [*self.failed, *self.unknown, *self.rolled_back]
         shown = [f"{item.pod_id}: {type(item.error).__name__}: {item.error}" for item in causes[:_SHOWN_ERRORS]]
         more = f" … and {len(causes) - len(shown)} more" if len(causes) > len(shown) else ""
-        return f"of {len(self.items)} pods {counts}: {' | '.join(shown)}{more}"
+        return f"{self._count()}: {' | '.join(shown)}{more}"
 
 
 class FanOutError(YottaError):
@@ -125,6 +133,17 @@ class FanOutError(YottaError):
 
     def __deepcopy__(self, _: object) -> Self:
         return self.__copy__()  # a report is immutable
+
+
+def _cells_of(item: FanOutItem) -> tuple[str, ...]:
+    name = item.pod.pod_name if item.pod else item.spec and item.spec.pod_name
+    return (
+        item.pod_id or "",
+        name or "",
+        str(item.pod.status or "?") if item.pod else "",
+        str(item.attempts),
+        "" if item.error is None else f"{type(item.error).__name__}: {item.error}",
+    )
 
 
 def check_hook(on_event: OnEvent | None) -> OnEvent | None:

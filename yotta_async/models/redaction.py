@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 
 import attrs
 
+from yotta_async.support.html import build_html_table
+
 SECRET: Final = {"secret": True}
 """Metadata of an attrs field whose value is never shown."""
 
@@ -45,6 +47,10 @@ class Redactable:
             elif isinstance(value, str):
                 value = str(value)  # of an enumeration's member too
             yield field.name, value
+
+    def _repr_html_(self) -> str:
+        rows = ((name, str(value) if isinstance(value, str) else repr(value)) for name, value in self.__rich_repr__())
+        return build_html_table(type(self).__name__, (), rows)
 
     def redacted(self) -> Self:
         """Return a copy with its secrets masked and its undocumented fields left out, fit for an error or a log."""
