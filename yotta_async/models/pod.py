@@ -26,7 +26,12 @@ Id: TypeAlias = Annotated[str, "id"]
 
 @attrs.frozen(repr=False, weakref_slot=False)
 class EnvironmentVariable(Redactable):
-    """A variable in the pod's environment; its repr masks the value. Null in a response is read as empty text."""
+    """A variable in the pod's environment.
+
+    Attributes:
+        key: Its name.
+        value: Its value. Secret: no repr shows it. Null in a response is read as empty text.
+    """
 
     key: str
     value: str = attrs.field(metadata=SECRET)
@@ -34,7 +39,18 @@ class EnvironmentVariable(Redactable):
 
 @attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
 class ExposedPort(Redactable):
-    """A port of the pod as the outside reaches it: `host`:`proxy_port` leads to `port` in the container."""
+    """A port of the pod as the outside reaches it: `host`:`proxy_port` leads to `port` in the container.
+
+    Attributes:
+        port: The port in the container.
+        proxy_port: The port on `host` that leads to it.
+        protocol: SSH, HTTP, TCP or the like.
+        host: Name or address of the host that forwards the port.
+        healthy: Whether the API reaches the port; None if it does not say.
+        ingress_url: URL of an HTTP port, if it has one.
+        service_name: The API's name for the service behind the port.
+        extra: Fields that this version does not know, by their wire names, as JSON gives them.
+    """
 
     port: int | None = None
     proxy_port: int | None = None
@@ -48,7 +64,19 @@ class ExposedPort(Redactable):
 
 @attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
 class PersistentVolume(Redactable):
-    """A volume that outlives the pod. `volume_size` is in GB."""
+    """A volume that outlives the pod.
+
+    Attributes:
+        id: Id of the volume.
+        name: Its name.
+        volume_type: Ceph, CloudStorage or the like.
+        volume_size: Size in GB.
+        volume_price: Price as the API names it; its unit is not documented.
+        mount_path: Where it is mounted in the container.
+        cloud_storage_type: S3 is what the API knows for CloudStorage.
+        system_volume_type: Local or Ceph.
+        extra: Fields that this version does not know, by their wire names, as JSON gives them.
+    """
 
     id: Id | None = None
     name: str | None = None
@@ -66,6 +94,46 @@ class Pod(Redactable):
     """A pod as the API last described it. Prices are in USD per hour, times are aware and in UTC.
 
     Attributes:
+        id: The pod's id.
+        org_id: Id of the organization that pays.
+        applicant_id: Id of the user who created the pod.
+        pod_name: The name that its creator chose.
+        image_id: The API's id of the image.
+        official_image: OFFICIAL for an image of the vendor, else CUSTOM.
+        image_public_type: PUBLIC, or PRIVATE for an image that needs credentials.
+        image: Name and tag of the container image.
+        image_registry: URL of the image's registry.
+        image_registry_username: User name at the registry.
+        resource_type: GPU or CPU.
+        gpu_type: GPU type by the API's name, such as NVIDIA_L4_24G.
+        gpu_display_name: Its name for people, such as L4.
+        gpu_count: How many GPUs.
+        shm_in_gb: Shared memory in GB.
+        single_card_vram_in_gb: Memory of each GPU in GB.
+        single_card_ram_in_gb: Main memory for each GPU in GB.
+        single_card_vcpu: Virtual CPUs for each GPU.
+        location: Where the region is, such as a country or state.
+        region: The region that runs the pod.
+        cloud_type: SECURE or COMMUNITY.
+        container_volume_in_gb: Size of the container's disk in GB.
+        persistent_volume_in_gb: Size in GB of the volume that survives a pause.
+        persistent_mount_path: Where that volume is mounted.
+        network_upload_mbps: Upload rate in megabits per second.
+        network_download_mbps: Download rate in megabits per second.
+        disk_read_speed_mbps: Read rate of the disk, in the API's unit (by its name, Mbps).
+        disk_write_speed_mbps: Write rate of the disk, in the same unit.
+        single_card_price: Price of one GPU in USD per hour.
+        persistent_volume_price: Price of the persistent volume in USD per GB and hour.
+        container_volume_price: Price of the container's disk in USD per GB and hour.
+        initialization_command: Command that the container runs at its start. Secret: no repr shows it.
+        environment_vars: Variables of the container's environment.
+        expose: The ports that can be reached from outside.
+        ssh_cmd: The vendor's text of an ssh command into the pod. It is for reading, and not to be run as it is.
+        status: What the pod does; None when the API does not say.
+        created_at: When it was created.
+        updated_at: When it last changed.
+        persistent_volumes: The volumes that are mounted.
+        internal_ip: Its address in the vendor's network.
         extra: the fields that this version does not know, and those in `unreadable`, by their wire names, as JSON
             gives them. Parts (ports, volumes) have their own.
         unreadable: wire names of documented fields whose value is of a type that cannot be read: their attribute is

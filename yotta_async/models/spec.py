@@ -42,7 +42,15 @@ def _convert_id(value: int | str | None) -> str | None:
 @refuses_clearly
 @attrs.frozen(kw_only=True, repr=False)
 class PortRequest(Redactable):
-    """A port to expose: `port` 0 to 65535; `protocol` such as SSH, HTTP or TCP (None: the API's default)."""
+    """A port to expose.
+
+    Args:
+        port: Number of the port in the container, 0 to 65535.
+        protocol: SSH, HTTP, TCP or the like; None leaves it to the API.
+
+    Raises:
+        InvalidRequestError: A value is of another type, or not in its range.
+    """
 
     port: int = attrs.field(validator=integer(0, 65535, optional=False))
     protocol: str | None = attrs.field(default=None, validator=string(1))
@@ -51,9 +59,22 @@ class PortRequest(Redactable):
 @refuses_clearly
 @attrs.frozen(kw_only=True, repr=False)
 class PersistentVolumeRequest(Redactable):
-    """A persistent volume to mount. `volume_size` is in GB.
+    """A persistent volume to mount.
 
-    `volume_type` is NFS, CloudStorage or System; System wants `system_volume_type` too, Local or Ceph.
+    Args:
+        mount_path: Where it is mounted in the container.
+        volume_type: NFS, CloudStorage or System.
+        id: Id of a volume that exists.
+        name: Name of the volume.
+        mount_mode: How it is mounted, in the API's words.
+        volume_size: Size in GB.
+        volume_price: Price as the API names it; its unit is not documented.
+        cloud_storage_type: S3 is what the API knows for CloudStorage.
+        system_volume_type: Local or Ceph; required when `volume_type` is System.
+        system_volume_type_enum: LOCAL or CEPH.
+
+    Raises:
+        InvalidRequestError: A value is of another type or not allowed, or one that is required is missing.
     """
 
     mount_path: str = attrs.field(validator=string(1, optional=False))
@@ -230,10 +251,31 @@ class PodSpec(Redactable):
     a copy with masked values, from which no pod can be created.
 
     Args:
-        environment_vars: a mapping, or a list of EnvironmentVariable, (key, value) pairs or the wire's objects.
-        expose: ports as a mapping {port: protocol}, or a list of ints, (port, protocol) pairs, PortRequest or the
+        image: Name and tag of the container image, at most 255 characters.
+        gpu_type: A GPU type by the API's name, such as NVIDIA_L4_24G.
+        gpu_count: How many GPUs; a power of two, as the vendor's own clients insist.
+        pod_name: A name of your choice. The API does not need it to be unique.
+        resource_type: GPU or CPU.
+        region: Where to run the pod.
+        region_list: Regions of which one is to run the pod.
+        image_public_type: PUBLIC, or PRIVATE for an image that needs credentials.
+        image_registry: URL of the image's registry.
+        credential_id: Id of registry credentials that the account has stored.
+        image_registry_username: User name at the registry.
+        image_registry_token: Token or password at the registry. Secret: it is never shown.
+        shm_in_gb: Shared memory in GB, at least 1.
+        min_single_card_ram_in_gb: The least main memory for each GPU in GB, at most 1536.
+        min_single_card_vram_in_gb: The least memory of each GPU in GB, at most 1536.
+        min_single_card_vcpu: The least number of virtual CPUs for each GPU.
+        container_volume_in_gb: Size of the container's disk in GB. It costs by the hour.
+        persistent_volume_in_gb: Size of a volume in GB that survives a pause. It costs by the hour.
+        persistent_mount_path: Where that volume is mounted.
+        initialization_command: Command that the container runs at its start. Secret, as many hold tokens.
+        environment_vars: A mapping, or a list of EnvironmentVariable, (key, value) pairs or the wire's objects. The
+            values are secret.
+        expose: Ports as a mapping {port: protocol}, or a list of ints, (port, protocol) pairs, PortRequest or the
             wire's objects.
-        persistent_volumes: a list of PersistentVolumeRequest, or of mappings with its fields in snake_case or by the
+        persistent_volumes: A list of PersistentVolumeRequest, or of mappings with its fields in snake_case or by the
             wire's names.
 
     Raises:
