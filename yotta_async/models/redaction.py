@@ -49,7 +49,10 @@ class Redactable:
             yield field.name, value
 
     def _repr_html_(self) -> str:
-        rows = ((name, str(value) if isinstance(value, str) else repr(value)) for name, value in self.__rich_repr__())
+        rows = (
+            (name, repr(value) if isinstance(value, tuple | dict) else str(value))
+            for name, value in self.__rich_repr__()
+        )
         return build_html_table(type(self).__name__, (), rows)
 
     def redacted(self) -> Self:
