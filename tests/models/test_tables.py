@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import pickle
 import re
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ SPEC = PodSpec(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G", pod_name="<b>one<
 
 
 @pytest.fixture
-async def yotta() -> YottaClient:
+async def yotta() -> AsyncIterator[YottaClient]:
     async with Emulator(clock="auto") as emulator, emulator.client() as client:
         yield client
 
@@ -45,6 +47,7 @@ async def test_a_long_list_is_cut(yotta: YottaClient) -> None:
 async def test_notebooks_show_tables_without_secrets_and_escaped(yotta: YottaClient) -> None:
     report = await yotta.pods.create_many([SPEC, SPEC], until="RUNNING")
     pods = await yotta.pods.list()
+    shown: Any
     for shown in (pods, pods[0], report, SPEC):
         page = shown._repr_html_()  # the name that notebooks call
         assert page.startswith("<table>")
