@@ -45,10 +45,10 @@ async def _serve(pods: int, least: float, most: float, terminated: int) -> None:
         body = Create(image="yottalabsai/pytorch:2.8.0", gpu_type="NVIDIA_L4_24G", pod_name="benchmark")
         now = time.time()
         for _ in range(terminated):
-            account.delete(str(account.create(body, now - 100)), now - 50)
+            account.delete(account.create(body, now - 100).id, now - 50)
         # The setup itself takes a moment: the pods are born when it is over.
         born = time.time() + 1 + pods / 5000
-        ids = [str(account.create(body, born)) for _ in range(pods)]
+        ids = [account.create(body, born).id for _ in range(pods)]
         for pod in account.list((), (), born):
             pod.to_json()
         running_at = {pod_id: when for when, _, pod_id in account._due if pod_id in set(ids)}  # noqa: SLF001  # likewise

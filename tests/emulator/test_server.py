@@ -228,7 +228,7 @@ async def test_routing_errors_are_envelopes(peer: Peer, method: str, path: str, 
 
 
 async def test_unknown_path_is_named_with_the_routes_that_exist(peer: Peer) -> None:
-    for method, path, status in (("GET", "/v2/pods", 404), ("PATCH", f"{ROOT}/create", 405)):
+    for method, path, status in (("GET", "/openapi/v1/gpus", 404), ("PATCH", f"{ROOT}/create", 405)):
         assert await peer.call(method, path) == (
             status,
             {
@@ -236,9 +236,13 @@ async def test_unknown_path_is_named_with_the_routes_that_exist(peer: Peer) -> N
                 "data": None,
                 "message": f"the emulator has no route {method} {path}. Routes: POST {ROOT}/create, GET {ROOT}/list, "
                 f"POST {ROOT}/pause/{{podId}}, POST {ROOT}/resume/{{podId}}, GET {ROOT}/{{podId}}, "
-                f"DELETE {ROOT}/{{podId}}, GET /openapi.json",
+                f"DELETE {ROOT}/{{podId}}",
             },
         )
+    _, body = await peer.call("GET", "/v2/nothing")
+    assert body["message"].endswith("POST /v2/pods/{podId}/resume, GET /v2/vms/types")
+    _, body = await peer.call("GET", "/v3/pods")
+    assert all(f"GET {path}" in body["message"] for path in (f"{ROOT}/list", "/v2/pods", "/openapi.json"))
 
 
 async def test_strict_emulator_refuses_gpu_types_that_are_not_in_the_catalogue() -> None:

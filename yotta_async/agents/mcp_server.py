@@ -37,7 +37,7 @@ INSTRUCTIONS = (
     "pods that are not needed any more, and call spend_summary to see the costs. Ids are text. Call pod_create, then "
     "pod_wait until the pod is RUNNING."
 )
-_GPU_CATALOGUE = files("yotta_async").joinpath("emulator", "gpus.json")  # data alone, no code of the emulator
+_GPU_CATALOGUE = files("yotta_async").joinpath("gpus.json")
 # The limits of arguments; those of a spec are from the API's OpenAPI document.
 _ARGUMENT_LIMITS: dict[str, dict[str, Any]] = {
     "count": {"ge": 1, "le": MAX_PODS_PER_CALL, "strict": True},
@@ -231,12 +231,17 @@ def server_for(
     def gpu_catalogue() -> dict[str, Any]:
         """List known GPU types, by the name that pod_create takes, and regions. The API may have others."""
         catalogue = json.loads(_GPU_CATALOGUE.read_text(encoding="utf-8"))
-        names = {"vram": "vram_in_gb", "ram": "ram_in_gb"}
         gpu_types = {
-            gpu_type: {names.get(key, key): value for key, value in gpu.items() if key != "price"}
-            for gpu_type, gpu in catalogue["gpu_types"].items()
+            gpu["v1"]: {
+                "display_name": gpu["display_name"],
+                "vram_in_gb": gpu["vram"],
+                "ram_in_gb": gpu["ram"],
+                "vcpu": gpu["vcpu"],
+            }
+            for gpu in catalogue["gpu_types"]
         }
-        return {"gpu_types": gpu_types, "regions": catalogue["regions"]}
+        regions = {name: region["location"] for name, region in catalogue["regions"].items()}
+        return {"gpu_types": gpu_types, "regions": regions}
 
     @server.resource("yotta://pods/{pod_id}", name="pod", mime_type="application/json")
     async def pod(pod_id: str) -> PodResult:

@@ -10,11 +10,11 @@ import heapq
 import itertools
 import random
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from yotta_async.emulator.billing import Billing, BillingRecord
-from yotta_async.emulator.catalogue import CapacityPool
+from yotta_async.emulator.catalogue import CATALOGUE, CapacityPool, GpuType
 from yotta_async.emulator.faults import Fault
 from yotta_async.emulator.pod import EmulatedPod, IdForm, build_pod
 from yotta_async.emulator.runtime import Runtime
@@ -76,11 +76,11 @@ class Account:
         self._last_id = _FIRST_POD_ID
         self._proxy_ports = itertools.cycle(_PROXY_PORTS)
 
-    def create(self, create: Create, now: float, faults: Iterable[Fault] = ()) -> int:
-        """Create a pod and return its id. Raises InsufficientResourcesError if it is refused."""
+    def create(self, create: Create, now: float, faults: Iterable[Fault] = ()) -> EmulatedPod:
+        """Create a pod and return it. Raises InsufficientResourcesError if it is refused."""
         self._check_balance(now)
         count = create.gpu_count or 1
-        pool, gpu_type = self._pool, create.gpu_type
+        pool, gpu_type = self._pool, CATALOGUE.describe_gpu_type(create.gpu_type).v1
         regions = [create.region] if create.region else create.region_list or pool.list_regions(gpu_type)
         region = next((name for name in regions if pool.count_free(gpu_type, name) >= count), None)
         if region is None:
@@ -103,7 +103,7 @@ class Account:
         except sqlite3.Error:
             self._remove(pod)  # it could not be stored, and the response is an error
             raise
-        return self._last_id
+        return pod
 
     def get(self, pod_id: str, now: float) -> EmulatedPod:
         """Return a pod. Raises PodNotFoundError."""
@@ -126,6 +126,11 @@ class Account:
             if (not statuses or pod.visible_status in statuses) and (not regions or pod.wire.region in regions)
         ]
         return sorted(found, key=lambda pod: pod.last_change, reverse=True)
+
+    def list_gpu_types(self, now: float) -> Iterator[tuple[GpuType, dict[str, bool]]]:
+        """Return every GPU type, and by region whether a GPU of it is free."""
+        self.apply_due_changes(now)
+        return self._pool.list_availability()
 
     def pause(self, pod_id: str, now: float) -> None:
         """Start to pause a running pod. Raises WrongStatusError or PodNotFoundError."""

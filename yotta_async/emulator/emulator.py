@@ -26,6 +26,7 @@ from yotta_async.emulator.runtime import ProcessRuntime, RecordedExit, Runtime, 
 from yotta_async.emulator.server import RecordedRequest, Server
 from yotta_async.emulator.statuses import Timings
 from yotta_async.emulator.store import Store
+from yotta_async.emulator.versions import EnvironmentForm, StatusForm, build_v1, build_v2
 
 if TYPE_CHECKING:
     from yotta_async.client import YottaClient
@@ -66,10 +67,16 @@ class Emulator:
             ("refuse").
         balance: US dollars, which running pods use up; at zero all pods are terminated. None is unlimited. An existing
             `state` file has its own.
-        ids: "wire" as v1 has them, text in responses and a number from create; or "text" or "number" everywhere.
+        ids: "wire" as the API has them, text in responses and a number from v1's create; or "text" or "number"
+            everywhere.
         state: a file that keeps pods, bills and balance, from which the next emulator continues.
         control: whether to serve `/_emulator/`, by which programs in any language advance the clock and inject faults.
-        strict: whether to refuse GPU types that the catalogue does not have; else they get filler values.
+        strict: whether to refuse creates with GPU types that the catalogue does not have, which else get filler values,
+            and with fields that the API does not have, which else are ignored.
+        v2_environment_vars: whether pods in v2 show their environment variables. "hidden" is what the documents of v2
+            say, none of which has them in a pod: what works then also works if the API shows them.
+        v2_statuses: "reference", where v2 has the names of v1; or "guide", where INITIALIZE is INITIALIZING and PAUSED
+            is STOPPED. The documents disagree; the vendor's own script waits for PAUSED.
 
     Raises:
         ValueError: an argument has a wrong value, such as a host that is not a loopback address.
@@ -95,12 +102,16 @@ class Emulator:
         state: str | os.PathLike[str] | None = None,
         control: bool = False,
         strict: bool = False,
+        v2_environment_vars: EnvironmentForm = "hidden",
+        v2_statuses: StatusForm = "reference",
     ) -> None:
         _check_arguments(host, port, seed, balance)
         _check_choice("clock", clock, ClockKind)
         _check_choice("scarcity", scarcity, Scarcity)
         _check_choice("ids", ids, IdForm)
         _check_choice("runtime", runtime, RuntimeKind)
+        _check_choice("v2_environment_vars", v2_environment_vars, EnvironmentForm)
+        _check_choice("v2_statuses", v2_statuses, StatusForm)
         if not isinstance(timings, Timings | None):
             raise TypeError(f"timings must be Timings(…), not {type(timings).__name__}")
         if runtime == "process" and (clock != "real" or sys.platform == "win32"):
@@ -130,7 +141,13 @@ class Emulator:
         self._store: Store | None = None
         self._final_money: tuple[float | None, Sequence[BillingRecord]] | None = None  # balance and bills, once closed
         self._server = Server(
-            self._account, self.clock, self.faults, api_key=self.api_key, host=host, ids=ids, strict=strict
+            self._account,
+            self.clock,
+            self.faults,
+            api_key=self.api_key,
+            host=host,
+            versions=[build_v1(ids), build_v2(v2_environment_vars, v2_statuses)],
+            strict=strict,
         )
         self._has_control = control
         self._runner: web.AppRunner | None = None

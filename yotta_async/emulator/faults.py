@@ -45,7 +45,7 @@ ProcessedKind: TypeAlias = Literal["delay", "answer_lost_after_commit", "cut_bod
 ListKind: TypeAlias = Literal["list_lag", "missing_from_list"]
 PodKind: TypeAlias = Literal["stuck", "failed", "unhealthy_port", "unknown_status"]
 FaultKind: TypeAlias = Literal[UnprocessedKind, ProcessedKind, ListKind, PodKind]
-FaultTarget: TypeAlias = Literal["create", "list", "get", "pause", "resume", "delete", "any"]
+FaultTarget: TypeAlias = Literal["create", "list", "get", "pause", "resume", "delete", "gpus", "any"]
 FromOne: TypeAlias = Annotated[int, Meta(ge=1)]
 
 _LIST_KINDS, _POD_KINDS = get_args(ListKind), get_args(PodKind)

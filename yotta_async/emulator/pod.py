@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Literal, TypeAlias
@@ -14,13 +14,20 @@ from yotta_async.emulator.faults import Fault
 from yotta_async.emulator.schema import Create, ExposedPort, Id, Pod, PortRequest, Volume
 
 IdForm: TypeAlias = Literal["wire", "text", "number"]
-"""Pod ids as v1 has them (text in responses, a number from create), or as text or numbers everywhere."""
+"""Pod ids as the API has them (text in responses, a number from create in v1), or as text or numbers everywhere."""
+PodEncoder: TypeAlias = Callable[[Pod, float, float], bytes]
+"""Returns a pod as JSON, given the times of its creation and of its last change, in seconds since 1970."""
 
 _ORG_ID = 217_646_376_996_249_600
 _APPLICANT_ID = 217_646_376_987_860_992
 _FIRST_IMAGE_ID = 219_419_172_892_971_011
 
 _encode = msgspec.json.Encoder().encode
+
+
+def encode_pod(wire: Pod, created_at: float, updated_at: float) -> bytes:  # noqa: ARG001  # v1 has them as text
+    """Return a pod as v1 has it."""
+    return _encode(wire)
 
 
 class EmulatedPod:
@@ -37,7 +44,7 @@ class EmulatedPod:
         self.next_transition: tuple[float, str] | None = None
         self.status_history: list[tuple[float, str, str]] = []
         self.faults: tuple[Fault, ...] = ()
-        self._json: bytes | None = None
+        self._json: dict[PodEncoder, bytes] = {}
 
     @property
     def status(self) -> str:
@@ -97,17 +104,19 @@ class EmulatedPod:
 
     def invalidate_json(self) -> None:
         """Discard the cached JSON after a change to `wire`."""
-        self._json = None
+        self._json.clear()
 
-    def to_json(self) -> bytes:
+    def to_json(self, encode: PodEncoder = encode_pod) -> bytes:
         """Return the pod as JSON, cached because large accounts are listed often."""
+        created_at, updated_at = self.status_history[0][0], self.last_change[0]
         if self.faults:
-            return _encode(msgspec.structs.replace(self.wire, status=self.visible_status))
-        if self._json is None:
-            self._json = _encode(self.wire)
-        return self._json
+            shown = msgspec.structs.replace(self.wire, status=self.visible_status)
+            return encode(shown, created_at, updated_at)
+        if encode not in self._json:
+            self._json[encode] = encode(self.wire, created_at, updated_at)
+        return self._json[encode]
 
-    def to_json_at(self, when: float, statuses: Collection[str]) -> bytes | None:
+    def to_json_at(self, when: float, statuses: Collection[str], encode: PodEncoder) -> bytes | None:
         """Return the pod as it was at a time; None if it did not exist or was in none of `statuses` (empty: any)."""
         for since, status, updated_at in reversed(self.status_history):
             if since <= when:
@@ -117,7 +126,8 @@ class EmulatedPod:
                     for port in self.wire.expose
                 ]
                 then = msgspec.structs.replace(self.wire, status=visible, updated_at=updated_at, expose=expose)
-                return _encode(then) if not statuses or visible in statuses else None
+                created_at = self.status_history[0][0]
+                return encode(then, created_at, since) if not statuses or visible in statuses else None
         return None
 
     def _mask_status(self, status: str) -> str:
@@ -161,7 +171,7 @@ def build_pod(
         image_registry=create.image_registry or "https://index.docker.io/v1/",
         image_registry_username=create.image_registry_username,
         resource_type=create.resource_type or "GPU",
-        gpu_type=create.gpu_type,
+        gpu_type=gpu.v1,
         gpu_display_name=gpu.display_name,
         gpu_count=create.gpu_count or 1,
         shm_in_gb=create.shm_in_gb,
@@ -169,7 +179,7 @@ def build_pod(
         # The vendor's own example requests 50 GB for a GPU that comes with 10: the minimum is granted.
         single_card_ram_in_gb=max(gpu.ram, create.min_single_card_ram_in_gb or 0),
         single_card_vcpu=max(gpu.vcpu, create.min_single_card_vcpu or 0),
-        location=CATALOGUE.regions.get(region, "US"),
+        location=CATALOGUE.describe_region(region).location,
         region=region,
         cloud_type=create.cloud_type or "SECURE",
         container_volume_in_gb=create.container_volume_in_gb or CATALOGUE.container_volume_gb,

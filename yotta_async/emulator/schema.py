@@ -1,22 +1,25 @@
-"""The API's bodies as its OpenAPI document has them, how requests are checked by them, and that document.
+"""The API's bodies as its documents have them, in both versions, and how requests are checked by them.
 
-msgspec validates creates and encodes responses by these structs. They are written from the API's own document and share
-nothing with the client's models: a shared model would hide its own mistakes.
+The account works with those of v1 (`Create`, `Pod`); `versions.py` says which version has which. msgspec validates
+creates and encodes responses by these structs. They are written from the API's own documents and share nothing with the
+client's models: a shared model would hide its own mistakes.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from yotta_async._version import __version__
 from yotta_async.emulator.statuses import STATUS_NAMES, STATUS_NUMBERS
 
 T = TypeVar("T")
+
+MAX_SHOWN_TEXT = 200
 
 # The ranges that the vendor's servers can store: Java's int and long.
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -67,25 +70,14 @@ class VolumeRequest(Volume, kw_only=True, rename="camel"):
     system_volume_type_enum: Literal["LOCAL", "CEPH"] | None = None
 
 
-class Create(Struct, kw_only=True, rename="camel"):
-    """The body of a create. Unknown fields are ignored, as by the API."""
+class _CreateFields(Struct, kw_only=True, rename="camel"):
+    """The fields that creates of both versions have."""
 
     image: Annotated[str, Meta(min_length=1, max_length=255)]
     gpu_type: Text
-    # The guide also allows OFFICIAL and CUSTOM here; in the OpenAPI document these are image sources only.
-    image_public_type: Literal["PUBLIC", "PRIVATE", "OFFICIAL", "CUSTOM"] | None = None
     resource_type: Literal["GPU", "CPU"] | None = None
-    # Undocumented, but the vendor's own client sends these two.
-    cloud_type: Literal["SECURE", "COMMUNITY"] | None = None
-    official_image: Literal["OFFICIAL", "CUSTOM"] | None = None
-    region: str | None = None
-    region_list: Regions | None = None
-    pod_name: str | None = None
     image_registry: str | None = None
-    credential_id: Int64 | None = None
     image_registry_username: str | None = None
-    image_registry_token: str | None = None
-    gpu_count: PowerOfTwo | None = None
     shm_in_gb: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     min_single_card_ram_in_gb: Size | None = None
     min_single_card_vram_in_gb: Size | None = None
@@ -96,7 +88,54 @@ class Create(Struct, kw_only=True, rename="camel"):
     initialization_command: str | None = None
     environment_vars: list[Variable] | None = None
     expose: list[PortRequest] | None = None
+
+
+class Create(_CreateFields, kw_only=True, rename="camel"):
+    """The body of a create in v1. Unknown fields are ignored, as by the API."""
+
+    # The guide also allows OFFICIAL and CUSTOM here; in the OpenAPI document these are image sources only.
+    image_public_type: Literal["PUBLIC", "PRIVATE", "OFFICIAL", "CUSTOM"] | None = None
+    # Undocumented, but the vendor's own client sends these two.
+    cloud_type: Literal["SECURE", "COMMUNITY"] | None = None
+    official_image: Literal["OFFICIAL", "CUSTOM"] | None = None
+    region: str | None = None
+    region_list: Regions | None = None
+    pod_name: str | None = None
+    credential_id: Int64 | None = None
+    image_registry_token: str | None = None
+    gpu_count: PowerOfTwo | None = None
     persistent_volumes: list[VolumeRequest] | None = None
+
+
+class VolumeRequestV2(Struct, kw_only=True, rename="camel"):
+    """A volume to mount in v2, where a volume is made before."""
+
+    volume_id: Int64
+    mount_path: Text
+    need_backup: bool | None = None
+
+
+_NAMES_V2 = {
+    "image_public_type": "imagePublicType",
+    "region_list": "regions",
+    "pod_name": "name",
+    "credential_id": "containerRegistryAuthId",
+    "image_registry_token": "imageRegistryPassword",
+    "gpu_count": "gpuCount",
+    "persistent_volumes": "persistentVolumes",
+}
+
+
+class CreateV2(_CreateFields, kw_only=True, rename=_NAMES_V2):
+    """The body of a create in v2. Unknown fields are ignored, as in v1."""
+
+    pod_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    gpu_count: PowerOfTwo
+    image_public_type: Literal["PUBLIC", "PRIVATE"] | None = None
+    region_list: Regions | None = None
+    credential_id: Int64 | None = None
+    image_registry_token: str | None = None
+    persistent_volumes: list[VolumeRequestV2] | None = None
 
 
 class ExposedPort(Struct, kw_only=True, rename="camel"):
@@ -156,6 +195,51 @@ class Pod(Struct, kw_only=True, rename="camel"):
     internal_ip: str
 
 
+class PodV2(Struct, kw_only=True, rename="camel"):
+    """A pod in responses of v2. Times are in milliseconds since 1970, the price is text."""
+
+    id: Id
+    name: str
+    image: str
+    image_registry: str
+    resource_type: Literal["GPU", "CPU"]
+    gpu_type: str
+    gpu_display_name: str
+    gpu_count: int
+    single_card_vram_in_gb: int
+    single_card_ram_in_gb: int
+    single_card_vcpu: int
+    single_card_price: str
+    shm_in_gb: int | None
+    container_volume_in_gb: int
+    region: str
+    cloud_type: Literal["SECURE", "COMMUNITY"]
+    initialization_command: str
+    environment_vars: list[Variable] | UnsetType = UNSET
+    expose: list[ExposedPort]
+    ssh_cmd: str
+    internal_ip: str
+    status: str
+    created_at: int
+    updated_at: int
+
+
+class VmRegion(Struct, kw_only=True, rename="camel"):
+    """Whether a GPU type is available in a region."""
+
+    region: str
+    region_name: str
+    available: bool
+    vm_type_id: int
+
+
+class VmType(Struct, kw_only=True, rename="camel"):
+    """A GPU type and its regions."""
+
+    gpu_type: str
+    regions: list[VmRegion]
+
+
 class Envelope(Struct, Generic[T]):
     """The wrapper of every response: code 10000 is success, any other code an error even with HTTP 200."""
 
@@ -177,21 +261,39 @@ class InvalidRequestError(ErrorResponse):
     http_status = 400
 
 
-_decoder = msgspec.json.Decoder(Create)
+AnyCreate: TypeAlias = Create | CreateV2
 
 
-def parse_create(body: bytes) -> Create:
-    """Decode and check the body of a create. Raises InvalidRequestError, which names the wrong field."""
+def parse_create(body: bytes, form: type[AnyCreate], *, is_strict: bool = False) -> Create:
+    """Decode and check the body of a create in one of the versions, and return it in the form of v1.
+
+    Raises:
+        InvalidRequestError: a field is wrong, or unknown although `is_strict`; the message names it.
+
+    """
     try:
-        create = _decoder.decode(body)
+        create = msgspec.json.decode(body, type=form)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(name_field(error)) from None
     except (ValueError, RecursionError):  # msgspec's errors of syntax and of UTF-8 are ValueErrors
         raise InvalidRequestError("the body must be JSON") from None
-    problem = _find_problem(create)
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(form)}
+    problem = _find_problem(create, names)
+    if is_strict and not problem:
+        problem = _find_unknown_field(msgspec.json.decode(body), names.values())
     if problem:
         raise InvalidRequestError(problem)
-    return create
+    return create if isinstance(create, Create) else _convert_to_v1(create)
+
+
+def _convert_to_v1(create: CreateV2) -> Create:
+    fields = msgspec.structs.asdict(create)
+    volumes = [
+        # v2 mounts volumes that exist, whose type the request does not repeat.
+        VolumeRequest(id=volume.volume_id, mount_path=volume.mount_path, volume_type="Ceph")
+        for volume in create.persistent_volumes or ()
+    ]
+    return Create(**fields | {"persistent_volumes": volumes or None})
 
 
 def name_field(error: msgspec.ValidationError) -> str:
@@ -202,119 +304,50 @@ def name_field(error: msgspec.ValidationError) -> str:
     return f"{'.'.join(filter(None, names)) or 'the body'}: {'must not be null' if missing else problem}"
 
 
-def _find_problem(create: Create) -> str | None:
-    """Return what is wrong with a combination of fields, or beyond what a type expresses."""
+def _find_problem(create: AnyCreate, names: Mapping[str, str]) -> str | None:
+    """Return what is wrong with a combination of fields, or beyond what a type expresses.
+
+    `names` are the names of the fields on the wire.
+    """
     count = create.gpu_count or 1
     if count & (count - 1):
-        return "gpuCount: must be a power of two"  # the vendor's clients require it
+        return f"{names['gpu_count']}: must be a power of two"  # the vendor's clients require it
     if len(set(create.region_list or ())) < len(create.region_list or ()):
-        return "regionList: must hold unique items"
-    for name, text in (("image", create.image), ("gpuType", create.gpu_type)):
+        return f"{names['region_list']}: must hold unique items"
+    for name, text in (("image", create.image), ("gpu_type", create.gpu_type)):
         if not text.strip():
-            return f"{name}: must not be blank"
+            return f"{names[name]}: must not be blank"
     if create.persistent_volume_in_gb and not (create.persistent_mount_path or "").strip():
-        return "persistentMountPath: must not be blank with persistentVolumeInGb"  # the vendor's clients require it
+        # The vendor's clients require it.
+        return f"{names['persistent_mount_path']}: must not be blank with {names['persistent_volume_in_gb']}"
     if create.image_public_type == "PRIVATE" and not create.credential_id:
-        if not create.image_registry_username:
-            return "imageRegistryUsername: must not be blank when imagePublicType is PRIVATE"
-        if not create.image_registry_token:
-            return "imageRegistryToken: must not be blank when imagePublicType is PRIVATE"
+        for name in ("image_registry_username", "image_registry_token"):
+            if not getattr(create, name):
+                return f"{names[name]}: must not be blank when imagePublicType is PRIVATE"
     return None
 
 
-def parse_status_list(values: Iterable[str]) -> set[str]:
+def _find_unknown_field(body: Mapping[str, Any], names: Collection[str]) -> str | None:
+    for name in body:
+        if name not in names:
+            similar = ", ".join(difflib.get_close_matches(name, names))
+            hint = f". Similar: {similar}" if similar else ""
+            return f"{name[:MAX_SHOWN_TEXT]}: is not a field of a create{hint}"
+    return None
+
+
+def parse_status_list(values: Iterable[str], other_names: Mapping[str, str]) -> set[str]:
     """Return the status names of a `statusList` query. Raises InvalidRequestError for anything else.
 
     The schema has integers, the guide's example names, and clients send both, also joined by commas: all are accepted.
+    `other_names` are names that a version has beside those of v1.
     """
     statuses = set()
     for part in (part.strip() for value in values for part in value.split(",") if part.strip()):
         number = int(part) if part.isascii() and part.isdigit() and len(part) < 9 else None
         name = part.upper() if number is None else STATUS_NUMBERS.get(number, "")
+        name = other_names.get(name, name)
         if name not in STATUS_NAMES:
             raise InvalidRequestError("statusList: must hold status codes (0 to 4, 6) or names")
         statuses.add(name)
     return statuses
-
-
-class Route(NamedTuple):
-    """A route of the API; `data` is the type of the envelope's data on success."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    data: Any
-
-
-_ERROR_STATUSES = {
-    400: "The request is wrong (10001); the message names the field",
-    401: "The API key is missing or wrong",
-    403: "The request comes from a web page or another machine",
-}
-_POD_ID_PARAMETER = {
-    "name": "podId",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**63 - 1},
-}
-
-
-def _build_filter(name: str, items: dict[str, Any], description: str) -> dict[str, Any]:
-    schema = {"type": "array", "items": items}
-    return {"name": name, "in": "query", "schema": schema, "description": f"{description}; also joined by commas"}
-
-
-_LIST_PARAMETERS = [
-    _build_filter("regionList", {"type": "string"}, "Any of these regions"),
-    _build_filter(
-        "statusList",
-        {"anyOf": [{"type": "integer", "enum": [*STATUS_NUMBERS]}, {"enum": [*STATUS_NAMES]}]},
-        "Any of these statuses, as numbers or names",
-    ),
-]
-
-
-def build_openapi_document(routes: Iterable[Route]) -> bytes:
-    """Return the OpenAPI document of these routes, as JSON."""
-    routes = tuple(routes)
-    types = [Create, Envelope[None], *(_wrap(route.data) for route in routes)]
-    (create, failure, *successes), components = msgspec.json.schema_components(
-        types, ref_template="#/components/schemas/{name}"
-    )
-    errors = {str(status): _build_response(text, failure) for status, text in _ERROR_STATUSES.items()}
-    paths: dict[str, dict[str, Any]] = {}
-    for route, success in zip(routes, successes, strict=True):
-        description = "Success (10000), or an error with another code"
-        operation: dict[str, Any] = {
-            "operationId": route.name,
-            "summary": route.summary,
-            "responses": {"200": _build_response(description, {"anyOf": [success, failure]}), **errors},
-        }
-        if "{podId}" in route.path:
-            operation["parameters"] = [_POD_ID_PARAMETER]
-        if route.name == "list":
-            operation["parameters"] = _LIST_PARAMETERS
-        if route.name == "create":
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": create}}}
-            operation["responses"]["413"] = _build_response("The body is larger than 1 MiB", failure)
-        paths.setdefault(route.path, {})[route.method.lower()] = operation
-    document = {
-        "openapi": "3.1.0",
-        "info": {"title": "Yotta Labs pods, emulated", "version": __version__},
-        "security": [{"key": []}],
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
-        },
-    }
-    return msgspec.json.encode(document)
-
-
-def _wrap(data: Any) -> Any:
-    return Envelope[data]
-
-
-def _build_response(description: str, schema: Any) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -8,10 +8,11 @@ import hmac
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import attrs
+import msgspec
 from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -19,21 +20,22 @@ from yotta_async.emulator.account import Account
 from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.emulator.clock import EmulatorClock
 from yotta_async.emulator.faults import Fault, Faults, build_replacement, damage_response
-from yotta_async.emulator.pod import IdForm
+from yotta_async.emulator.openapi import Route, build_openapi_document
 from yotta_async.emulator.schema import (
+    MAX_SHOWN_TEXT,
     Create,
     ErrorResponse,
     InvalidRequestError,
-    Pod,
-    Route,
-    build_openapi_document,
+    VmRegion,
+    VmType,
     parse_create,
     parse_status_list,
 )
+from yotta_async.emulator.versions import ApiVersion
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+VersionHandler: TypeAlias = Callable[[ApiVersion, web.Request], Awaitable[web.StreamResponse]]
 
-_API_ROOT = "/openapi/v1/pods"
 CONTROL_ROOT = "/_emulator/"
 _DOCUMENT_PATH = "/openapi.json"
 # The host names of this machine in requests from it. A web page whose own name resolves to this machine (DNS rebinding)
@@ -41,7 +43,6 @@ _DOCUMENT_PATH = "/openapi.json"
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _MAX_RECORDED_REQUESTS = 100_000
 _MAX_BODY_BYTES = 2**20
-_MAX_SHOWN_TEXT = 200
 _FIRED = web.RequestKey("fired", tuple[Fault, ...])
 _NO_FAULTS: tuple[Fault, ...] = ()
 
@@ -84,7 +85,7 @@ class Server:
         *,
         api_key: str,
         host: str,
-        ids: IdForm,
+        versions: Sequence[ApiVersion],
         strict: bool,
     ) -> None:
         self.account = account
@@ -93,25 +94,28 @@ class Server:
         self.requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDED_REQUESTS)
         self._hosts = _LOOPBACK_HOSTS | {f"[{host}]" if ":" in host else host}
         self._api_key = api_key.encode()
-        self._ids = ids
+        self._versions = {version.name: version for version in versions}
         self._is_strict = strict
 
     def build_app(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application(middlewares=[self._handle], client_max_size=_MAX_BODY_BYTES)
-        account, root = self.account, _API_ROOT
-        pause, resume, delete = map(self._build_handler, (account.pause, account.resume, account.delete))
-        new_id = str if self._ids == "text" else int
-        routes: dict[Route, Handler] = {
-            Route("POST", f"{root}/create", "create", "Create a pod", new_id): self._create,
-            Route("GET", f"{root}/list", "list", "List the pods", list[Pod]): self._list,
-            Route("POST", f"{root}/pause/{{podId}}", "pause", "Pause a pod", None): pause,
-            Route("POST", f"{root}/resume/{{podId}}", "resume", "Resume a pod", None): resume,
-            Route("GET", f"{root}/{{podId}}", "get", "Get a pod", Pod): self._get,
-            Route("DELETE", f"{root}/{{podId}}", "delete", "Delete a pod", None): delete,
+        change = self._build_handler
+        handlers: dict[str, VersionHandler] = {
+            "create": self._create,
+            "list": self._list,
+            "get": self._get,
+            "pause": change(self.account.pause),
+            "resume": change(self.account.resume),
+            "delete": change(self.account.delete),
+            "gpus": self._list_gpus,
         }
-        for route, handler in routes.items():
-            app.router.add_route(route.method, route.path, handler, name=route.name)
+        routes: list[Route] = []
+        for version in self._versions.values():
+            for route in version.build_routes():
+                handler = functools.partial(handlers[route.endpoint], version)
+                app.router.add_route(route.method, route.path, handler, name=route.name)
+                routes.append(route)
         document = build_openapi_document(routes)
         app.router.add_get(_DOCUMENT_PATH, functools.partial(_get_document, document), allow_head=False)
         return app
@@ -160,11 +164,12 @@ class Server:
             raise web.HTTPUnauthorized(reason="the API key is missing or wrong")
 
     async def _handle_with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        endpoint = request.match_info.route.name
+        version, _, endpoint = (request.match_info.route.name or "").partition(".")
         fired = _NO_FAULTS
         if endpoint == "create":
             try:
-                fired = self.faults.fire(endpoint, (await self._parse_create(request)).pod_name)
+                create = await self._parse_create(self._versions[version], request)
+                fired = self.faults.fire(endpoint, create.pod_name)
             except InvalidRequestError:
                 fired = self.faults.fire(endpoint, None, is_refused=True)
         elif endpoint:
@@ -177,22 +182,22 @@ class Server:
         replacement = next(filter(None, map(build_replacement, fired)), None)
         return replacement or await handler(request)
 
-    async def _parse_create(self, request: web.Request) -> Create:
-        create = parse_create(await read_body(request))
-        if self._is_strict and create.gpu_type not in CATALOGUE.gpu_types:
-            name = create.gpu_type[:_MAX_SHOWN_TEXT]
-            similar = ", ".join(difflib.get_close_matches(name, CATALOGUE.gpu_types, cutoff=0.0))
+    async def _parse_create(self, version: ApiVersion, request: web.Request) -> Create:
+        create = parse_create(await read_body(request), version.create_form, is_strict=self._is_strict)
+        known = CATALOGUE.gpu_types_by_name
+        if self._is_strict and create.gpu_type not in known:
+            name = create.gpu_type[:MAX_SHOWN_TEXT]
+            similar = ", ".join(difflib.get_close_matches(name, known, cutoff=0.0))
             raise InvalidRequestError(f"gpuType: {name!r} is not in the emulator's catalogue. Similar: {similar}")
         return create
 
-    async def _create(self, request: web.Request) -> web.Response:
-        create = await self._parse_create(request)
-        pod_id = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
-        # An integer, though ids are text everywhere else: v1 does that.
-        return build_envelope(b'"%d"' % pod_id if self._ids == "text" else b"%d" % pod_id)
+    async def _create(self, version: ApiVersion, request: web.Request) -> web.Response:
+        create = await self._parse_create(version, request)
+        pod = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
+        return build_envelope(version.encode_created(pod))
 
-    async def _list(self, request: web.Request) -> web.Response:
-        statuses = parse_status_list(request.query.getall("statusList", []))
+    async def _list(self, version: ApiVersion, request: web.Request) -> web.Response:
+        statuses = parse_status_list(request.query.getall("statusList", []), version.status_names)
         regions = {part for value in request.query.getall("regionList", []) for part in value.split(",") if part}
         now = self.clock.now()
         fired = request.get(_FIRED, _NO_FAULTS)
@@ -201,35 +206,58 @@ class Server:
         for fault in fired:
             if fault.kind == "missing_from_list":
                 pods = [pod for pod in pods if not fault.matches(pod.wire.pod_name)]
+        encode = version.encode_pod
         if lag is None:
-            bodies = [pod.to_json() for pod in pods]
+            bodies = [pod.to_json(encode) for pod in pods]
         else:
-            bodies = [body for pod in pods if (body := pod.to_json_at(now - lag, statuses))]
+            bodies = [body for pod in pods if (body := pod.to_json_at(now - lag, statuses, encode))]
         return build_envelope(b"[" + b",".join(bodies) + b"]")
 
-    async def _get(self, request: web.Request) -> web.Response:
-        return build_envelope(self.account.get(_parse_pod_id(request), self.clock.now()).to_json())
+    async def _get(self, version: ApiVersion, request: web.Request) -> web.Response:
+        pod = self.account.get(_parse_pod_id(request), self.clock.now())
+        return build_envelope(pod.to_json(version.encode_pod))
 
-    def _build_handler(self, change: Callable[[str, float], None]) -> Handler:
+    async def _list_gpus(self, _: ApiVersion, __: web.Request) -> web.Response:
+        types = [
+            VmType(
+                gpu_type=gpu.v2,
+                regions=[
+                    VmRegion(
+                        region=region,
+                        region_name=CATALOGUE.describe_region(region).name,
+                        available=is_available,
+                        vm_type_id=number,
+                    )
+                    for region, is_available in availability.items()
+                ],
+            )
+            for number, (gpu, availability) in enumerate(self.account.list_gpu_types(self.clock.now()), 1)
+        ]
+        return build_envelope(msgspec.json.encode(types))
+
+    def _build_handler(self, change: Callable[[str, float], None]) -> VersionHandler:
         """Return a handler that makes a change to a pod."""
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(version: ApiVersion, request: web.Request) -> web.Response:
             change(_parse_pod_id(request), self.clock.now())
-            return build_envelope()
+            return build_envelope(version.done)
 
         return handle
 
 
 def _explain_routing(request: web.Request) -> str:
-    """Return the message for a path or method without a route: what was requested, and which routes exist."""
-    is_control = request.path.startswith(CONTROL_ROOT)
-    routes = [
-        f"{route.method} {route.resource.canonical}"
-        for route in request.app.router.routes()
-        if route.resource is not None and route.resource.canonical.startswith(CONTROL_ROOT) == is_control
-    ]
-    hint = f"Routes: {', '.join(routes)}" if routes else "Start it with control=True or --control"
-    return f"the emulator has no route {request.method} {request.path[:_MAX_SHOWN_TEXT]}. {hint}"
+    """Return the message for a path or method without a route: what was requested, and which routes exist there."""
+    routes: dict[str, list[str]] = {}  # by the first part of their paths
+    for route in request.app.router.routes():
+        if route.resource is not None:
+            path = route.resource.canonical
+            routes.setdefault(path.split("/")[1], []).append(f"{route.method} {path}")
+    if request.path.startswith(CONTROL_ROOT) and CONTROL_ROOT.strip("/") not in routes:
+        hint = "Start it with control=True or --control"
+    else:
+        near = routes.get(request.path.split("/")[1]) or [name for names in routes.values() for name in names]
+        hint = f"Routes: {', '.join(near)}"
+    return f"the emulator has no route {request.method} {request.path[:MAX_SHOWN_TEXT]}. {hint}"
 
 
 async def _get_document(document: bytes, _: web.Request) -> web.Response:
