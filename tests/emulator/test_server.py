@@ -16,6 +16,7 @@ from yotta_async.emulator import Emulator, Timings
 
 SCHEMAS = json.loads((Path(__file__).parent.parent / "data/pods-v1.openapi.json").read_text())["components"]["schemas"]
 ROOT = "/openapi/v1/pods"
+CLUSTERS = "/openapi/v1/skypilot/cluster"
 CREATE: dict[str, Any] = {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
 
 
@@ -236,7 +237,9 @@ async def test_unknown_path_is_named_with_the_routes_that_exist(peer: Peer) -> N
                 "data": None,
                 "message": f"the emulator has no route {method} {path}. Routes: POST {ROOT}/create, GET {ROOT}/list, "
                 f"POST {ROOT}/pause/{{podId}}, POST {ROOT}/resume/{{podId}}, GET {ROOT}/{{podId}}, "
-                f"DELETE {ROOT}/{{podId}}",
+                f"DELETE {ROOT}/{{podId}}, GET /openapi/key/check, POST {CLUSTERS}/create, "
+                f"GET {CLUSTERS}/status/{{clusterId}}, POST {CLUSTERS}/create/pod, POST {CLUSTERS}/pods/list, "
+                f"POST {CLUSTERS}/release",
             },
         )
     _, body = await peer.call("GET", "/v2/nothing")

@@ -25,10 +25,11 @@ import attrs
 import msgspec
 from aiohttp import web
 
+from yotta_async.emulator.bodies import read_body
 from yotta_async.emulator.faults import Fault
 from yotta_async.emulator.runtime import RecordedExit
 from yotta_async.emulator.schema import InvalidRequestError
-from yotta_async.emulator.server import CONTROL_ROOT, Server, read_body
+from yotta_async.emulator.server import CONTROL_ROOT, Server
 
 _MAX_NUMBER = 1e12
 

@@ -302,7 +302,7 @@ class Emulator:
     def _reset(self, now: float) -> None:
         self.faults.clear()
         self._account.clear(now)
-        self._server.requests.clear()
+        self._server.clear()
         self._exits.clear()
 
     def _undo_fault(self, fault: Fault) -> None:

@@ -62,6 +62,7 @@ _KINDS_BY_PARAMETER = {
     "status": ("unknown_status",),
 }
 _COUNTERS = ("id", "calls", "fired", "is_active")
+_FIRED = web.RequestKey("fired", tuple["Fault", ...])
 _HTTP_STATUSES_WITHOUT_BODY = (204, 205, 304)
 _HTML = (
     "<html><head><title>502 Bad Gateway</title></head>"
@@ -248,6 +249,17 @@ def _check(fault: Fault, given: set[str]) -> None:
         raise ValueError("seconds must be finite")
     if fault.http_status in _HTTP_STATUSES_WITHOUT_BODY:
         raise ValueError(f"http_status {fault.http_status} has no body for the envelope")
+
+
+def set_fired(request: web.Request, faults: tuple[Fault, ...]) -> None:
+    """Record which faults affect a request."""
+    request[_FIRED] = faults
+
+
+def get_fired(request: web.Request) -> tuple[Fault, ...]:
+    """Return the faults that affect a request."""
+    fired: tuple[Fault, ...] = request.get(_FIRED, ())
+    return fired
 
 
 def build_replacement(fault: Fault) -> web.Response | None:

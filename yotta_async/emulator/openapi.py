@@ -56,6 +56,10 @@ def _build_filter(name: str, items: dict[str, Any], description: str) -> dict[st
 def _build_parameters(route: Route) -> list[dict[str, Any]]:
     if "{podId}" in route.path:
         return [_POD_ID_PARAMETER]
+    if "{clusterId}" in route.path:
+        return [{"name": "clusterId", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if route.endpoint == "check_key":
+        return [{"name": "orgId", "in": "query", "required": True, "schema": {"type": "string"}}]
     if not route.has_filters:
         return []
     statuses = {"anyOf": [{"type": "integer", "enum": [*STATUS_NUMBERS]}, {"enum": [*route.status_names]}]}

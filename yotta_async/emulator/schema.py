@@ -24,6 +24,7 @@ MAX_SHOWN_TEXT = 200
 # The ranges that the vendor's servers can store: Java's int and long.
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+PositiveInt32 = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
 Size = Annotated[int, Meta(ge=0, le=1536)]
@@ -78,7 +79,7 @@ class _CreateFields(Struct, kw_only=True, rename="camel"):
     resource_type: Literal["GPU", "CPU"] | None = None
     image_registry: str | None = None
     image_registry_username: str | None = None
-    shm_in_gb: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    shm_in_gb: PositiveInt32 | None = None
     min_single_card_ram_in_gb: Size | None = None
     min_single_card_vram_in_gb: Size | None = None
     min_single_card_vcpu: Count | None = None
@@ -264,6 +265,16 @@ class InvalidRequestError(ErrorResponse):
 AnyCreate: TypeAlias = Create | CreateV2
 
 
+def parse_body(body: bytes, form: type[T]) -> T:
+    """Decode and check a body. Raises InvalidRequestError, which names the wrong field."""
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(name_field(error)) from None
+    except (ValueError, RecursionError):  # msgspec's errors of syntax and of UTF-8 are ValueErrors
+        raise InvalidRequestError("the body must be JSON") from None
+
+
 def parse_create(body: bytes, form: type[AnyCreate], *, is_strict: bool = False) -> Create:
     """Decode and check the body of a create in one of the versions, and return it in the form of v1.
 
@@ -271,18 +282,11 @@ def parse_create(body: bytes, form: type[AnyCreate], *, is_strict: bool = False)
         InvalidRequestError: a field is wrong, or unknown although `is_strict`; the message names it.
 
     """
-    try:
-        create = msgspec.json.decode(body, type=form)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(name_field(error)) from None
-    except (ValueError, RecursionError):  # msgspec's errors of syntax and of UTF-8 are ValueErrors
-        raise InvalidRequestError("the body must be JSON") from None
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(form)}
-    problem = _find_problem(create, names)
-    if is_strict and not problem:
-        problem = _find_unknown_field(msgspec.json.decode(body), names.values())
-    if problem:
-        raise InvalidRequestError(problem)
+    create = parse_body(body, form)
+    check_create(create)
+    unknown = _find_unknown_field(msgspec.json.decode(body), _list_names(form).values()) if is_strict else None
+    if unknown:
+        raise InvalidRequestError(unknown)
     return create if isinstance(create, Create) else _convert_to_v1(create)
 
 
@@ -304,11 +308,19 @@ def name_field(error: msgspec.ValidationError) -> str:
     return f"{'.'.join(filter(None, names)) or 'the body'}: {'must not be null' if missing else problem}"
 
 
-def _find_problem(create: AnyCreate, names: Mapping[str, str]) -> str | None:
-    """Return what is wrong with a combination of fields, or beyond what a type expresses.
+def check_create(create: AnyCreate) -> None:
+    """Raise InvalidRequestError for a wrong combination of fields, or what is wrong beyond what a type expresses."""
+    problem = _find_problem(create, _list_names(type(create)))
+    if problem:
+        raise InvalidRequestError(problem)
 
-    `names` are the names of the fields on the wire.
-    """
+
+def _list_names(form: type[AnyCreate]) -> dict[str, str]:
+    """Return the names on the wire of a form's fields."""
+    return {field.name: field.encode_name for field in msgspec.structs.fields(form)}
+
+
+def _find_problem(create: AnyCreate, names: Mapping[str, str]) -> str | None:
     count = create.gpu_count or 1
     if count & (count - 1):
         return f"{names['gpu_count']}: must be a power of two"  # the vendor's clients require it

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hmac
-import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,13 +12,13 @@ from typing import TypeAlias
 
 import attrs
 import msgspec
-from aiohttp import ClientError, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from yotta_async.emulator.account import Account
+from yotta_async.emulator.bodies import build_envelope, read_body
 from yotta_async.emulator.catalogue import CATALOGUE
 from yotta_async.emulator.clock import EmulatorClock
-from yotta_async.emulator.faults import Fault, Faults, build_replacement, damage_response
+from yotta_async.emulator.faults import Fault, Faults, build_replacement, damage_response, get_fired, set_fired
 from yotta_async.emulator.openapi import Route, build_openapi_document
 from yotta_async.emulator.schema import (
     MAX_SHOWN_TEXT,
@@ -31,6 +30,7 @@ from yotta_async.emulator.schema import (
     parse_create,
     parse_status_list,
 )
+from yotta_async.emulator.skypilot import SkyPilot
 from yotta_async.emulator.versions import ApiVersion
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,8 +43,6 @@ _DOCUMENT_PATH = "/openapi.json"
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _MAX_RECORDED_REQUESTS = 100_000
 _MAX_BODY_BYTES = 2**20
-_FIRED = web.RequestKey("fired", tuple[Fault, ...])
-_NO_FAULTS: tuple[Fault, ...] = ()
 
 logger = logging.getLogger("yotta_async.emulator")
 
@@ -63,15 +61,6 @@ class RecordedRequest:
     query: str
     http_status: int
     faults: tuple[str, ...] = ()
-
-
-def build_envelope(
-    data: bytes = b"null", *, code: int = 10000, message: str = "success", status: int = 200
-) -> web.Response:
-    """Return a response with the documented envelope around `data`, which is JSON."""
-    text = json.dumps(message).encode()
-    body = b'{"message":' + text + b',"code":' + str(code).encode() + b',"data":' + data + b"}"
-    return web.Response(body=body, status=status, content_type="application/json")
 
 
 class Server:
@@ -96,6 +85,7 @@ class Server:
         self._api_key = api_key.encode()
         self._versions = {version.name: version for version in versions}
         self._is_strict = strict
+        self._skypilot = SkyPilot(account, clock)
 
     def build_app(self) -> web.Application:
         """Return the aiohttp application."""
@@ -110,15 +100,22 @@ class Server:
             "delete": change(self.account.delete),
             "gpus": self._list_gpus,
         }
-        routes: list[Route] = []
-        for version in self._versions.values():
-            for route in version.build_routes():
-                handler = functools.partial(handlers[route.endpoint], version)
-                app.router.add_route(route.method, route.path, handler, name=route.name)
-                routes.append(route)
-        document = build_openapi_document(routes)
+        routes: list[tuple[Route, Handler]] = [
+            (route, functools.partial(handlers[route.endpoint], version))
+            for version in self._versions.values()
+            for route in version.build_routes()
+        ]
+        routes += self._skypilot.list_routes()
+        for route, handler in routes:
+            app.router.add_route(route.method, route.path, handler, name=route.name)
+        document = build_openapi_document(route for route, _ in routes)
         app.router.add_get(_DOCUMENT_PATH, functools.partial(_get_document, document), allow_head=False)
         return app
+
+    def clear(self) -> None:
+        """Forget the recorded requests and SkyPilot's clusters."""
+        self.requests.clear()
+        self._skypilot.clear()
 
     @web.middleware
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -140,7 +137,7 @@ class Server:
         except Exception:  # such as a full disk: the API's error for it; the cause is for the emulator's user
             logger.exception("%s %s failed", request.method, request.path)
             response = build_envelope(code=10002, message="system error", status=500)
-        fired = request.get(_FIRED, _NO_FAULTS)
+        fired = get_fired(request)
         if not is_control:
             self.requests.append(
                 RecordedRequest(
@@ -164,23 +161,29 @@ class Server:
             raise web.HTTPUnauthorized(reason="the API key is missing or wrong")
 
     async def _handle_with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        version, _, endpoint = (request.match_info.route.name or "").partition(".")
-        fired = _NO_FAULTS
+        endpoint = (request.match_info.route.name or "").rpartition(".")[2]
+        fired: tuple[Fault, ...] = ()
         if endpoint == "create":
             try:
-                create = await self._parse_create(self._versions[version], request)
-                fired = self.faults.fire(endpoint, create.pod_name)
-            except InvalidRequestError:
+                fired = self.faults.fire(endpoint, await self._parse_pod_name(request))
+            except ErrorResponse:
                 fired = self.faults.fire(endpoint, None, is_refused=True)
         elif endpoint:
             pod_id = request.match_info.get("podId", "")
             fired = self.faults.fire(endpoint, self.account.find_name(pod_id.lstrip("0")))
-        request[_FIRED] = fired
+        set_fired(request, fired)
         for fault in fired:
             if fault.kind == "delay":
                 await self.clock.delay(fault.seconds)
         replacement = next(filter(None, map(build_replacement, fired)), None)
         return replacement or await handler(request)
+
+    async def _parse_pod_name(self, request: web.Request) -> str | None:
+        """Return the name of the pod that a create is about. Raises ErrorResponse if the create will be refused."""
+        version = self._versions.get((request.match_info.route.name or "").partition(".")[0])
+        if version is None:
+            return await self._skypilot.parse_pod_name(request)
+        return (await self._parse_create(version, request)).pod_name
 
     async def _parse_create(self, version: ApiVersion, request: web.Request) -> Create:
         create = parse_create(await read_body(request), version.create_form, is_strict=self._is_strict)
@@ -193,14 +196,14 @@ class Server:
 
     async def _create(self, version: ApiVersion, request: web.Request) -> web.Response:
         create = await self._parse_create(version, request)
-        pod = self.account.create(create, self.clock.now(), request.get(_FIRED, _NO_FAULTS))
+        pod = self.account.create(create, self.clock.now(), get_fired(request))
         return build_envelope(version.encode_created(pod))
 
     async def _list(self, version: ApiVersion, request: web.Request) -> web.Response:
         statuses = parse_status_list(request.query.getall("statusList", []), version.status_names)
         regions = {part for value in request.query.getall("regionList", []) for part in value.split(",") if part}
         now = self.clock.now()
-        fired = request.get(_FIRED, _NO_FAULTS)
+        fired = get_fired(request)
         lag = max((fault.seconds for fault in fired if fault.kind == "list_lag"), default=None)
         pods = self.account.list(regions, statuses if lag is None else (), now)
         for fault in fired:
@@ -262,14 +265,6 @@ def _explain_routing(request: web.Request) -> str:
 
 async def _get_document(document: bytes, _: web.Request) -> web.Response:
     return web.Response(body=document, content_type="application/json")
-
-
-async def read_body(request: web.Request) -> bytes:
-    """Return the body of a request. Raises InvalidRequestError if it cannot be decoded."""
-    try:
-        return await request.read()
-    except (ClientError, HttpProcessingError):  # it is not what Content-Encoding says
-        raise InvalidRequestError("the body cannot be read") from None
 
 
 def _parse_pod_id(request: web.Request) -> str:
