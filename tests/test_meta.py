@@ -102,7 +102,7 @@ async def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_sp
     docs = " ".join(function.__doc__ or "" for _, function in inspect.getmembers(Pods, inspect.isfunction))
     told = re.findall(r"Source: (GET|POST|DELETE) (\S+)\.", docs)
     ours = {(method, re.sub(r"\{.*\}", "{}", path)) for method, path in told}
-    assert specified == emulated == ours
+    assert specified == ours <= emulated
     calls = {name for name, _ in inspect.getmembers(Endpoints, inspect.isfunction) if not name.startswith("_")}
     assert calls - {"check", "get_once", "snapshot", "snapshot_once"} == {
         "create",

@@ -113,7 +113,23 @@ def demo(settings: Settings, /, timeline: str) -> None:
     show_envvar=True,
     help="The key that requests must have. [default: emulator-key; with --runtime process a random one, printed]",
 )
-@click.option("--strict", is_flag=True, help="Refuse GPU types that the catalogue does not have.")
+@click.option(
+    "--strict", is_flag=True, help="Refuse GPU types that the catalogue does not have, and unknown fields of a create."
+)
+@click.option(
+    "--v2-environment-vars",
+    default="hidden",
+    show_default=True,
+    type=click.Choice(["hidden", "shown"]),
+    help="Whether pods in version 2 of the API show their environment variables.",
+)
+@click.option(
+    "--v2-statuses",
+    default="reference",
+    show_default=True,
+    type=click.Choice(["reference", "guide"]),
+    help="guide: version 2 of the API says INITIALIZING and STOPPED instead of INITIALIZE and PAUSED.",
+)
 def emulator(**options: Any) -> None:
     """Serve the API's emulator on this machine until Ctrl-C.
 

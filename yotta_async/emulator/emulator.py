@@ -46,7 +46,7 @@ logger = logging.getLogger("yotta_async.emulator")
 
 
 class Emulator:
-    """The whole API on this machine: pods that start, pause and end, and cost nothing.
+    """The whole API on this machine, versions 1 and 2: pods that start, pause and end, and cost nothing.
 
     `async with` serves in the running event loop; `with` serves in a thread, for programs without a loop.
 

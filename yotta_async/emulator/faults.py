@@ -139,11 +139,12 @@ class Faults:
         """Add a fault.
 
         Args:
-            options: `kind`: see this module. `on`: the endpoint; by default "create" for the kinds that act on a pod,
-                "list" for those of lists, and "any" for the others. `nth`: which of the matching requests it affects,
-                one number or several; 1 is the first from now on. `probability`: the chance for each of them, drawn
-                with the emulator's seed. Without either, it affects all. `times`: at most this many. `pod_name`: only
-                pods of this name; * and ? are wildcards. The other options belong to the kinds.
+            options: `kind`: see this module. `on`: the endpoint, in every version of the API; by default "create" for
+                the kinds that act on a pod, "list" for those of lists, and "any" for the others. `nth`: which of the
+                matching requests it affects, one number or several; 1 is the first from now on. `probability`: the
+                chance for each of them, drawn with the emulator's seed. Without either, it affects all. `times`: at
+                most this many. `pod_name`: only pods of this name; * and ? are wildcards. The other options belong to
+                the kinds.
 
         Returns:
             The fault, which `remove` takes.
