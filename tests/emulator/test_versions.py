@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from importlib.resources import files
 from typing import Any
 
 import aiohttp
@@ -277,3 +278,33 @@ async def test_state_file_keeps_the_times_of_pods(tmp_path: Any) -> None:
                 await emulator.clock.advance(3)
             shown.append(await peer.get(V2))
     assert shown[0] == shown[1]
+
+
+def test_every_name_in_the_catalogue_is_of_one_gpu_type() -> None:
+    catalogue = json.loads(files("yotta_async").joinpath("gpus.json").read_text(encoding="utf-8"))
+    names = [name for gpu in catalogue["gpu_types"] for name in {gpu["v1"], gpu["v2"]}]
+    assert len(names) == len(set(names))
+    assert catalogue["default_region"] in catalogue["regions"]
+
+
+async def test_control_routes_act_on_version_2() -> None:
+    async with Emulator(clock="manual", control=True) as emulator, aiohttp.ClientSession() as session:
+        peer = PeerV2(emulator, session)
+
+        async def control(method: str, path: str, body: Any = None) -> Any:
+            headers = {"X-API-Key": emulator.api_key}
+            url = f"{emulator.url}/_emulator/{path}"
+            async with session.request(method, url, json=body, headers=headers) as response:
+                assert response.status == 200
+                return await response.json()
+
+        await control("POST", "faults", {"kind": "status", "on": "create", "nth": 1, "http_status": 503})
+        assert (await peer.call("POST", V2, json=CREATE_V2))[0] == 503
+        pod = await peer.create_v2()
+        await control("POST", "clock", {"advance": 60})
+        assert (await peer.get(f"{V2}/{pod['id']}"))["status"] == "RUNNING"
+        recorded = [
+            (request["method"], request["path"], request["faults"]) for request in await control("GET", "requests")
+        ]
+        assert recorded == [("POST", V2, ["status"]), ("POST", V2, []), ("GET", f"{V2}/{pod['id']}", [])]
+        assert [pod["podName"] for pod in (await control("GET", "state"))["pods"]] == ["p"]

@@ -26,6 +26,7 @@ from yotta_async.emulator.schema import (
     Count,
     Create,
     ErrorResponse,
+    Id,
     InvalidRequestError,
     Pod,
     PortRequest,
@@ -128,7 +129,7 @@ class SkyPilot:
             ("GET", "/openapi/key/check", "check_key", "Check the API key", bool, None, self._check_key),
             ("POST", f"{_ROOT}/create", "create_cluster", "Create a cluster", ClusterId, ClusterCreate, self._create),
             ("GET", f"{_ROOT}/status/{{clusterId}}", "get_cluster", "Get its status", ClusterStatus, None, self._get),
-            ("POST", f"{_ROOT}/create/pod", "create", "Create a node", str, NodeCreate, self._create_node),
+            ("POST", f"{_ROOT}/create/pod", "create", "Create a node", Id, NodeCreate, self._create_node),
             ("POST", f"{_ROOT}/pods/list", "list_nodes", "List the nodes", list[Node], ClusterSelection, self._list),
             ("POST", f"{_ROOT}/release", "release_cluster", "Delete a cluster", None, ClusterSelection, self._release),
         )
@@ -171,7 +172,7 @@ class SkyPilot:
             raise WrongStatusError("the cluster is released")
         pod = self._account.create(create, self._clock.now(), get_fired(request))
         cluster.pod_ids.add(pod.id)
-        return build_envelope(f'"{pod.id}"'.encode())
+        return build_envelope(msgspec.json.encode(pod.wire.id))
 
     async def _parse_node(self, request: web.Request) -> tuple[_Cluster, Create]:
         body = parse_body(await read_body(request), NodeCreate)
