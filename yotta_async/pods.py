@@ -29,8 +29,8 @@ from yotta_async.models.validators import port_number, seconds
 from yotta_async.polling.drive import drive
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.readiness import wait_until_ready
-from yotta_async.polling.subscription import PollInterval, check_interval, interval_at
-from yotta_async.polling.waiter import OnChange, StatusWaiter
+from yotta_async.polling.subscription import PollInterval, interval_at
+from yotta_async.polling.waiter import OnChange, StatusWaiter, WaitOptions
 from yotta_async.polling.watch import PodEvent, watch
 
 
@@ -271,12 +271,7 @@ class Pods:
 
         """
         return await wait_many(
-            self._poller,
-            pod_ids_of(pod_ids),
-            statuses_of(status),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_event=on_event,
+            self._poller, pod_ids_of(pod_ids), statuses_of(status), WaitOptions(timeout, self._poll_interval), on_event
         )
 
     async def pause_many(
@@ -440,19 +435,11 @@ class Pods:
             ConfigurationError: the client is closed.
 
         """
-        waiter = StatusWaiter(
-            self._poller,
-            pod_id_of(pod_id),
-            statuses_of(status),
-            timeout=seconds("timeout", timeout),
-            interval=self._wait_interval if poll_interval is None else check_interval(poll_interval),
-            on_change=on_change,
-        )
-        try:  # `with` would keep an object more for each of ten thousand waiters
+        wanted, targets = pod_id_of(pod_id), statuses_of(status)
+        options = WaitOptions(timeout, self._wait_interval if poll_interval is None else poll_interval, on_change)
+        with StatusWaiter(self._poller, wanted, targets, options) as waiter:
             await waiter.wait_for_observation()
             return await waiter.wait()
-        finally:
-            waiter.close()
 
     async def wait_until_ready(
         self,
@@ -480,14 +467,8 @@ class Pods:
 
         """
         numbers = None if ports is None else tuple(dict.fromkeys(port_number(port) for port in ports))
-        return await wait_until_ready(
-            self._poller,
-            pod_id_of(pod_id),
-            numbers,
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_change=on_change,
-        )
+        options = WaitOptions(timeout, self._poll_interval, on_change)
+        return await wait_until_ready(self._poller, pod_id_of(pod_id), numbers, options)
 
     async def drive(
         self,
@@ -513,15 +494,8 @@ class Pods:
             YottaError: what `wait_until` raises.
 
         """
-        return await drive(
-            self._poller,
-            self._endpoints,
-            pod_id_of(pod_id),
-            status_of(to),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_change=on_change,
-        )
+        wanted, options = pod_id_of(pod_id), WaitOptions(timeout, self._poll_interval, on_change)
+        return await drive(self._poller, self._endpoints, wanted, status_of(to), options)
 
     def watch(self, pod_ids: Iterable[PodId] | None = None) -> AsyncGenerator[PodEvent, None]:
         """Yield a PodEvent for every pod that exists, and then for each that is added, changed or removed.

@@ -13,6 +13,7 @@ from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
 from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription
+from yotta_async.support.clock import wait_within
 
 # The longest interval between two lists while a create is recovered: lists lag by some seconds.
 _MAX_INTERVAL_S = 5.0
@@ -71,12 +72,10 @@ class CreateRecovery:
             self._subscription = self._poller.subscribe_list(
                 interval=self._interval, on_list=self._on_list, on_error=self._on_error, until_closed=True
             )
-        sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._timeout))
         try:
-            await asyncio.wait({found, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await wait_within(self._poller.clock, self._timeout, found)
             return found.result() if found.done() else []
         finally:
-            sleeper.cancel()
             del self._waiting[token]
             if not self._waiting and self._subscription is not None:
                 self._poller.unsubscribe_list(self._subscription)

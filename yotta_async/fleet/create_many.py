@@ -23,7 +23,8 @@ from yotta_async.models.validators import whole_number
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import Observation, PollInterval
 from yotta_async.polling.wait_errors import PodFailedError, WaitTimeoutError
-from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.polling.waiter import StatusWaiter, Targets, WaitOptions
+from yotta_async.support.clock import wait_within
 from yotta_async.support.tasks import CANCEL_HOLD_S, wait_deferring_cancel
 from yotta_async.transport.rate_limit import bulk_priority
 
@@ -133,17 +134,17 @@ class CreateManyRun:
             return None
         deciding = asyncio.ensure_future(self._is_decided.wait())
         closing = asyncio.ensure_future(self._creator.closing.wait())
-        sleeper = asyncio.ensure_future(self._poller.clock.sleep(max(0.0, self._deadline - self._poller.clock.time())))
+        clock = self._poller.clock
         try:
-            await asyncio.wait({deciding, closing, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await wait_within(clock, max(0.0, self._deadline - clock.time()), deciding, closing)
         except asyncio.CancelledError as error:
             return error
         finally:
             if closing.done() and not deciding.done():
                 text = "the YottaClient was closed during create_many: what it made is deleted"
                 self._failure = ConfigurationError(text)
-            for each in (deciding, closing, sleeper):
-                each.cancel()
+            deciding.cancel()
+            closing.cancel()
         return None
 
     # What a worker does
@@ -186,13 +187,9 @@ class CreateManyRun:
                 await self._finish(slot, None)
                 return
             await call_hook(self._on_event, slot.build_item(None))
+            options = WaitOptions(max(0.001, self._deadline - self._poller.clock.time()), self._interval)
             slot.waiter = StatusWaiter(
-                self._poller,
-                slot.pod_id,
-                self._until,
-                timeout=max(0.001, self._deadline - self._poller.clock.time()),
-                interval=self._interval,
-                on_observation=partial(self._observe, slot),
+                self._poller, slot.pod_id, self._until, options, on_observation=partial(self._observe, slot)
             )
             return
 
