@@ -16,22 +16,28 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
-from typing import Any, cast
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
+from unittest.mock import patch
 
 import attrs
 import looptime
 
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async.creation.journal import Journal
+from yotta_async.creation import journal_file
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
+from yotta_async.support.secrets import Secret
 from yotta_async.transport.messages import Request, Response, SendState
 
 logger = logging.getLogger("yotta_async")
 
 KEY = "simulated-key"
+# What a client is made of instead: classes by their names in `yotta_async.client`, a "Folder", and "options".
+Change: TypeAlias = Mapping[str, Any]
 CALLER: ContextVar[object] = ContextVar("CALLER", default=None)  # inherited by the tasks that the client makes for it
 EPOCH = 1_767_225_600.0
 SETTLE = 60.0
@@ -93,7 +99,7 @@ class Disk:
 
 
 @attrs.define(eq=False)
-class DiskFile:
+class DiskFile(journal_file.DiskFile):
     """A file of the journal. What a dead process would write does not arrive."""
 
     disk: Disk
@@ -121,8 +127,8 @@ class DiskFile:
                 self.disk.files.remove(self)
 
 
-@attrs.define(slots=False)
-class Folder:
+@attrs.define
+class Folder(journal_file.DiskFolder):
     """The journal's directory as one process sees it."""
 
     disk: Disk
@@ -155,7 +161,7 @@ class World:
         self.intents = 0
         self.violations: list[Violation] = []
         self.log: list[str] = []
-        self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how bad a day it is
+        self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how many faults there are, relative to the tables
         for token in (None, "f" * 32):
             self.make(token)  # other people's
 
@@ -186,7 +192,7 @@ class World:
         fault = self.fault(CREATE_FAULTS if action == "create" else OTHER_FAULTS)
         await self.trip(process)
         if fault == "not sent":
-            raise ConnectError("nobody listens", method=request.method, path=request.path)
+            raise ConnectError("refused", method=request.method, path=request.path)
         send_state.request_sent = True
         acts = fault not in ("request lost", "5xx before", "429", "refused", "no effect")
         result: dict[str, Any] = SUCCESS | {"data": None}
@@ -212,7 +218,7 @@ class World:
     async def trip(self, process: Process) -> None:
         await asyncio.sleep(self.random.choice([0.01, 0.05, 0.5]))
         if not process.lives:
-            await asyncio.Event().wait()  # nobody is there any more
+            await asyncio.Event().wait()  # the process is dead
 
     def create(self, process: Process, request: Request, fault: str, *, acts: bool) -> dict[str, Any]:
         assert request.body is not None
@@ -265,27 +271,40 @@ class World:
         return {"id": pod.pod_id, "status": status, "environmentVars": [{"key": "A", "value": "1"}, *marks]}
 
 
-class Process:
-    """A process with one client, until it ends or crashes."""
+class Network:
+    """What stands for a client's transport: it carries one request to the server of the world."""
 
-    def __init__(self, world: World, change: Callable[[YottaClient], None]) -> None:
-        self.world = world
-        self.lives = True
-        self.said: set[str] = set()  # tokens and pods that somebody was told of
-        self.log = world.log
-        self.client = YottaClient(
-            KEY, base_url="http://127.0.0.1:1", clock=Clock(), settle_timeout=SETTLE, poll_interval=5
-        )
-        self.secret = self.client._transport._key
-        journal = Journal(world.disk.of(self), "account", Clock())
-        self.client.pods._creator.journal = journal
-        self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
-        change(self.client)
+    def __init__(self, process: Process, *, key: Secret[str], **_: Any) -> None:
+        self.process = process
+        process.secret = key
+
+    def check(self) -> None: ...
+
+    async def aclose(self) -> None: ...
 
     async def send(self, request: Request, *, send_state: SendState | None = None, **_: Any) -> Response:
         send_state = send_state or SendState()
         send_state.request_sent = send_state.response_started = False
-        return await self.world.exchange(self, request, send_state)
+        return await self.process.world.exchange(self.process, request, send_state)
+
+
+class Process:
+    """A process with one client, until it ends or crashes."""
+
+    def __init__(self, world: World, change: Change) -> None:
+        self.world = world
+        self.lives = True
+        self.secret: Secret[str]
+        self.said: set[str] = set()  # tokens and pods that a caller was informed of
+        self.log = world.log
+        parts: dict[str, Any] = {
+            "Transport": partial(Network, self),
+            "journal_folder": lambda _: change.get("Folder", Folder)(world.disk, self),
+        }
+        options: dict[str, Any] = {"settle_timeout": SETTLE, **change.get("options", {})}
+        changed = {name: part for name, part in change.items() if name not in ("Folder", "options")}
+        with patch.multiple("yotta_async.client", **parts | changed):
+            self.client = YottaClient(KEY, base_url="http://127.0.0.1:1", clock=Clock(), poll_interval=5, **options)
 
     async def run(self) -> None:
         """Make some pods, each in its way; then end well, or not."""
@@ -314,15 +333,17 @@ class Process:
         self.lives = False
 
     def check_left(self) -> None:
-        """After closing, what is there is held by a caller, or somebody was told of it."""
+        """After closing, every pod is held by a caller, or was reported to one."""
         self.check([token for token, maker in self.world.makers.items() if maker is self])
 
     def check(self, tokens: list[str]) -> None:
         for token in tokens:
             for pod in self.world.of(token):
-                told = self.said & {token, pod.pod_id} or any(token in line or pod.pod_id in line for line in self.log)
-                if not (pod.going or pod.pod_id in self.world.held or told):
-                    raise self.world.violation("a pod was left that nobody was told of")
+                is_reported = self.said & {token, pod.pod_id} or any(
+                    token in line or pod.pod_id in line for line in self.log
+                )
+                if not (pod.going or pod.pod_id in self.world.held or is_reported):
+                    raise self.world.violation("a pod was left that is neither held nor reported")
 
     async def caller(self) -> None:
         draw = self.world.random
@@ -370,7 +391,7 @@ class Process:
             self.said |= {getattr(error, "pod_id", "")}
 
     async def unknown(self, error: CreateOutcomeUnknownError, began: float) -> None:
-        """Be told that an outcome is unknown, and look for it now and then, or leave it to `reap`."""
+        """Take an unknown outcome, and search for its pod now and then, or leave it to `reap`."""
         token = error.client_token
         assert token is not None
         self.said.add(token)
@@ -390,7 +411,7 @@ class Process:
             self.world.held.add(handle.id)
 
 
-async def reap(world: World, change: Callable[[YottaClient], None]) -> None:
+async def reap(world: World, change: Change) -> None:
     """Clean up once, as a process of its own."""
     process = Process(world, change)
     with suppress(YottaError):
@@ -410,7 +431,7 @@ class Lines(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-async def live(world: World, change: Callable[[YottaClient], None]) -> None:
+async def live(world: World, change: Change) -> None:
     """Let a world go by, and check what is left of it."""
     processes = [asyncio.ensure_future(Process(world, change).run()) for _ in range(world.random.randint(1, 3))]
     for pause in (5, 20, 60):
@@ -426,7 +447,7 @@ async def live(world: World, change: Callable[[YottaClient], None]) -> None:
         if len(pods) > 1:
             raise world.violation("a create made two pods")
         if any(not pod.going and pod.pod_id not in world.held for pod in pods):
-            raise world.violation("a pod is left that nobody holds")
+            raise world.violation("a pod is left that no caller holds")
 
 
 class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]  # made at run time
@@ -441,7 +462,7 @@ class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: 
         return cast("asyncio.Future[Any]", future)
 
 
-def simulate(seed: int, change: Callable[[YottaClient], None] = lambda _: None) -> World:
+def simulate(seed: int, change: Change = MappingProxyType({})) -> World:
     """Run one world. Raises Violation."""
     random.seed(seed)
     logger.addHandler(logging.NullHandler())

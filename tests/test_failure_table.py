@@ -181,8 +181,10 @@ async def test_no_mark_no_byte() -> None:
             await asyncio.wait({task})
             _ = task.cancelled() or task.exception()
 
-        for first in range(0, 1_500, 50):
+        first = 0
+        while first < 1_500 or len(seen) <= 50:  # a busy machine leaves most of them no time to arrive
             await asyncio.gather(*(one(number) for number in range(first, first + 50)))
+            first += 50
         await asyncio.sleep(0.02)
         unmarked = {number for number, mark in marks.items() if not mark.request_sent}
         assert len(unmarked) > 50

@@ -150,7 +150,7 @@ class YottaClient:
         May be called again. A cancel is deferred for 30 s at most, so that no pod is left.
         """
         if self._closing is None:
-            self._creator.stop()
+            self._creator.closing.set()
             self._poller.close(
                 ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
             )

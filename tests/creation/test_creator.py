@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async.creation.journal import parse_open_intents
 from yotta_async.emulator.clock import make_clock
 
 
@@ -250,17 +253,30 @@ async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer)
     assert len(server.received) == 1
 
 
-async def test_a_cancel_of_resolve_goes_through(api: PodServer, tmp_path: Path) -> None:
+async def test_a_cancelled_resolve_leaves_the_intent_open(
+    api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        is_writing.set()
+        go_on.wait(10)
+        fsync(descriptor)
+
     api.fault = lambda what: "reset after" if what == "create" else "reset before"
     async with client_of(api, journal=tmp_path) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
         api.fault = lambda _: "none"
+        monkeypatch.setattr(os, "fsync", slow)
         resolving = asyncio.ensure_future(caught.value.resolve())
-        while "list" not in api.requests[-1:] or yotta.pods._creator._tasks == set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(is_writing.wait)
         resolving.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await resolving
-        assert caught.value.client_token in yotta.pods._creator.journal.open  # type: ignore[union-attr]  # there is one
+        [intent] = parse_open_intents(next(tmp_path.iterdir()).read_bytes())
+        assert intent.token == caught.value.client_token
         assert await caught.value.resolve() is not None

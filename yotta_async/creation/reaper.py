@@ -10,7 +10,7 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.creation.deletion import delete_until_gone
-from yotta_async.creation.journal import AbandonedFile, Intent, Journal, open_abandoned
+from yotta_async.creation.journal import AbandonedFile, Intent, Journal
 from yotta_async.creation.recovery import TokenMatch, find_by_token, has_client_token
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
@@ -64,31 +64,29 @@ async def reap(
     with ExitStack() as opened:
         files: list[AbandonedFile] = []
         try:
-            for file in open_abandoned(journal.folder):
-                opened.callback(file.close)
-                files.append(file)
+            for locked in journal.folder.open_abandoned():
+                files.append(AbandonedFile(locked))
+                opened.callback(files[-1].close)
         except OSError as error:
             raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
         intents = [(file, intent) for file in files for intent in file.open.values()]
         ours = [(file, intent) for file, intent in intents if intent.account == journal.account]
-        reaper = _Reaper(endpoints, clock, journal.now(), dry_run=dry_run, only=only)
+        reaper = _Reaper(endpoints, clock, clock.now(), dry_run=dry_run, only=only)
         reaped, pending = await reaper.run(ours)
         return ReapReport(tuple(reaped), pending, len(intents) - len(ours))
 
 
+@attrs.define
 class _Reaper:
     """One `reap`: what lists show of the intents' tokens, and what becomes of each intent."""
 
-    def __init__(
-        self, endpoints: Endpoints, clock: Clock, now: float, *, dry_run: bool, only: frozenset[str] | None
-    ) -> None:
-        self._endpoints = endpoints
-        self._clock = clock
-        self._now = now
-        self._dry_run = dry_run
-        self._only = only
-        self._lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = []
-        self._may_be_incomplete = False  # a list may hide a pod
+    _endpoints: Endpoints
+    _clock: Clock
+    _now: float
+    _dry_run: bool
+    _only: frozenset[str] | None
+    _lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = attrs.field(factory=list)
+    _may_be_incomplete: bool = False  # a list may hide a pod
 
     async def run(self, intents: list[tuple[AbandonedFile, Intent]]) -> tuple[list[ReapedPod], int]:
         """Return the pods that are left, and how many intents may have another."""

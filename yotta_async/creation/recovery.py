@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import attrs
+
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
@@ -51,33 +53,36 @@ def has_client_token(pod: Pod, token: str) -> bool:
     return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
 
 
+@attrs.define(eq=False)
 class CreateRecovery:
     """Finds the pods of one client's creates. Waits for several tokens share the poller's lists."""
 
-    def __init__(self, endpoints: Endpoints, poller: StatusPoller, *, timeout: float, interval: float) -> None:
-        self._endpoints = endpoints
-        self._poller = poller
-        self._timeout = timeout
-        self._interval = min(interval, _MAX_INTERVAL_S)
-        self._waiting: dict[str, asyncio.Future[list[str]]] = {}
-        self._subscription: ListSubscription | None = None
+    _endpoints: Endpoints
+    _poller: StatusPoller
+    _timeout: float
+    _interval: float
+    waiting: dict[str, asyncio.Future[list[str]]] = attrs.field(init=False, factory=dict)
+    _subscription: ListSubscription | None = attrs.field(init=False, default=None)
 
     async def wait_for(self, token: str) -> list[str]:
         """Return the ids of the pods with the token, the one to keep first, as soon as a list shows any.
 
         Returns none when no list has shown any within the timeout; raises what ends the polling.
         """
-        found = self._waiting[token] = asyncio.get_running_loop().create_future()
+        found = self.waiting[token] = asyncio.get_running_loop().create_future()
         if self._subscription is None:
             self._subscription = self._poller.subscribe_list(
-                interval=self._interval, on_list=self._on_list, on_error=self._on_error, until_closed=True
+                interval=min(self._interval, _MAX_INTERVAL_S),
+                on_list=self.on_list,
+                on_error=self._on_error,
+                until_closed=True,
             )
         try:
             await wait_within(self._poller.clock, self._timeout, found)
             return found.result() if found.done() else []
         finally:
-            del self._waiting[token]
-            if not self._waiting and self._subscription is not None:
+            del self.waiting[token]
+            if not self.waiting and self._subscription is not None:
                 self._poller.unsubscribe_list(self._subscription)
                 self._subscription = None
 
@@ -85,14 +90,15 @@ class CreateRecovery:
         """Return what `wait_for` does, by one list now."""
         return _get_ids(find_by_token(await self._endpoints.snapshot()).get(token, ()))
 
-    def _on_list(self, snapshot: PodListSnapshot) -> None:
+    def on_list(self, snapshot: PodListSnapshot) -> None:
+        """Give the pods in a list to those who wait for their tokens."""
         for token, matches in find_by_token(snapshot).items():
-            if token in self._waiting and not self._waiting[token].done():
-                self._waiting[token].set_result(_get_ids(matches))
+            if token in self.waiting and not self.waiting[token].done():
+                self.waiting[token].set_result(_get_ids(matches))
 
     def _on_error(self, error: Exception) -> None:
         self._subscription = None
-        for found in self._waiting.values():
+        for found in self.waiting.values():
             if not found.done():
                 found.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
 
