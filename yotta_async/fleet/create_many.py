@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
+import attrs
+
 from yotta_async.creation.creator import CreateAttempt, PodCreator
 from yotta_async.creation.ephemeral import RecordPod
 from yotta_async.errors import CapacityError, ConfigurationError, InvalidRequestError, YottaError
@@ -35,19 +37,17 @@ Policy: TypeAlias = Literal["best_effort", "all_or_nothing"] | int
 _MAX_DELETIONS_IN_FLIGHT = 16
 
 
+@attrs.define(eq=False, repr=False)
 class PodSlot:
     """One item of the run: its alternatives, how many were tried, and its pod."""
 
-    __slots__ = ("alternatives", "attempt", "errors", "item", "pod_id", "tries", "waiter")
-
-    def __init__(self, alternatives: Alternatives) -> None:
-        self.alternatives = alternatives
-        self.tries = 0
-        self.errors: tuple[YottaError, ...] = ()
-        self.attempt: CreateAttempt | None = None  # while a create is in flight
-        self.pod_id: str | None = None
-        self.waiter: StatusWaiter | None = None
-        self.item: FanOutItem | None = None  # once its outcome is known
+    alternatives: Alternatives
+    tries: int = 0
+    errors: tuple[YottaError, ...] = ()
+    attempt: CreateAttempt | None = None  # while a create is in flight
+    pod_id: str | None = None
+    waiter: StatusWaiter | None = None
+    item: FanOutItem | None = None  # once its outcome is known
 
     def build_item(self, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
         """Build the item of the report."""

@@ -22,6 +22,7 @@ from yotta_async.models.status import NOT_BILLED
 
 _ROUNDING_USD = 1e-9
 _NAMED_PODS = 3
+_NO_LIST = PodList([], 0)
 
 
 @attrs.frozen
@@ -64,13 +65,13 @@ class PodPlan:
         return tuple(item.spec for item in self.items if item.hourly_price is None)
 
 
+@attrs.define(eq=False)
 class Reservation:
     """What one call may still create. A pod counts in it until it has been created."""
 
-    def __init__(self, prices: list[float | None], table: PriceTable, created: dict[str, float | None]) -> None:
-        self.prices = prices
-        self._table = table
-        self._created = created
+    prices: list[float | None]
+    _table: PriceTable
+    _created: dict[str, float | None]
 
     def record_pod(self, pod_id: str, spec: PodSpec) -> None:
         """Note that a pod was created, which counts by itself from now on."""
@@ -80,19 +81,19 @@ class Reservation:
         self._created[pod_id] = price
 
 
+@attrs.define(eq=False)
 class SpendTracker:
     """One client's pods and what they cost, as far as it is known, and what its calls may still create."""
 
-    def __init__(self, endpoints: Endpoints, recently_created: Container[str], limit: SpendLimit | None) -> None:
-        self._endpoints = endpoints
-        self._recently_created = recently_created
-        self._limit = limit
-        self._created: dict[str, float | None] = {}  # this client's pods, and what they cost by their specs
-        self._reservations: set[Reservation] = set()
-        self._listing = asyncio.Lock()
-        self._callers = 0
-        self._served = 0  # how many callers had come when the last list was sent
-        self._last_list = PodList([], 0)
+    _endpoints: Endpoints
+    _recently_created: Container[str]
+    _limit: SpendLimit | None
+    _created: dict[str, float | None] = attrs.field(init=False, factory=dict)  # this client's pods, and their prices
+    _reservations: set[Reservation] = attrs.field(init=False, factory=set)
+    _listing: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    _callers: int = attrs.field(init=False, default=0)
+    _served: int = attrs.field(init=False, default=0)  # how many callers had come when the last list was sent
+    _last_list: PodList = attrs.field(init=False, default=_NO_LIST)
 
     async def plan(
         self, alternatives: Sequence[Alternatives], prices: Mapping[str, float] | None, limit: SpendLimit | None
@@ -136,7 +137,7 @@ class SpendTracker:
                 self._served = served
             listed = self._last_list
             if number == self._callers:
-                self._last_list = PodList([], 0)  # no other caller waits for it
+                self._last_list = _NO_LIST  # no other caller waits for it
             return listed
 
     @asynccontextmanager
