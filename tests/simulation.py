@@ -7,6 +7,9 @@ on. One seed is one world; the same seed gives the same world again.
 The model: a create that was received commits at once or up to 20 minutes later, or not at all; lists lag by up to 40 s;
 any answer can be lost, cut, garbled or an error, before or after it took effect; a delete may be answered and have no
 effect; a process can be cancelled or crash at any moment, and loses what it had not fsynced.
+
+A server of API v2 answers a create with the pod. In some worlds it shows the environment of pods, in others only their
+names, and some callers name their pods themselves: such a pod cannot be found by its token where nothing shows that.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ from unittest.mock import patch
 import attrs
 import looptime
 
+from tests.calls import is_v2, name_call
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
 from yotta_async.creation import journal_file
+from yotta_async.creation.journal import parse_open_intents
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
+from yotta_async.models.spec import PodFields
 from yotta_async.support.secrets import Secret
 from yotta_async.transport.messages import Request, Response, SendState
 
@@ -83,6 +89,7 @@ class ServerPod:
     token: str | None
     made: float
     going: bool = False
+    name: str | None = None
 
 
 @attrs.define
@@ -96,6 +103,9 @@ class Disk:
 
     def knows(self, token: str) -> bool:
         return any(token.encode() in file.data for file in self.files)
+
+    def is_open(self, token: str) -> bool:
+        return any(intent.token == token for file in self.files for intent in parse_open_intents(file.data))
 
 
 @attrs.define(eq=False)
@@ -149,8 +159,10 @@ class Folder(journal_file.DiskFolder):
 class World:
     """One seed: the server, the disk, and what each caller was given."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, api_version: str) -> None:
         self.random = random.Random(seed)
+        self.api_version = api_version
+        self.shows_environment = api_version == "v1" or self.random.random() < 0.4
         self.disk = Disk()
         self.pods: dict[str, ServerPod] = {}
         self.received: Counter[str] = Counter()  # creates that may have taken effect, by token
@@ -162,17 +174,21 @@ class World:
         self.violations: list[Violation] = []
         self.log: list[str] = []
         self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how many faults there are, relative to the tables
-        for token in (None, "f" * 32):
-            self.make(token)  # other people's
+        for token, name in ((None, "mine"), ("f" * 32, f"yotta-async-{'f' * 32}")):
+            self.make(token, name)  # other people's
 
     def violation(self, text: str) -> Violation:
         self.violations.append(Violation(text))
         return self.violations[-1]
 
-    def make(self, token: str | None) -> str:
+    def make(self, token: str | None, name: str | None) -> str:
         pod_id = str(331864222263676900 + len(self.pods))
-        self.pods[pod_id] = ServerPod(pod_id, token, asyncio.get_running_loop().time())
+        self.pods[pod_id] = ServerPod(pod_id, token, asyncio.get_running_loop().time(), name=name)
         return pod_id
+
+    def shows_token(self, pod: ServerPod) -> bool:
+        """Say whether responses show the token of a pod of ours."""
+        return self.shows_environment or (pod.token or "") in (pod.name or "")
 
     def of(self, token: str) -> list[ServerPod]:
         return [pod for pod in self.pods.values() if pod.token == token]
@@ -188,7 +204,7 @@ class World:
 
     async def exchange(self, process: Process, request: Request, send_state: SendState) -> Response:
         """Carry one request to the server and its answer back, or not."""
-        action = request.path.split("/")[4] if request.method == "POST" else request.method
+        action = name_call(request)
         fault = self.fault(CREATE_FAULTS if action == "create" else OTHER_FAULTS)
         await self.trip(process)
         if fault == "not sent":
@@ -222,7 +238,8 @@ class World:
 
     def create(self, process: Process, request: Request, fault: str, *, acts: bool) -> dict[str, Any]:
         assert request.body is not None
-        variables = json.loads(request.body.reveal()).get("environmentVars", [])
+        body = json.loads(request.body.reveal())
+        variables = body.get("environmentVars", [])
         token = next((item["value"] for item in variables if item["key"] == "YOTTA_CLIENT_TOKEN"), None)
         if token is None or not self.disk.knows(token):
             raise self.violation("a create was sent whose token no journal knows")
@@ -235,13 +252,16 @@ class World:
         if not acts:
             return SUCCESS
         if fault == "slow commit":
-            asyncio.get_running_loop().call_later(self.random.choice([1, 20, 50, 100, 1200]), self.make, token)
+            asyncio.get_running_loop().call_later(
+                self.random.choice([1, 20, 50, 100, 1200]), self.make, token, body.get("name")
+            )
             return SUCCESS
-        return SUCCESS | {"data": int(self.make(token))}
+        pod_id = self.make(token, body.get("name"))
+        return SUCCESS | {"data": self.shown(self.pods[pod_id]) if is_v2(request) else int(pod_id)}
 
     def answer(self, process: Process, request: Request, *, acts: bool) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
-        if request.path.endswith("/list"):
+        if name_call(request) == "list":
             until = now - self.random.choice([0, 0, 1, 10, 40])
             return SUCCESS | {"data": [self.shown(pod) for pod in reversed(self.pods.values()) if pod.made <= until]}
         pod = self.pods.get(request.path.rpartition("/")[2])
@@ -252,7 +272,7 @@ class World:
             if pod.going:
                 return {"message": "on its way out", "code": 12001}
             pod.going = acts
-            return SUCCESS
+            return SUCCESS | {"data": is_v2(request) or None}
         return SUCCESS | {"data": self.shown(pod)}
 
     def may_delete(self, process: Process, pod: ServerPod) -> None:
@@ -264,11 +284,11 @@ class World:
         if pod.pod_id in self.held:
             raise self.violation("a pod was deleted that a caller holds")
 
-    @staticmethod
-    def shown(pod: ServerPod) -> dict[str, Any]:
+    def shown(self, pod: ServerPod) -> dict[str, Any]:
         marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": pod.token}] if pod.token else []
-        status = "TERMINATING" if pod.going else "RUNNING"
-        return {"id": pod.pod_id, "status": status, "environmentVars": [{"key": "A", "value": "1"}, *marks]}
+        name = {} if self.api_version == "v1" else {"name": pod.name}
+        environment = {"environmentVars": [{"key": "A", "value": "1"}, *marks]} if self.shows_environment else {}
+        return {"id": pod.pod_id, "status": "TERMINATING" if pod.going else "RUNNING", **name, **environment}
 
 
 class Network:
@@ -301,7 +321,9 @@ class Process:
             "Transport": partial(Network, self),
             "journal_folder": lambda _: change.get("Folder", Folder)(world.disk, self),
         }
-        options: dict[str, Any] = {"settle_timeout": SETTLE, **change.get("options", {})}
+        options: dict[str, Any] = {
+            "settle_timeout": SETTLE, "api_version": world.api_version, **change.get("options", {})
+        }  # fmt: skip
         changed = {name: part for name, part in change.items() if name not in ("Folder", "options")}
         with patch.multiple("yotta_async.client", **parts | changed):
             self.client = YottaClient(KEY, base_url="http://127.0.0.1:1", clock=Clock(), poll_interval=5, **options)
@@ -367,10 +389,17 @@ class Process:
         with suppress(asyncio.CancelledError):
             await task
 
+    def fields(self) -> PodFields:
+        """Return the fields of a new pod. In API v2 some callers give it a name."""
+        fields = PodFields(image="i", gpu_type="g")
+        if self.world.api_version == "v2" and self.world.random.random() < 0.3:
+            fields["pod_name"] = "mine"
+        return fields
+
     async def plain(self) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            self.wait_deferring_cancel(await self.client.pods.create(image="i", gpu_type="g"))
+            self.wait_deferring_cancel(await self.client.pods.create(**self.fields()))
         except CreateOutcomeUnknownError as error:
             await self.unknown(error, began)
         except YottaError:
@@ -379,7 +408,7 @@ class Process:
     async def ephemeral(self) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            async with self.client.pods.ephemeral(image="i", gpu_type="g") as handle:
+            async with self.client.pods.ephemeral(**self.fields()) as handle:
                 await asyncio.sleep(self.world.random.choice([0, 1, 30]))
                 if self.lives and self.world.pods[handle.id].going:
                     raise self.world.violation("an ephemeral pod was deleted within its block")
@@ -446,8 +475,11 @@ async def live(world: World, change: Change) -> None:
         pods = world.of(token)
         if len(pods) > 1:
             raise world.violation("a create made two pods")
-        if any(not pod.going and pod.pod_id not in world.held for pod in pods):
+        left = [pod for pod in pods if not pod.going and pod.pod_id not in world.held]
+        if any(world.shows_token(pod) for pod in left):
             raise world.violation("a pod is left that no caller holds")
+        if left and not world.disk.is_open(token):
+            raise world.violation("a pod is left that no caller holds, and whose token nothing shows")
 
 
 class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]  # made at run time
@@ -462,8 +494,8 @@ class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: 
         return cast("asyncio.Future[Any]", future)
 
 
-def simulate(seed: int, change: Change = MappingProxyType({})) -> World:
-    """Run one world. Raises Violation."""
+def simulate(seed: int, change: Change = MappingProxyType({}), *, api_version: str = "v1") -> World:
+    """Run one world of a version of the API. Raises Violation."""
     random.seed(seed)
     logger.addHandler(logging.NullHandler())
     loop = Loop(start=0, end=1e6, idle_timeout=0, noop_cycles=0)
@@ -471,7 +503,7 @@ def simulate(seed: int, change: Change = MappingProxyType({})) -> World:
     loop.set_exception_handler(lambda *_: None)  # a crash leaves tasks behind
 
     async def main() -> World:
-        world = World(seed)
+        world = World(seed, api_version)
         handler = Lines(world.log)
         logger.addHandler(handler)
         try:

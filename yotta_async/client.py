@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 from functools import partial
-from typing import NoReturn, Self
+from typing import Literal, NoReturn, Self
 
 from yotta_async.api.endpoints import Endpoints
+from yotta_async.api.versions import read_api_version
 from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.journal import Journal, journal_folder
 from yotta_async.creation.recovery import CreateRecovery
@@ -54,6 +55,8 @@ class YottaClient:
         spend_limit: How many pods there may be, and how much they may cost per hour. A create that would pass the limit
             is not sent.
         user_agent: The name and version of your program, which precede this package's in the User-Agent header.
+        api_version: The version of the API that is spoken, "v1" or "v2". Calls, models and errors are the same for
+            both. None reads $YOTTA_API_VERSION, and else is "v1".
         clock: The clock of all waits and delays. None is real time; an emulator has others.
 
     Raises:
@@ -80,6 +83,7 @@ class YottaClient:
         requests_per_second: float | None = None,
         spend_limit: SpendLimit | None = None,
         user_agent: str | None = None,
+        api_version: Literal["v1", "v2"] | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -87,6 +91,7 @@ class YottaClient:
         api_key = base_url = None
         key = read_key(given_key)
         root = read_base_url(given_url)
+        version = read_api_version(api_version)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval), ("settle_timeout", settle_timeout)):
             if not _is_number(value) and not (name == "poll_interval" and callable(value)):
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
@@ -109,6 +114,8 @@ class YottaClient:
             )
         self.base_url = str(root).rstrip("/")
         """The address of the API, without a final slash."""
+        self.api_version = version.name
+        """The version of the API that is spoken."""
         self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
         self._transport = Transport(
@@ -120,7 +127,7 @@ class YottaClient:
             requests_per_second=requests_per_second,
             user_agent=user_agent or "",
         )
-        endpoints = Endpoints(self._transport, Retrier(retry, clock))
+        endpoints = Endpoints(self._transport, Retrier(retry, clock), version)
         self._poller = poller = StatusPoller(endpoints, clock)
         interval = interval_at(poll_interval, 0.0)
         self._creator = creator = PodCreator(

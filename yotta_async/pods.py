@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -22,7 +23,7 @@ from yotta_async.fleet.sweep import Match, SweepReport, SweepRule
 from yotta_async.handle import PodHandle
 from yotta_async.models.ids import PodId, pod_id_of, pod_ids_of
 from yotta_async.models.pod import Pod
-from yotta_async.models.spec import PodFields, PodSpec, spec_from
+from yotta_async.models.spec import Alternatives, PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.models.tables import PodTable
 from yotta_async.models.validators import port_number, seconds
@@ -78,10 +79,21 @@ class Pods:
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
+        self._endpoints.check_spec(spec)
+        attempt = self._creator.new_attempt(delete_on_exit=False)
         async with self._spending.reserve([(spec,)], spend_limit) as record_pod:
-            pod_id = await self._creator.create(spec, self._creator.new_attempt(delete_on_exit=False))
+            pod_id = await self._creator.create(spec, attempt)
             record_pod(pod_id, spec)
-        return PodHandle(self, pod_id)
+        return PodHandle(self, pod_id, attempt.pod)
+
+    def _build_alternatives(
+        self, specs: Iterable[PodSpec | Mapping[str, Any]], fallbacks: Iterable[Mapping[str, Any]]
+    ) -> list[Alternatives]:
+        """Return each spec with its fallbacks. Raises InvalidRequestError for one that cannot be sent."""
+        built = build_alternatives(specs, fallbacks)
+        for spec in itertools.chain.from_iterable(built):
+            self._endpoints.check_spec(spec)
+        return built
 
     def ephemeral(
         self,
@@ -116,7 +128,7 @@ class Pods:
             YottaError: on entry, what `create` and `wait_until` raise; no pod is left then either.
 
         """
-        [alternatives] = build_alternatives([spec_from(spec, fields)], fallbacks)
+        [alternatives] = self._build_alternatives([spec_from(spec, fields)], fallbacks)
         targets = statuses_of(until)
 
         async def wait_for(pod_id: str, seconds_left: float) -> PodHandle:
@@ -171,7 +183,7 @@ class Pods:
             FanOutError: the policy is not met.
 
         """
-        alternatives = build_alternatives(specs, fallbacks)
+        alternatives = self._build_alternatives(specs, fallbacks)
         run = CreateManyRun(
             self._creator,
             self._poller,
@@ -207,7 +219,7 @@ class Pods:
             spend_limit: as for `create_many`.
 
         """
-        return await self._spending.plan(build_alternatives(specs, fallbacks), prices, spend_limit)
+        return await self._spending.plan(self._build_alternatives(specs, fallbacks), prices, spend_limit)
 
     async def sweep(
         self,

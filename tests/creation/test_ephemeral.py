@@ -25,6 +25,8 @@ from yotta_async import (
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import make_clock
 
+pytestmark = pytest.mark.both_versions
+
 
 def first_delete_fails(api: PodServer) -> None:
     """Let the first DELETE answer 500."""
@@ -216,6 +218,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.one_version  # takes long
 @pytest.mark.parametrize("way", WAYS)
 async def test_every_way_out_of_a_process_deletes_the_pod(api: PodServer, way: str) -> None:
     first_delete_fails(api)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ from yotta_async.creation.deletion import delete_until_gone
 from yotta_async.creation.journal import Journal
 from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, YottaError
-from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, draw_token
+from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.tasks import spawn, wait_deferring_cancel
@@ -31,6 +31,8 @@ from yotta_async.transport.retry import may_have_been_processed
 T = TypeVar("T")
 
 logger = logging.getLogger("yotta_async")
+
+_RESOLVE_ADVICE = "Call `await error.resolve()` until the pod shows, or see `pods.list()`."
 
 
 class CreateUnknownError(YottaError):
@@ -49,13 +51,15 @@ class CreateUnknownError(YottaError):
 class CreateAttempt:
     """One create: its token, how far its request got, and whether the client deletes its pod when it is closed.
 
-    `is_undone`: it was cancelled, and there is no pod of it.
+    `is_undone`: it was cancelled, and there is no pod of it. `pod` is the pod in the response, if the API shows it
+    there.
     """
 
     token: str | None
     delete_on_exit: bool
     send_state: SendState = attrs.field(factory=SendState)
     is_undone: bool = False
+    pod: Pod | None = None
 
 
 @attrs.define(eq=False)
@@ -79,7 +83,7 @@ class PodCreator:
 
     def new_attempt(self, *, delete_on_exit: bool) -> CreateAttempt:
         """Return a new attempt. With `delete_on_exit` its pod is deleted by `start_deletion`, or by `drain`."""
-        return CreateAttempt(os.urandom(16).hex() if self._client_token else None, delete_on_exit)
+        return CreateAttempt(draw_token() if self._client_token else None, delete_on_exit)
 
     async def create(self, spec: PodSpec, attempt: CreateAttempt) -> str:
         """Create a pod and return its id.
@@ -152,7 +156,7 @@ class PodCreator:
         registering = self.start_task(self._register(CreateAttempt(token, delete_on_exit=False), found))
         cancelled = await wait_deferring_cancel(registering)
         if cancelled is not None:
-            await self._reopen(token)
+            await self._reopen(token, found[0])
             raise cancelled
         return registering.result()
 
@@ -167,8 +171,8 @@ class PodCreator:
     async def reclaim(self, released: dict[str, str | None]) -> None:
         """Take pods back that were released to a caller that was cancelled meanwhile."""
         self.delete_on_exit.update(released)
-        for token in released.values():
-            await self._reopen(token)
+        for pod_id, token in released.items():
+            await self._reopen(token, pod_id)
 
     def start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something in a task that `drain` waits for."""
@@ -186,8 +190,9 @@ class PodCreator:
         """Send a create, and recover its pod if the response is lost: what `create` runs in a task."""
         try:
             if self.journal is not None and attempt.token is not None:
-                await self.journal.intend(attempt.token)
-            found = [await self._endpoints.create(spec, attempt.token, attempt.send_state)]
+                await self.journal.intend(attempt.token, is_in_name=self._endpoints.draws_name(spec))
+            new = await self._endpoints.create(spec, attempt.token, attempt.send_state)
+            found, attempt.pod = [new.id], new.pod
         except asyncio.CancelledError:
             if not attempt.send_state.request_sent:
                 await self.finish_intent(attempt.token)
@@ -199,7 +204,9 @@ class PodCreator:
                 raise
             found, why = await self._recover(attempt.token)
             if not found:
-                raise self.build_unknown_error(attempt.token, f"{error}{why}") from error
+                is_hidden = self.recovery.may_hide_tokens and not self._endpoints.draws_name(spec)
+                advice = _build_name_advice(spec) if attempt.token and is_hidden else _RESOLVE_ADVICE
+                raise self.build_unknown_error(attempt.token, f"{error}{why}", advice) from error
         return await self._register(attempt, found)
 
     async def _recover(self, token: str | None) -> tuple[list[str], str]:
@@ -241,11 +248,12 @@ class PodCreator:
         if self.journal is not None and token is not None:
             await self.journal.finish(token, pod_id)
 
-    async def _reopen(self, token: str | None) -> None:
+    async def _reopen(self, token: str | None, pod_id: str) -> None:
         """Note in the journal that a pod was not handed over after all."""
         if self.journal is not None and token is not None and token not in self.journal.open:
             with suppress(ConfigurationError):
                 await self.journal.intend(token)
+                await self.journal.record_pod(token, pod_id)
 
     async def _delete(self, pod_id: str) -> None:
         await delete_until_gone(
@@ -255,13 +263,10 @@ class PodCreator:
         await self.finish_intent(self.delete_on_exit[pod_id])
         del self.delete_on_exit[pod_id], self._deletions[pod_id]
 
-    def build_unknown_error(self, token: str | None, what: str) -> CreateUnknownError:
+    def build_unknown_error(self, token: str | None, what: str, advice: str = _RESOLVE_ADVICE) -> CreateUnknownError:
         """Build the error of a create that may have made a pod."""
         mark = "has no client token to be found by" if token is None else f"has {CLIENT_TOKEN_VARIABLE}={token}"
-        text = (
-            f"a create was sent and may have made a pod, which {mark}; it is not sent again. {what} "
-            "Call `await error.resolve()` until the pod shows, or see `pods.list()`."
-        )
+        text = f"a create was sent and may have made a pod, which {mark}; it is not sent again. {what} {advice}"
         return self._make_unknown_error(text, token)
 
     async def undo(self, creating: asyncio.Task[str], token: str | None) -> bool:
@@ -280,7 +285,8 @@ class PodCreator:
                 found = await self.recovery.find(token) if token is not None else []
             for pod_id in found:
                 self.delete_on_exit[pod_id] = token
-            await self._reopen(token)
+            if found:
+                await self._reopen(token, found[0])
             for pod_id in found:
                 deletion = self.start_deletion(pod_id)
                 if deletion is not None:
@@ -291,3 +297,12 @@ class PodCreator:
             left += f" ({error})"
         logger.error("a cancelled create may have left a pod: %s", left)
         return False
+
+
+def _build_name_advice(spec: PodSpec) -> str:
+    """Say what to do where lists show neither a pod's environment nor a name that the client drew."""
+    return (
+        "Lists of this API version do not show the environment of every pod, so none can show this token. Find the pod "
+        f"by the name that you gave it, {(spec.pod_name or '')[:80]!r}, in `pods.list()`, and keep or delete it. "
+        "Without pod_name, the client draws a name by which it finds such a pod itself."
+    )

@@ -1,6 +1,7 @@
 """The journal of creates: what a process was about to create, for `reap` to find after it was killed.
 
-One line of JSON for each step of a create: `{"intent": token, "time": …, "account": …}` before it is sent,
+One line of JSON for each step of a create: `{"intent": token, "time": …, "account": …}` before it is sent (with
+`"in_name": true` if the pod's name carries the token),
 `{"made": token, "pod_id": …}` when the pod is known and this process is to delete it, and `{"done": token}` when there
 is nothing to clean up: there is no pod, it was deleted, or it was handed over to the caller. It holds no secret: a
 token only distinguishes pods, and the account is a few digits of a hash.
@@ -35,16 +36,21 @@ _MAX_TIME = 1e11
 
 @attrs.frozen
 class Intent:
-    """A create that may have left a pod: its token, when it was about to be sent (seconds since 1970), and its pod."""
+    """A create that may have left a pod: its token, when it was about to be sent (seconds since 1970), and its pod.
+
+    `is_in_name`: the pod's name carries the token, so that lists show it even without the pod's environment.
+    """
 
     token: str
     time: float
     account: str
     pod_id: str | None = None
+    is_in_name: bool = False
 
     def to_lines(self) -> bytes:
         """Return what the journal holds of it."""
-        first = _to_line(intent=self.token, time=self.time, account=self.account)
+        in_name = {"in_name": True} if self.is_in_name else {}
+        first = _to_line(intent=self.token, time=self.time, account=self.account, **in_name)
         return first if self.pod_id is None else first + _to_line(made=self.token, pod_id=self.pod_id)
 
 
@@ -55,6 +61,7 @@ class _Line(msgspec.Struct):
     time: Annotated[float, msgspec.Meta(ge=0, le=_MAX_TIME)] | None = None
     account: str | None = None
     pod_id: str | None = None
+    in_name: bool = False
 
 
 class Journal:
@@ -71,9 +78,9 @@ class Journal:
         self._writing = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None  # of its own: the loop's may be busy
 
-    async def intend(self, token: str) -> None:
+    async def intend(self, token: str, *, is_in_name: bool = False) -> None:
         """Write to the disk that a create is about to be sent. Raises ConfigurationError when that fails."""
-        intent = Intent(token, self.clock.now(), self.account)
+        intent = Intent(token, self.clock.now(), self.account, is_in_name=is_in_name)
         self.open[token] = intent
         line = intent.to_lines()
         self._waiting.append(line)
@@ -229,7 +236,7 @@ def parse_open_intents(data: bytes) -> list[Intent]:
         except DECODE_ERRORS:
             continue
         if record.intent and record.time is not None and record.account is not None:
-            found[record.intent] = Intent(record.intent, record.time, record.account)
+            found[record.intent] = Intent(record.intent, record.time, record.account, is_in_name=record.in_name)
         elif record.done is not None:
             found.pop(record.done, None)
         elif record.made in found and is_pod_id(record.pod_id or ""):

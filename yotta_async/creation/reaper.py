@@ -38,8 +38,8 @@ class ReapReport:
 
     Attributes:
         pods: the pods that were left.
-        pending: how many creates stay in the journal, as they may yet show a pod, or as it could not be confirmed that
-            theirs is gone.
+        pending: how many creates stay in the journal, as they may yet show a pod, as it could not be confirmed that
+            theirs is gone, or as the API shows no environment by which it could be recognised.
         other_accounts: how many creates were made with another key or another base URL.
 
     """
@@ -87,6 +87,7 @@ class _Reaper:
     _only: frozenset[str] | None
     _lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = attrs.field(factory=list)
     _may_be_incomplete: bool = False  # a list may hide a pod
+    _may_hide_tokens: bool = False  # a list may show a pod without its token
 
     async def run(self, intents: list[tuple[AbandonedFile, Intent]]) -> tuple[list[ReapedPod], int]:
         """Return the pods that are left, and how many intents may have another."""
@@ -105,6 +106,7 @@ class _Reaper:
         snapshot = await self._endpoints.snapshot()
         self._lists.append((snapshot, find_by_token(snapshot)))
         self._may_be_incomplete |= snapshot.unreadable_items > 0
+        self._may_hide_tokens |= snapshot.may_hide_tokens
 
     def _find(self, token: str) -> list[Pod]:
         for snapshot, matches in self._lists:
@@ -131,7 +133,8 @@ class _Reaper:
                 if not has_client_token(pod, intent.token):
                     return [], not pod.is_being_deleted  # it is not ours to delete, and not to be forgotten
                 pods = [pod]
-        if not pods and (self._may_be_incomplete or not self._is_expired(intent)):
+        may_be_hidden = self._may_hide_tokens and intent.pod_id is None and not intent.is_in_name
+        if not pods and (self._may_be_incomplete or may_be_hidden or not self._is_expired(intent)):
             return [], True
         left = [pod for pod in pods if not pod.is_being_deleted]
         chosen = [pod for pod in left if self._only is None or pod.id in self._only]

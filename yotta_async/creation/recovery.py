@@ -11,7 +11,8 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
-from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
+from yotta_async.models.pod import Pod
 from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription
@@ -36,7 +37,7 @@ def find_by_token(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
     same. A pod that the list shows twice is one pod.
     """
     found: dict[str, dict[str, TokenMatch]] = {}
-    for token, index in snapshot.find_variable(CLIENT_TOKEN_VARIABLE):
+    for token, index in snapshot.find_tokens():
         summary = snapshot.summaries[index]
         if summary is not None:
             match = TokenMatch(summary.id, summary.status, index)
@@ -50,18 +51,24 @@ def _rank(match: TokenMatch) -> tuple[bool, int, str]:
 
 def has_client_token(pod: Pod, token: str) -> bool:
     """Return whether the pod was made by the create with this token."""
+    if not pod.environment_vars:
+        return read_token_in_name(pod.pod_name) == token
     return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
 
 
 @attrs.define(eq=False)
 class CreateRecovery:
-    """Finds the pods of one client's creates. Waits for several tokens share the poller's lists."""
+    """Finds the pods of one client's creates. Waits for several tokens share the poller's lists.
+
+    `may_hide_tokens`: the last list may show a pod without the token that it has.
+    """
 
     _endpoints: Endpoints
     _poller: StatusPoller
     _timeout: float
     _interval: float
     waiting: dict[str, asyncio.Future[list[str]]] = attrs.field(init=False, factory=dict)
+    may_hide_tokens: bool = attrs.field(init=False, default=False)
     _subscription: ListSubscription | None = attrs.field(init=False, default=None)
 
     async def wait_for(self, token: str) -> list[str]:
@@ -92,6 +99,7 @@ class CreateRecovery:
 
     def on_list(self, snapshot: PodListSnapshot) -> None:
         """Give the pods in a list to those who wait for their tokens."""
+        self.may_hide_tokens = snapshot.may_hide_tokens
         for token, matches in find_by_token(snapshot).items():
             if token in self.waiting and not self.waiting[token].done():
                 self.waiting[token].set_result(_get_ids(matches))
