@@ -16,6 +16,7 @@ from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError
 from yotta_async.fleet.limit import SpendLimit
 from yotta_async.fleet.spending import SpendTracker
+from yotta_async.gpus import Gpus
 from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
 from yotta_async.pods import Pods
 from yotta_async.polling.poller import StatusPoller
@@ -139,6 +140,7 @@ class YottaClient:
             make_unknown_error=self._make_unknown_error,
         )
         spending = SpendTracker(endpoints, poller.recently_created, spend_limit)
+        self.gpus = Gpus(endpoints)
         self.pods = Pods(endpoints, poller, creator, spending, poll_interval=poll_interval)
 
     def _make_unknown_error(self, message: str, token: str | None) -> CreateOutcomeUnknownError:

@@ -20,7 +20,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
 from yotta_async.models.enums import OpenStrEnum
-from yotta_async.models.pod import EnvironmentVariable, ExposedPort, Id, PersistentVolume, Pod
+from yotta_async.models.pod import EnvironmentVariable, Id, Pod
 from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
 from yotta_async.models.status import STATUS_BY_NUMBER, STATUS_SYNONYMS, PodStatus
 
@@ -196,9 +196,8 @@ def _converter(version: ApiVersion) -> Converter:
     converter.register_structure_hook_factory(rules.__contains__, lambda kind: rules[kind])
     converter.register_structure_hook_factory(_enum_in, _build_enum_hook)
     converter.register_structure_hook_factory(_part_in, _build_parts_hook)
-    response_classes = {ExposedPort, PersistentVolume, Pod}
     build_response_hook = functools.partial(_build_response_hook, name_field=name_field)
-    converter.register_structure_hook_factory(response_classes.__contains__, build_response_hook)
+    converter.register_structure_hook_factory(_is_response, build_response_hook)
     for request in (EnvironmentVariable, PortRequest, PersistentVolumeRequest, PodSpec):
         hooks = dict.fromkeys(("id", "credential_id"), int)  # int64 in the schema; Python writes every digit
         is_volume = request is PersistentVolumeRequest
@@ -225,6 +224,11 @@ def _part_in(kind: Any) -> Any:
     """Return the class in `tuple[Part, ...]`, or None for another type."""
     parts = typing.get_args(kind)
     return parts[0] if parts[1:] == (...,) else None
+
+
+def _is_response(kind: Any) -> bool:
+    """Return whether a class is one of responses: it keeps what it does not know in `extra`."""
+    return attrs.has(kind) and "extra" in attrs.fields_dict(kind)
 
 
 def _build_response_hook(cls: Any, converter: Converter, name_field: Callable[[str], str]) -> Rule:

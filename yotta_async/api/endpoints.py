@@ -6,10 +6,13 @@ import math
 from collections.abc import Collection
 
 from yotta_async.api import requests
+from yotta_async.api.gpu_offers import parse_gpu_offers
 from yotta_async.api.pod_list import PodList, PodListSnapshot, parse_pods, parse_snapshot
+from yotta_async.api.refusals import suggest_type_of_refused_create
 from yotta_async.api.responses import NewPod, UnreadableLog, parse_created, parse_empty, parse_pod
 from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
+from yotta_async.models.gpus import GpuOffer
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import PAUSED, RESUMED, PodStatus
@@ -57,6 +60,7 @@ class Endpoints:
                 return parse_created(request, response, client_token, self.unreadable, self._version)
             except YottaError as error:
                 send_state.request_sent = not is_known_unprocessed(error)
+                suggest_type_of_refused_create(error, spec.gpu_type, self._version.name)
                 raise
 
         def is_retryable(error: BaseException) -> bool:
@@ -105,6 +109,16 @@ class Endpoints:
         """GET pods/list without retries, and with no pod built yet."""
         request = requests.build_list_request((), statuses, self._version)
         return parse_snapshot(request, await self._transport.send(request), self.unreadable, self._version)
+
+    async def list_gpu_types(self, *, deadline: float = math.inf) -> tuple[GpuOffer, ...]:
+        """GET vms/types, without prices."""
+        request = requests.build_gpu_types_request()
+
+        async def attempt() -> tuple[GpuOffer, ...]:
+            seconds = self._retrier.seconds_left(deadline)
+            return parse_gpu_offers(request, await self._transport.send(request, seconds=seconds))
+
+        return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 
     async def pause(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/pause/{id}."""

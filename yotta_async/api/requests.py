@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from yotta_async.api.converter import unstructure_spec, wire_name
-from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
+from yotta_async.api.versions import DEFAULT_VERSION, GPU_TYPES_PATH, ApiVersion
 from yotta_async.errors import InvalidRequestError
 from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, build_pod_name, read_token_in_name
+from yotta_async.models.gpu_names import gpu_type_in
 from yotta_async.models.redaction import secret_texts
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import STATUS_NUMBERS, PodStatus
@@ -43,8 +44,12 @@ def draws_name(spec: PodSpec, version: ApiVersion) -> bool:
 
 @strip_traceback_frames
 def build_create_request(spec: PodSpec, client_token: str | None, version: ApiVersion = DEFAULT_VERSION) -> Request:
-    """Build a create whose pod has `client_token` in its environment (None: no token), and in a drawn name."""
+    """Build a create whose pod has `client_token` in its environment (None: no token), and in a drawn name.
+
+    A GPU type is sent by the name that it has in the version.
+    """
     body = unstructure_spec(spec, version)
+    body["gpuType"] = gpu_type_in(version.name, spec.gpu_type)
     if client_token is not None:
         # A token left over from a copied spec would make two pods look like one.
         others = [item for item in body.get("environmentVars", ()) if item["key"] != CLIENT_TOKEN_VARIABLE]
@@ -82,6 +87,11 @@ def build_list_request(
         max_bytes=MAX_LIST_BYTES,
         too_large_advice='. List fewer pods at a time: give `statuses=`, such as ["RUNNING"], or `regions=`',
     )
+
+
+def build_gpu_types_request() -> Request:
+    """Build a list of GPU types. Only v2 has one; its path is the same for clients of both versions."""
+    return Request("GET", GPU_TYPES_PATH)
 
 
 def build_pause_request(pod_id: str, version: ApiVersion = DEFAULT_VERSION) -> Request:

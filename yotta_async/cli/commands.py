@@ -200,6 +200,24 @@ def mcp(settings: Settings, /, **options: Any) -> None:
     run(serve_mcp(settings, **options), settings, is_server=True)
 
 
+# GPU types
+
+
+@command(cli)
+@click.argument("action", metavar="[list]", required=False, type=click.Choice(["list"]))
+@click.option("--region", help="Only types that this region has.")
+def gpus(settings: Settings, /, action: str | None, region: str | None) -> None:  # noqa: ARG001  # there is one action
+    """List the GPU types that can be rented, and where they are available.
+
+    Examples: yotta-async gpus
+
+      yotta-async gpus list --region us-east-1 -o json | jq '.[].gpu_type'
+    """
+    from yotta_async.cli.gpus import list_gpus
+
+    run(list_gpus(settings, region=region), settings)
+
+
 # Pods
 
 
@@ -267,7 +285,12 @@ def get(settings: Settings, /, **options: Any) -> None:
     show_default=True,
     help="What is enough: best_effort, all_or_nothing, or a number of pods; with fewer, all are deleted again.",
 )
-@click.option("--fallback", multiple=True, metavar="gpu=TYPE,region=NAME", help="What to try if there is no capacity.")
+@click.option(
+    "--fallback",
+    multiple=True,
+    metavar="gpu=TYPE,region=NAME",
+    help="What to try if there is no capacity; may be repeated. 'available' tries what `yotta-async gpus` shows.",
+)
 @click.option("--max-hourly", type=click.FloatRange(min=0), help="US dollars an hour that the account may cost in all.")
 @click.option("--price", multiple=True, metavar="GPU=USD", help="For one GPU an hour, if the account has none yet.")
 @click.option("--volume-price", type=click.FloatRange(min=0), help="For one GB of a volume an hour, likewise.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POD_COLUMNS = ("id", "name", "status", "gpu", "region", "$/h", "changed")
 # For lack of room the other columns of a table give way, down to this width.
-UNCUT_COLUMNS = ("id", "status", "$/h", "changed", "check", "state", "field")
+UNCUT_COLUMNS = ("id", "gpu type", "status", "$/h", "changed", "check", "state", "field")
 MIN_COLUMN_CHARS = 4
 COLUMN_GAP_CHARS = 2
 # The library's messages name its arguments and calls. Here a person types options and commands.

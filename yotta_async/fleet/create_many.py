@@ -68,6 +68,7 @@ class CreateManyRun:
         policy: Policy,
         concurrency: int,
         timeout: float,
+        deadline: float,
         interval: PollInterval,
         on_event: OnEvent | None,
     ) -> None:
@@ -78,7 +79,7 @@ class CreateManyRun:
         self._needed = _count_needed(policy, len(self._slots))
         self._concurrency = whole_number("concurrency", concurrency)
         self._timeout = timeout
-        self._deadline = poller.clock.time() + timeout
+        self._deadline = deadline
         self._interval = interval
         self._on_event = check_hook(on_event)
         self._record_pod: RecordPod
@@ -90,6 +91,11 @@ class CreateManyRun:
         self._failed = 0
         self._failure: BaseException | None = None  # what `on_event` raised
         self._is_stopping = False
+
+    def set_alternatives(self, alternatives: Sequence[Alternatives]) -> None:
+        """Replace what is tried in turn for each pod, before the run."""
+        for slot, some in zip(self._slots, alternatives, strict=True):
+            slot.alternatives = some
 
     @property
     def _goal(self) -> str:

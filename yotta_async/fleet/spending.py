@@ -121,6 +121,26 @@ class SpendTracker:
             fits = bisect_right(range(1, len(items)), 0, key=lambda count: bool(find_refusal(count)))
         return PodPlan(items, len(existing), hourly_now, fits, refusal, listed.unreadable_items)
 
+    def has_price_limit(self, limit: SpendLimit | None) -> bool:
+        """Return whether `limit` or the client's own bounds the price. Raises InvalidRequestError."""
+        return any(each.max_hourly is not None for each in self._limits(limit))
+
+    async def keep_affordable(
+        self, alternatives: Sequence[Alternatives], limit: SpendLimit | None
+    ) -> Sequence[Alternatives]:
+        """Leave out alternatives that cost more than the first, or an unknown price; sends one list.
+
+        Of several alternatives the dearest counts for a limit, so that without this it might refuse a spec for what the
+        caller did not name.
+        """
+        listed = await self._list()
+        for each in self._limits(limit):
+            if each.max_hourly is None:
+                continue
+            table = PriceTable.build(listed.pods, each.prices, each.volume_price)
+            alternatives = [_drop_dearer(some, table) for some in alternatives]
+        return alternatives
+
     def _limits(self, limit: SpendLimit | None) -> list[SpendLimit]:
         if limit is not None and not isinstance(limit, SpendLimit):
             raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
@@ -217,6 +237,13 @@ class SpendTracker:
                 f"nothing was sent: ${added:.2f} an hour on top of {whose} ${before:.2f} would pass "
                 f"max_hourly={limit.max_hourly:g}. Delete or pause some pods, or raise the limit"
             )
+
+
+def _drop_dearer(alternatives: Alternatives, table: PriceTable) -> Alternatives:
+    first, *others = alternatives
+    most = table.price(first)
+    priced = ((other, table.price(other)) for other in others)
+    return (first, *[other for other, price in priced if price is not None and most is not None and price <= most])
 
 
 def _current_price(pod: Pod) -> float | None:
