@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,18 @@ SPEC: dict[str, Any] = {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G"}
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("YOTTA_API_KEY", "YOTTA_BASE_URL", "YOTTA_JOURNAL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def no_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for settings that has no config file."""
+    return tmp_path_factory.mktemp("config")
+
+
+@pytest.fixture(autouse=True)
+def _no_profiles_from_outside(monkeypatch: pytest.MonkeyPatch, no_config: Path) -> None:
+    monkeypatch.delenv("YOTTA_PROFILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(no_config))
 
 
 @pytest.fixture
