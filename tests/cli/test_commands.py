@@ -105,7 +105,6 @@ def test_completion(shell: str) -> None:
         ("ruamel.yaml", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("dotenv", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("mcp", ["mcp", "--api-key", "k"], "mcp"),
-        ("platformdirs", ["pods", "list"], "profiles"),
         ("tomlkit", ["config", "list"], "cli"),
     ],
 )
