@@ -74,30 +74,31 @@ async def show_config(settings: Settings) -> int:
     """Print each setting with its value and its source."""
     connection = settings.connection
     profile = None if connection.profile is None else connection.profile.name
-    rows: list[Row] = [("profile", profile, describe_profile_source(connection))]
+    # The value is last, where a narrow terminal wraps it instead of cutting it.
+    rows: list[Row] = [("profile", describe_profile_source(connection), profile)]
     rows += [_to_row(connection, setting) for setting in connection.in_order()]
-    rows.append(("file", str(connection.file.path), None if connection.file.path.exists() else "does not exist"))
-    _print_rows(settings, ("setting", "value", "source"), rows)
+    rows.append(("file", None if connection.file.path.exists() else "does not exist", str(connection.file.path)))
+    _print_rows(settings, ("setting", "source", "value"), rows)
     if settings.output == "table" and connection.api_key.value is None:
         echo_err("There is no API key. To store one: yotta-async config set-key")
     return ExitCode.DONE
 
 
 def _to_row(connection: ConnectionSettings, setting: Setting) -> Row:
-    """Return a setting's name, its value as it may be shown, and its source."""
+    """Return a setting's name, its source, and its value as it may be shown."""
     if setting.name == "proxy" and setting.value is None:
         with suppress(ValueError):  # of a base URL that is none
             base_url = connection.base_url.value
             proxy = None if base_url is None else SessionPool().proxy_for(URL(base_url.reveal()))
             if proxy is not None:
-                return setting.name, mask_password(proxy), "$HTTPS_PROXY"
+                return setting.name, "$HTTPS_PROXY", mask_password(proxy)
     if setting.name == "ca_file" and setting.value is None and os.environ.get("SSL_CERT_FILE"):
-        return setting.name, os.environ["SSL_CERT_FILE"], "$SSL_CERT_FILE"
+        return setting.name, "$SSL_CERT_FILE", os.environ["SSL_CERT_FILE"]
     source = describe_source(connection, setting)
     is_above_profile = setting.source in ("option", "environment")
     if is_above_profile and connection.profile is not None and connection.profile.has(setting.name):
         source += f"; wins over profile {connection.profile.name}"
-    return setting.name, setting.mask(), source
+    return setting.name, source, setting.mask()
 
 
 @wrong_usage
