@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -111,6 +112,25 @@ async def test_named_profile_never_takes_key_or_host_from_the_environment(
         YottaClient.from_profile("local")
     monkeypatch.setenv("YOTTA_BASE_URL", "http://127.0.0.1:8787")
     assert YottaClient.from_profile("work").base_url == "https://api.yottalabs.ai"
+
+
+@pytest.mark.skipif("api_version" not in signature(YottaClient).parameters, reason="the client speaks one version")
+async def test_api_version_has_the_same_order(
+    server: RawServer, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(f'default_profile = "work"\n{profile_text(server)}api_version = "v2"\n{profile_text(server, "old")}')
+
+    async def get_path_in_use(name: str | None = None, **options: Any) -> str:
+        await get_key_in_use(server, name, **options)
+        return server.received[-1].path
+
+    assert (await get_path_in_use()).startswith("/v2/")
+    assert (await get_path_in_use("work", api_version="v1")).startswith("/openapi/v1/")
+    monkeypatch.setenv("YOTTA_API_VERSION", "v1")
+    assert (await get_path_in_use()).startswith("/openapi/v1/")
+    assert (await get_path_in_use("work")).startswith("/v2/")
+    monkeypatch.setenv("YOTTA_API_VERSION", "v2")
+    assert (await get_path_in_use("old")).startswith("/openapi/v1/")
 
 
 async def test_profile_named_default_is_the_default(server: RawServer, write_config: WriteConfig) -> None:

@@ -108,8 +108,11 @@ class Setting:
 
     @property
     def argument(self) -> str | None:
-        """The value for a call that reads the environment by itself where it is given None."""
-        return None if self.value is None or self.source == "environment" else self.value.reveal()
+        """The value for YottaClient or SessionPool; None where their own default, or the environment, is the same."""
+        is_variable_set = bool(os.environ.get(VARIABLES.get(self.name, "")))
+        if self.value is None or self.source == "environment" or (self.source == "default" and not is_variable_set):
+            return None
+        return self.value.reveal()
 
     def mask(self) -> str | None:
         """Return the value to be shown: of a key only its end, of a URL no password."""
