@@ -272,7 +272,7 @@ def test_doctor_names_profile_key_and_version(run: Run, emulator: Emulator, conf
     said = {each["check"]: each for each in json.loads(run("doctor", "-o", "json").stdout)}
     assert said["profile"]["said"] == f"local (the file's default), of {config_file}."
     assert said["key"]["said"] == "There is one, from profile local."
-    assert said["host"]["said"].endswith("answers; API v1, from default.")
+    assert said["api"]["said"] == "Version v1, from default."
     done = run("doctor", "-o", "json", YOTTA_API_KEY=emulator.api_key)
     said = {each["check"]: each for each in json.loads(done.stdout)}
     assert said["key"]["state"] == "warning"

@@ -75,6 +75,8 @@ async def _run_checks(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("profile", "problem", format_error(error), ExitCode.WRONG_USAGE)
         return
     yield _check_profile(connection)
+    version = connection.api_version
+    yield Finding("api", "ok", f"Version {version.mask()}, from {describe_source(connection, version)}.")
     try:
         connection.require_key()
     except ConfigurationError as error:
@@ -102,8 +104,7 @@ async def _run_checks(settings: Settings) -> AsyncIterator[Finding]:
     if responses.date is None:
         yield Finding("host", "problem", access.text, access.exit_code)
         return
-    version = connection.api_version
-    yield Finding("host", "ok", f"{host} answers; API {version.mask()}, from {describe_source(connection, version)}.")
+    yield Finding("host", "ok", f"{host} answers.")
     if is_https:
         yield Finding("tls", "ok", "The host's certificate is trusted here.")
     yield _check_clock(responses.date)
