@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, api_version: str)
     for name in ("YOTTA_API_KEY", "YOTTA_BASE_URL", "YOTTA_JOURNAL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("YOTTA_API_VERSION", api_version)
+
+
+@pytest.fixture(scope="session")
+def no_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for settings that has no config file."""
+    return tmp_path_factory.mktemp("config")
+
+
+@pytest.fixture(autouse=True)
+def _no_profiles_from_outside(monkeypatch: pytest.MonkeyPatch, no_config: Path) -> None:
+    monkeypatch.delenv("YOTTA_PROFILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(no_config))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from functools import partial
-from typing import Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.versions import read_api_version
@@ -21,6 +21,7 @@ from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
 from yotta_async.pods import Pods
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval, interval_at
+from yotta_async.profiles import resolve_settings
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
 from yotta_async.support.tasks import spawn, wait_deferring_cancel
@@ -142,6 +143,48 @@ class YottaClient:
         spending = SpendTracker(endpoints, poller.recently_created, spend_limit)
         self.gpus = Gpus(endpoints)
         self.pods = Pods(endpoints, poller, creator, spending, poll_interval=poll_interval)
+
+    @classmethod
+    def from_profile(cls, name: str | None = None, **options: Any) -> Self:
+        """Return a client with the settings of a profile in the user's config file (extra `profiles`).
+
+        The file is `yotta-async/config.toml` in the platform's directory for settings, `$XDG_CONFIG_HOME` on Linux;
+        `yotta-async config` shows and changes it. Nothing else in the library reads it.
+
+        Args:
+            name: The profile. Its settings win over $YOTTA_API_KEY, $YOTTA_BASE_URL and $YOTTA_API_VERSION, which do
+                not count then. None takes the profile that $YOTTA_PROFILE names or the default one, if there is one;
+                the variables win over that.
+            options: Arguments of YottaClient, which win over all else. A `session_pool` comes with a proxy and
+                certificates of its own, and those of the profile do not count.
+
+        Returns:
+            A client. It closes the connections that it makes for the proxy and the certificates of the profile.
+
+        Raises:
+            ConfigurationError: There is no such profile or no key, the file is not as it must be, other users can read
+                the key in it, or an argument cannot work. The text quotes no key.
+
+        Example:
+            async with YottaClient.from_profile("work") as yotta:
+                print(await yotta.pods.list())
+
+        """
+        # No variable holds the key: a traceback can show this frame's.
+        settings = resolve_settings(
+            name, {key: options.pop(key, None) for key in ("api_key", "base_url", "api_version")}
+        )
+        if settings.api_version.argument is not None:
+            options["api_version"] = settings.api_version.argument
+        pool = options.pop("session_pool", None)
+        is_own_pool = pool is None
+        if pool is None:
+            pool = settings.build_session_pool()
+        settings.require_key()
+        client = cls(settings.api_key.argument, base_url=settings.base_url.argument, session_pool=pool, **options)
+        if is_own_pool:
+            client._transport.own_pool()
+        return client
 
     def _make_unknown_error(self, message: str, token: str | None) -> CreateOutcomeUnknownError:
         error = CreateOutcomeUnknownError(message, client_token=token)

@@ -29,8 +29,8 @@ def walk_commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, 
 def test_help_shows_every_command_with_an_example() -> None:
     text = run_process("--help").stdout
     found = list(walk_commands(cli))
-    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp", "gpus"} == {names[0] for names, _ in found}
-    assert len(found) == 16
+    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp", "config", "gpus"} == {names[0] for names, _ in found}
+    assert len(found) == 21
     for names, command in found:
         assert names[0] in text
         assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"
@@ -61,12 +61,23 @@ for names, _ in [((), None), *walk_commands(cli)]:
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(b"Usage:") == 17
+    assert done.stdout.count(b"Usage:") == 22
     done.stdout.decode(encoding)
 
 
 def test_help_imports_nothing_slow() -> None:
-    names = ("aiohttp", "cattrs", "dotenv", "mcp", "pydantic", "rich", "ruamel.yaml")
+    names = (
+        "aiohttp",
+        "cattrs",
+        "dotenv",
+        "mcp",
+        "platformdirs",
+        "pydantic",
+        "rich",
+        "ruamel.yaml",
+        "tomlkit",
+        "tomllib",
+    )
     script = f"import sys; from yotta_async.cli.commands import cli; print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
@@ -94,6 +105,7 @@ def test_completion(shell: str) -> None:
         ("ruamel.yaml", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("dotenv", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("mcp", ["mcp", "--api-key", "k"], "mcp"),
+        ("tomlkit", ["config", "list"], "cli"),
     ],
 )
 def test_missing_package_is_named_with_the_extra_that_has_it(

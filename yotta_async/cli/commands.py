@@ -9,7 +9,7 @@ import click
 
 from yotta_async._version import __version__
 from yotta_async.cli.run import EXIT_CODES_HELP, run
-from yotta_async.cli.settings import Settings, add_common_options
+from yotta_async.cli.settings import Settings, add_common_options, complete_profiles
 
 # Imports in the commands' functions keep --help, --version and completion quick.
 
@@ -151,6 +151,90 @@ def doctor(settings: Settings, /) -> None:
     from yotta_async.cli.doctor import diagnose
 
     run(diagnose(settings), settings)
+
+
+# Profiles
+
+
+@cli.group(invoke_without_command=True, epilog=EXIT_CODES_HELP)
+@click.pass_context
+def config(context: click.Context) -> None:
+    """Show each setting and where it comes from; change the profiles in the config file.
+
+    A setting comes from the first of these that has it: an option; the profile of --profile; an environment variable;
+    the profile of $YOTTA_PROFILE, or the default one; the default.
+
+    Examples: yotta-async config --profile work
+
+      yotta-async config set-key --profile local --base-url http://127.0.0.1:8787
+    """
+    if context.invoked_subcommand is None:
+        from yotta_async.cli.config import show_config
+
+        run(show_config(context.obj), context.obj)
+
+
+add_common_options(config)
+profile_name = click.argument("name", metavar="NAME", shell_complete=complete_profiles)
+
+
+@command(config, "set-key")
+@click.option(
+    "--store",
+    type=click.Choice(["keyring", "file"]),
+    help="Where to keep it. [default: the system's keyring if the extra keyring is installed, else the file]",
+)
+@click.argument("arguments", nargs=-1, metavar="")
+def set_key(settings: Settings, /, arguments: tuple[str, ...], **options: Any) -> None:
+    """Store the API key of a profile. Asks for it, or reads it from stdin.
+
+    Makes the profile if there is none. Keeps --base-url, --api-version, --proxy and --ca-file with it, where given.
+
+    Example: yotta-async config set-key --profile work
+    """
+    from yotta_async.cli.config import set_key
+
+    if arguments:  # not quoted: people type the key here
+        raise click.UsageError(
+            "the key is asked for, or read from stdin: other users and the shell's history see arguments"
+        )
+    run(set_key(settings, **options), settings)
+
+
+@command(config, "list")
+def list_profiles(settings: Settings, /) -> None:
+    """List the profiles of the config file.
+
+    Example: yotta-async config list
+    """
+    from yotta_async.cli.config import list_profiles
+
+    run(list_profiles(settings), settings)
+
+
+@command(config)
+@profile_name
+def use(settings: Settings, /, name: str) -> None:
+    """Make a profile the default one.
+
+    Example: yotta-async config use work
+    """
+    from yotta_async.cli.config import use_profile
+
+    run(use_profile(name), settings)
+
+
+@command(config)
+@profile_name
+@yes
+def remove(settings: Settings, /, name: str, *, yes: bool) -> None:
+    """Remove a profile and its key.
+
+    Example: yotta-async config remove work --yes
+    """
+    from yotta_async.cli.config import remove_profile
+
+    run(remove_profile(name, yes=yes), settings)
 
 
 @command(cli)

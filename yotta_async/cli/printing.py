@@ -7,6 +7,7 @@ A pod is an object with the fields of `yotta_async.Pod` in snake_case and `hourl
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -53,7 +54,8 @@ def format_error(error: BaseException | None) -> str:
     """Return an error's message as one line that is safe to print, and that names options."""
     text = strip_control(" ".join(str(error).split()))
     for argument, option in OPTIONS_FOR_ARGUMENTS:
-        text = text.replace(argument, option)
+        # Not after a dot or a quote, as in profiles.work.api_key: there it is the name of a key in the config file.
+        text = re.sub(rf"(?<![\w.'\"]){re.escape(argument)}(?!\w)", option, text)
     return text
 
 

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -152,22 +152,28 @@ def get_exit_code(error: BaseException, settings: Settings) -> int:
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.API_FAILED)
 
 
-def ask_to_confirm(question: str, refusal: str = "Nothing was deleted.") -> bool:
-    """Ask a person a yes-or-no question; without a terminal the answer is no."""
-    if not is_terminal(sys.stdin):
-        echo_err(f"{refusal} Add --yes to go on without a question.")
-        return False
-    # The question blocks the loop, which handles no signal meanwhile. There is nothing to clean up yet.
+@contextmanager
+def end_at_once_on_signals() -> Iterator[None]:
+    """Let a signal end a question, which blocks the loop. There is nothing to clean up while a person is asked."""
     wakeup_fd = signal.set_wakeup_fd(-1)
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     previous = [(number, signal.signal(number, signal.SIG_DFL)) for number in numbers]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        is_confirmed = click.confirm(question, default=False, err=True)
+        yield
     finally:
         for number, handler in previous:
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup_fd)
+
+
+def ask_to_confirm(question: str, refusal: str = "Nothing was deleted.") -> bool:
+    """Ask a person a yes-or-no question; without a terminal the answer is no."""
+    if not is_terminal(sys.stdin):
+        echo_err(f"{refusal} Add --yes to go on without a question.")
+        return False
+    with end_at_once_on_signals():
+        is_confirmed = click.confirm(question, default=False, err=True)
     if not is_confirmed:
         echo_err(refusal)
     return is_confirmed
