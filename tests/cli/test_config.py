@@ -227,7 +227,7 @@ def test_list_use_and_remove(run: Run, config_file: Path) -> None:
         "home              -       https://a.example  -",
         "work     yes      -       -                  v1",
     ]
-    assert "Add --yes" in run("config", "remove", "work", code=2).stderr
+    assert "--yes" in run("config", "remove", "work", code=2).stderr
     assert "it was the default profile" in run("config", "remove", "work", "-y").stderr.lower()
     assert config_file.read_text() == "\n[profiles.home]\nbase_url = 'https://a.example'\n\n"
     assert "it has home" in run("config", "remove", "work", "-y", code=2).stderr
