@@ -7,7 +7,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -120,7 +119,6 @@ def test_profiles_without_a_default_are_named(write_config: WriteConfig) -> None
         YottaClient.from_profile()
 
 
-@pytest.mark.skipif("api_version" not in signature(YottaClient).parameters, reason="the client speaks one version")
 async def test_api_version_has_the_same_order(
     server: RawServer, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 from yarl import URL
 
+from yotta_async.api.versions import DEFAULT_VERSION, VERSIONS
 from yotta_async.errors import ConfigurationError
 from yotta_async.support.secrets import Secret as Secret  # of public signatures here
 from yotta_async.support.secrets import strip_traceback_frames
@@ -47,8 +48,7 @@ Source: TypeAlias = Literal["option", "profile", "environment", "default"]
 
 SETTINGS = ("api_key", "base_url", "api_version", "proxy", "ca_file")
 VARIABLES = {"api_key": "YOTTA_API_KEY", "base_url": "YOTTA_BASE_URL", "api_version": "YOTTA_API_VERSION"}
-DEFAULTS = {"base_url": VENDOR_URL, "api_version": "v1"}
-API_VERSIONS = ("v1", "v2")
+DEFAULTS = {"base_url": VENDOR_URL, "api_version": DEFAULT_VERSION.name}
 FALLBACK_PROFILE = "default"
 """The default profile of a file that does not name one."""
 KEYRING_SERVICE = "yotta-async"
@@ -322,8 +322,8 @@ def check_setting(name: str, value: Secret[str], place: str) -> None:
             checks[name](value)
         except ConfigurationError as error:
             raise ConfigurationError(f"{place} {str(error).removeprefix(name).strip()}") from None
-    elif name == "api_version" and value.reveal() not in API_VERSIONS:
-        raise ConfigurationError(f"{place} must be {' or '.join(API_VERSIONS)}")
+    elif name == "api_version" and value.reveal() not in VERSIONS:
+        raise ConfigurationError(f"{place} must be {' or '.join(VERSIONS)}")
 
 
 def _parse_profile(path: Path, name: str, table: Any) -> Profile:
