@@ -166,6 +166,10 @@ GOOD = """
             for each in pods:
                 if each.status is not None and not each.status.is_terminal:
                     await yotta.pods.delete(each, missing_ok=True)
+            for offer in await yotta.gpus.list(region="us-east-1"):
+                price: float | None = offer.hourly_price
+                print(offer.gpu_type, price, [region.name for region in offer.regions if region.is_available])
+            await yotta.pods.create_many([spec], fallbacks="available")
             port = pod.port(22)
             print(port.host if port else None, await yotta.pods.get(7))
         async with Emulator(clock="manual", timings=Timings(initialize=5)) as emulator, emulator.client() as other:
@@ -184,6 +188,8 @@ BAD = [
     "PodSpec(image='a', gpu_type='b', environment_vars={'A': 1})",
     "await yotta.pods.get(1.5)",
     "await yotta.pods.list(statuses=[1.5])",
+    "await yotta.gpus.list(region=['a'])",
+    "await yotta.pods.create_many([], fallbacks='availible')",
     "await yotta.pods.wait_until('7', status=None)",
     "await yotta.pods.wait_until('7', on_change='print')",
     "await yotta.pods.wait_until('7', until='RUNNING')",

@@ -25,6 +25,7 @@ from .errors import ServerError as ServerError
 from .errors import SpendLimitError as SpendLimitError
 from .errors import TransportError as TransportError
 from .errors import YottaError as YottaError
+from .fleet.alternatives import Fallbacks as Fallbacks
 from .fleet.limit import SpendLimit as SpendLimit
 from .fleet.report import FanOutError as FanOutError
 from .fleet.report import FanOutItem as FanOutItem
