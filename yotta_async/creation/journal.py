@@ -207,13 +207,15 @@ def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
         raise ConfigurationError(f"journal must be the path of a directory, not {type(path).__name__}")
     try:
         folder = Path(path).expanduser()
-        if stat.S_ISDIR(folder.stat().st_mode):  # not is_dir(), which hides a name that is too long
-            checked = DiskFolder(folder)
+        checked = DiskFolder(folder)
+        try:
+            is_folder = stat.S_ISDIR(folder.stat().st_mode)  # not is_dir(), which hides a name that is too long
+        except (FileNotFoundError, NotADirectoryError):
+            return checked  # if it cannot be made, creates say so
+        if is_folder:
             checked.check()
             return checked
         why = "it must be a directory, as each client that creates has a file of its own in it"
-    except (FileNotFoundError, NotADirectoryError):  # creates say so, if it cannot be made
-        return DiskFolder(folder)
     except OSError as error:  # a name that is too long, or a directory that another user can write to
         why = error.strerror or type(error).__name__
     except (RuntimeError, ValueError) as error:  # no such home
