@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import dask
 import pytest
+
+dask = pytest.importorskip("dask", reason="needs Dask: pip install -e '.[test-all]'")
+
 from distributed import Client, Security
 
 from tests.conftest import KEY
@@ -47,7 +49,10 @@ from yotta_async.dask.replacement import ReplacementBudget
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import make_clock
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the emulator runs no processes on Windows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="the emulator runs no processes on Windows"),
+]
 TIMINGS = Timings(initialize=0.0, pausing=0.0, terminating=0.0)
 ONE = {"nthreads": 1, "memory_limit": "1 GiB"}
 WORKER = PodSpec(image="ghcr.io/dask/dask:latest", gpu_type="NVIDIA_L4_24G")
