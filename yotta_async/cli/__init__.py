@@ -4,7 +4,7 @@ import io
 import signal
 import sys
 
-PACKAGES = ("click", "dotenv", "rich", "ruamel")
+PACKAGES = ("click", "dotenv", "platformdirs", "rich", "ruamel")
 
 
 def main() -> None:

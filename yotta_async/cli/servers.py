@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
@@ -42,17 +43,19 @@ async def serve_emulator(*, capacity: Iterable[str], **options: Any) -> int:
             f"cannot listen on {options['host']} port {options['port']}: {error.strerror}. Try another --port."
         ) from None
     try:
-        click.echo(f"The emulator serves {emulator.url} until Ctrl-C. To use it from another terminal:")
-        click.echo(f"  export YOTTA_BASE_URL={emulator.url} YOTTA_API_KEY={shlex.quote(emulator.api_key)}")
+        # Only what a shell reads is on standard output.
+        click.echo(f"The emulator serves {emulator.url} until Ctrl-C. In another terminal, type:", err=True)
+        for name, value in (("YOTTA_BASE_URL", emulator.url), ("YOTTA_API_KEY", emulator.api_key)):
+            click.echo(format_export(name, value))
         if options["control"]:
-            click.echo(f"Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).")
+            click.echo(f"Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).", err=True)
         if options["runtime"] == "process":
             click.secho("Every program that has this key can run commands on this machine as you.", err=True)
         with suppress(asyncio.CancelledError):  # a signal
             await asyncio.get_running_loop().create_future()
     finally:
         await emulator.aclose()
-    click.echo(f"\nAnswered {len(emulator.requests)} requests.")
+    click.echo(f"\nAnswered {len(emulator.requests)} requests.", err=True)
     return ExitCode.DONE
 
 
@@ -110,6 +113,12 @@ async def _serve_stdio(server: ToolServer, session_ended: asyncio.Event) -> None
             await serving
         except* (BrokenPipeError, ConnectionResetError):
             pass  # the host has closed stdout
+
+
+def format_export(name: str, value: str) -> str:
+    """Return the line that sets a variable in the user's shell."""
+    is_fish = Path(os.environ.get("SHELL", "")).name == "fish"
+    return f"set -gx {name} {shlex.quote(value)}" if is_fish else f"export {name}={shlex.quote(value)}"
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import attrs
 import click
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # Shorter than the library's: a person watches.
 POLL_INTERVAL_S = 2.0
 
-Output: TypeAlias = Literal["table", "json", "jsonl"]
+Output: TypeAlias = Literal["table", "wide", "json", "jsonl", "yaml"]
+# The common options that the help of each command shows; `yotta-async --help` shows all.
+SHOWN_EVERYWHERE = ("output", "timeout")
 
 
 @attrs.define
@@ -33,6 +35,11 @@ class Settings:
     output: Output = "table"
     timeout: float | None = None
     verbose: int = 0
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether the output is a table, and no document for programs."""
+        return self.output in ("table", "wide")
 
     @property
     def has_key(self) -> bool:
@@ -50,13 +57,17 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(settings, str(parameter.name), value)
 
 
-def add_common_options(command: click.Command) -> None:
-    """Add the options of every command, after the command's own."""
+def add_common_options(command: click.Command, *, hidden: bool = False) -> None:
+    """Add the options of every command, after the command's own; `hidden`: its help shows only some of them."""
     option = functools.partial(click.Option, callback=_keep, expose_value=False)
-    command.params += [
+    options = [
         option(["--api-key"], help="The API key. Better: $YOTTA_API_KEY, which no list of processes shows."),
         option(["--base-url"], help="Where the API is. [default: $YOTTA_BASE_URL, or the vendor's host]"),
-        option(["-o", "--output"], type=click.Choice(["table", "json", "jsonl"]), help="For people, or for programs."),
+        option(
+            ["-o", "--output"],
+            type=click.Choice(get_args(Output)),
+            help="For people (wide: all columns or fields), or for programs.",
+        ),
         option(["--proxy"], metavar="URL", help="A proxy for https. [default: $HTTPS_PROXY, except for $NO_PROXY]"),
         option(
             ["--ca-file"],
@@ -70,6 +81,9 @@ def add_common_options(command: click.Command) -> None:
         ),
         option(["-v", "--verbose"], count=True, help="Log every request; twice: tracebacks of errors too."),
     ]
+    for each in options:
+        each.hidden = hidden and each.name not in SHOWN_EVERYWHERE
+    command.params += options
 
 
 def build_client(settings: Settings, *, waits: bool = False, **options: Any) -> YottaClient:
