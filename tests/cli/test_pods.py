@@ -109,12 +109,15 @@ def test_watch_streams_events(environment: dict[str, str], emulator: Emulator, r
 
 
 def serve_pods(pods: list[dict[str, Any]], *, refusal: int | None = None, is_gone: bool = False) -> Reply:
-    """Serve lists, gets and deletes; `refusal` is the code of every delete, `is_gone` makes every get fail."""
+    """Serve lists, gets and deletes; `refusal` is the code of every delete, `is_gone`: no pod outlives the first list."""
+    listed: list[dict[str, Any]] = pods
 
     async def reply(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        nonlocal listed
         pod = next((pod for pod in pods if pod["id"] == request.path.rpartition("/")[2]), None)
         if pod is None:
-            response = envelope(pods)
+            response = envelope(listed)
+            listed = [] if is_gone else pods
         elif request.method == "DELETE" and refusal is None:
             pod["status"] = "TERMINATED"
             response = envelope(None)

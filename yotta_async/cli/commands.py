@@ -39,6 +39,11 @@ class RootGroup(click.Group):
         """Return the command of a name."""
         return super().get_command(ctx, cmd_name) or pods.get_command(ctx, cmd_name)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands before the many options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
 
 @click.group(
     cls=RootGroup,

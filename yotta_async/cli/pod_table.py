@@ -25,6 +25,7 @@ STARTING = (PodStatus.INITIALIZE, PodStatus.PENDING, PodStatus.PREPARING)
 # Source: the guide's section on billing, which begins with RUNNING.
 TOKEN_VARIABLE = "YOTTA_CLIENT_TOKEN"  # ours, which concerns no person  # noqa: S105
 UNBILLED = (PodStatus.TERMINATING, PodStatus.TERMINATED, PodStatus.FAILED)
+DOWN = (PodStatus.PAUSED, *UNBILLED)
 
 
 def get_price(pod: Pod) -> float | None:
@@ -43,8 +44,8 @@ def build_row(pod: Pod, columns: Sequence[str], *, status_age_s: float | None = 
     address = format_address(pod.port(22) or next(iter(pod.expose), None))
     if address and len(pod.expose) > 1:
         address += f" +{len(pod.expose) - 1}"
-    if pod.status in (PodStatus.PAUSED, *UNBILLED):
-        address = ""  # the pod does not run
+    if pod.status in DOWN:
+        address = ""
     cells = {
         "id": pod.id,
         "name": pod.pod_name or "",
@@ -69,6 +70,7 @@ def build_detail_rows(pod: Pod, *, show_secrets: bool) -> list[tuple[str, str]]:
     vram = f", {pod.single_card_vram_in_gb} GB each" if pod.single_card_vram_in_gb else ""
     since = "" if pod.updated_at is None else f" for {format_duration(get_age(pod.updated_at))}"
     created = pod.created_at
+    is_up = pod.status not in DOWN
     rows = [
         ("id", pod.id),
         ("name", pod.pod_name),
@@ -77,8 +79,8 @@ def build_detail_rows(pod: Pod, *, show_secrets: bool) -> list[tuple[str, str]]:
         ("gpu", f"{format_gpus(pod)} ({pod.gpu_type}{vram})"),
         ("region", " ".join(part for part in (pod.region, pod.location and f"({pod.location})") if part)),
         ("price", _format_price(pod)),
-        *(("port", _format_port(port)) for port in pod.expose),
-        ("ssh", pod.ssh_cmd),
+        *(("port", _format_port(port)) for port in (pod.expose if is_up else ())),
+        ("ssh", pod.ssh_cmd if is_up else None),
         *(("volume", text) for text in _format_volumes(pod)),
         (
             "variables",

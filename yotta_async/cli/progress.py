@@ -236,7 +236,7 @@ class ProgressReporter:
         parts = [f"{count} {strip_control(status)}" for status, count in sorted(statuses.items())]
         if not parts and self._total is None:
             parts.append("no pods")
-        if self._failed:
+        if self._failed > statuses["FAILED"]:
             parts.append(f"{self._failed} failed")
         if statuses:
             parts.append(format_total([each.pod for each in tracked]))
@@ -277,6 +277,7 @@ class ProgressReporter:
     def _build_report_row(self, item: FanOutItem) -> tuple[str, ...]:
         """Return the cells of an item by REPORT_COLUMNS."""
         outcome = "done" if item.error is None else format_error(item.error, advice=not find_next_step(item.error))
+        outcome = outcome.removeprefix(f"pod {item.pod_id}: ")  # its id is in the row
         tracked = self.pods.get(item.pod_id or "")
         pod = item.pod or (tracked.pod if tracked else None)
         name = (pod and pod.pod_name) or self.names.get(item.pod_id or "") or (item.spec and item.spec.pod_name) or ""

@@ -46,7 +46,7 @@ EXIT_CODES_HELP = "\n".join(
     (
         "\b\nExit codes:",
         *(f"  {code.value:<7}  {code.meaning}" for code in ExitCode),
-        "  128 + n  ended by signal n: 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP",
+        "  128 + n  ended by signal n; 130 is Ctrl-C",
     )
 )
 SIGNAL_EXIT_BASE = 128
@@ -132,7 +132,9 @@ def report_error(error: BaseException, settings: Settings) -> int:
         traceback.print_exception(error)
     elif isinstance(error, YottaError | OSError):
         step = find_next_step(error)
-        echo_err(f"Error: {format_error(error, advice=not step)}{f' {step}' if step else ''}")
+        echo_err(f"Error: {format_error(error, advice=not step)}")
+        if step:
+            echo_err(step)
     else:
         echo_err(f"Error: {type(error).__name__}: {format_error(error)}. This is our mistake: -vv shows where.")
     return get_exit_code(error, settings)
