@@ -20,6 +20,11 @@ FAST = Timings(initialize=0.1, pausing=0.0, terminating=0.0)
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def run_process(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a process, with changes to the environment."""
     environment = os.environ | {"COLUMNS": "80", "NO_COLOR": "1"} | changes

@@ -39,7 +39,10 @@ def test_one_pod_from_create_to_delete(run: Run) -> None:
         assert (report["succeeded"], report["items"][0]["pod"]["status"]) == (1, status)
     ready = run("pods", "wait", pod["id"], "--ready", "-o", "jsonl").stdout.splitlines()
     assert json.loads(ready[-1]) == {"event": "summary", "succeeded": 1, "failed": 0, "unknown": 0}
-    assert "Nothing was deleted. Add --yes" in run("pods", "delete", pod["id"], code=2).stderr
+    assert (
+        "Nothing was changed. There is no terminal to ask on: add --yes."
+        in run("pods", "delete", pod["id"], code=2).stderr
+    )
     run("pods", "delete", pod["id"], "--yes", "--wait")
     assert run("pods", "list", "--status", "TERMINATED", "-o", "jsonl").stdout.count("\n") == 1
 
@@ -58,11 +61,12 @@ def test_many_pods_with_a_timeline(run: Run, tmp_path: Path) -> None:
     picture = ElementTree.parse(tmp_path / "run.svg").getroot()  # our own
     assert sum(each.get("class") == "pod" for each in picture.iter()) == 12
     table = run("pods", "list", "--match", "train-0*").stdout.splitlines()
-    assert table[0].split() == ["id", "name", "status", "gpu", "region", "$/h", "changed"]
+    assert table[0].split() == ["id", "name", "status", "age", "gpu", "region", "$/h", "address"]
     assert len(table) == 10
     report = json.loads(run("pods", "pause", "--all", "--match", "train-0*", "--wait", "-o", "json").stdout)
     assert report["succeeded"] == 9
-    assert "12 pods, 3 of them running" in run("pods", "list").stderr
+    summary = run("pods", "list").stderr
+    assert "12 pods: 9 PAUSED, 3 RUNNING. $1.95 an hour now." in summary, "paused pods cost what their volumes do"
     swept = run("pods", "sweep", "--match", "train-*", "--action", "delete", "--dry-run", "-o", "json")
     assert len(json.loads(swept.stdout)) == 12
     assert json.loads(run("pods", "delete", "--all", "--yes", "-o", "json").stdout)["succeeded"] == 12

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -60,14 +61,10 @@ def complete_regions(_: click.Context, __: click.Parameter, incomplete: str) -> 
 def complete_pods(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the id of a pod; shells that show help show its name and status."""
     settings = context.find_object(Settings) or Settings()
-    path = _find_cache(settings)
-    if not _is_fresh(path):
+    if _get_age_s(_find_cache()) > MAX_CACHE_AGE_S or _read_cache(settings) is None:
         _refresh(settings)
-    try:
-        pods = [(str(pod["id"]), f"{pod['name']} {pod['status']}") for pod in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
     typed = context.params.get("pod_ids") or ()
+    pods = [(pod["id"], f"{pod['name']} {pod['status']}") for pod in _read_cache(settings) or ()]
     return _select(incomplete, [pod for pod in pods if pod[0] not in typed])
 
 
@@ -78,12 +75,14 @@ def remember_pods(settings: Settings, pods: Sequence[Pod]) -> None:
         for pod in pods
         if not pod.is_being_deleted
     ]
-    path = _find_cache(settings)
+    path = _find_cache()
     temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary.touch(0o600, exist_ok=False)
-        temporary.write_text(json.dumps(known[:MAX_CACHED_PODS]), encoding="utf-8")
+        temporary.write_text(
+            json.dumps({"account": _identify_account(settings), "pods": known[:MAX_CACHED_PODS]}), encoding="utf-8"
+        )
         temporary.replace(path)
 
 
@@ -101,24 +100,37 @@ def _read_catalogue() -> dict[str, Any]:
     return catalogue
 
 
-def _find_cache(settings: Settings) -> Path:
-    """Return the cache of an account: 8 digits of a hash tell accounts apart, and give no key away."""
+def _find_cache() -> Path:
     from platformdirs import user_cache_path  # keeps --help quick
 
+    return user_cache_path("yotta-async", appauthor=False) / "pods.json"
+
+
+def _read_cache(settings: Settings) -> list[dict[str, str]] | None:
+    """Return the pods of the account as they were last listed; None: they were not, or another account was."""
+    try:
+        cache = json.loads(_find_cache().read_text(encoding="utf-8"))
+        pods: list[dict[str, str]] = cache["pods"]
+        return pods if cache["account"] == _identify_account(settings) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _identify_account(settings: Settings) -> str:
+    """Return 8 digits of a hash, which tell accounts apart and give no key away."""
     account = [
         settings.api_key or os.environ.get("YOTTA_API_KEY"),
         settings.base_url or os.environ.get("YOTTA_BASE_URL"),
         getattr(settings, "profile", None) or os.environ.get("YOTTA_PROFILE"),
     ]
-    digest = hashlib.sha256(json.dumps(account).encode()).hexdigest()[:8]
-    return user_cache_path("yotta-async", appauthor=False) / f"pods-{digest}.json"
+    return hashlib.sha256(json.dumps(account).encode()).hexdigest()[:8]
 
 
-def _is_fresh(path: Path) -> bool:
+def _get_age_s(path: Path) -> float:
     try:
-        return time.time() - path.stat().st_mtime < MAX_CACHE_AGE_S
+        return time.time() - path.stat().st_mtime
     except OSError:
-        return False
+        return math.inf
 
 
 def _refresh(settings: Settings) -> None:

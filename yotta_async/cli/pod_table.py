@@ -111,7 +111,7 @@ def format_total(pods: Sequence[Pod]) -> str:
     now = sum(prices[pod.id] or 0 for pod in pods if pod.status not in STARTING)
     unknown = sum(price is None for price in prices.values())
     text = f"${format_usd(now)} an hour now"
-    if starting:
+    if any(prices[pod.id] is not None for pod in starting):
         more = sum(prices[pod.id] or 0 for pod in starting)
         text += f", ${format_usd(more)} more when all run"
     return f"{text}, and {unknown} at an unknown price" if unknown else text
