@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +34,27 @@ def run_process(*arguments: str, **changes: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False
     )
+
+
+def run_on_terminal(
+    *arguments: str, environment: dict[str, str], answer: str = "", columns: int = 80
+) -> tuple[int, str]:
+    """Run a command on a terminal of its own, type an answer, and return its exit code and all that it showed."""
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (40, columns))
+    changes = {"COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdin=end, stdout=end, stderr=end, env=environment | changes
+    ) as child:
+        os.close(end)
+        os.write(terminal, answer.encode())
+        shown = b""
+        with suppress(OSError):  # Linux says so at the end
+            while part := os.read(terminal, 65536):
+                shown += part
+        code = child.wait(60)
+    os.close(terminal)
+    return code, shown.decode()
 
 
 @pytest.fixture
