@@ -37,15 +37,13 @@ def run_process(*arguments: str, **changes: str) -> subprocess.CompletedProcess[
 
 
 def run_on_terminal(
-    *arguments: str, environment: dict[str, str], answer: str = "", columns: int = 80
+    *arguments: str, environment: dict[str, str], answer: str = "", columns: int = 80, **changes: str
 ) -> tuple[int, str]:
     """Run a command on a terminal of its own, type an answer, and return its exit code and all that it showed."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (40, columns))
-    changes = {"COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen(
-        [*COMMAND, *arguments], stdin=end, stdout=end, stderr=end, env=environment | changes
-    ) as child:
+    environment = environment | {"COLUMNS": str(columns), "TERM": "xterm"} | changes
+    with subprocess.Popen([*COMMAND, *arguments], stdin=end, stdout=end, stderr=end, env=environment) as child:
         os.close(end)
         os.write(terminal, answer.encode())
         shown = b""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from ruamel.yaml import YAML
 
-from tests.cli.conftest import COMMAND, POD, Run, run_process
+from tests.cli.conftest import COMMAND, POD, Run, run_on_terminal, run_process
 from tests.raw_server import RecordedRequest, Reply, envelope, raw_server
 from yotta_async.emulator import Emulator
 
@@ -45,6 +49,45 @@ def test_one_pod_from_create_to_delete(run: Run) -> None:
     )
     run("pods", "delete", pod["id"], "--yes", "--wait")
     assert run("pods", "list", "--status", "TERMINATED", "-o", "jsonl").stdout.count("\n") == 1
+
+
+def test_forms_of_a_pod(run: Run) -> None:
+    pod_id = json.loads(run("pods", "create", *POD, "--expose", "22:SSH", "--wait", "-o", "json").stdout)["id"]
+    lines = run("pods", "get", pod_id).stdout.splitlines()
+    assert len(lines) < 15
+    fields = dict(line.split(maxsplit=1) for line in lines)
+    assert (fields["id"], fields["gpu"]) == (pod_id, "1x L4 (NVIDIA_L4_24G, 24 GB each)")
+    assert re.fullmatch(r"22/SSH at 127\.0\.0\.1:\d+, healthy", fields["port"])
+    assert "YOTTA_CLIENT_TOKEN" not in fields
+    wide = run("pods", "get", pod_id, "-o", "wide").stdout
+    assert "single_card_vram_in_gb" in wide
+    assert "container_volume_price" in wide
+    document = YAML(typ="safe").load(run("pods", "get", pod_id, "-o", "yaml").stdout)
+    assert document == json.loads(run("pods", "get", pod_id, "-o", "json").stdout)
+    assert document["id"] == pod_id, "text, not a number"
+
+
+def test_list_hides_terminated_pods(run: Run) -> None:
+    kept, deleted = (json.loads(run("pods", "create", *POD, "--wait", "-o", "json").stdout)["id"] for _ in range(2))
+    run("pods", "rm", deleted, "-y", "--wait")
+    done = run("pods", "ls")
+    assert kept in done.stdout
+    assert deleted not in done.stdout
+    assert "1 TERMINATED not shown: add --all." in done.stderr
+    assert run("pods", "ls", "-q").stdout == f"{kept}\n"
+    for everything in (("--all",), ("--status", "TERMINATED")):
+        done = run("pods", "ls", *everything)
+        assert deleted in done.stdout
+        assert "not shown" not in done.stderr
+    assert [pod["id"] for pod in json.loads(run("pods", "ls", "-o", "json").stdout)] == [kept]
+
+
+def test_report_of_a_fan_out_has_addresses_times_and_costs(run: Run, emulator: Emulator) -> None:
+    done = run("pods", "create", *POD, "--count", "3", "--expose", "22:SSH", "--wait")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["id", "name", "status", "address", "ready", "cost"]
+    assert all(re.search(r"RUNNING +127\.0\.0\.1:\d+ +\d+\.\ds +<?0\.\d+$", line) for line in lines[1:])
+    assert re.search(r"3 of 3 pods done\. 3 RUNNING, \$1\.84 an hour now, \$<?0\.\d+ so far", done.stderr)
 
 
 # Many pods
@@ -107,6 +150,22 @@ def test_watch_streams_events(environment: dict[str, str], emulator: Emulator, r
         assert (event["event"], event["pod_id"]) == ("added", pod_id)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+
+
+@pytest.mark.parametrize("command", [["list", "--watch", "--match", "mine-*"], ["watch"]])
+def test_changes_in_a_pipe_are_lines(command: list[str], environment: dict[str, str], run: Run) -> None:
+    run("pods", "create", *POD, "--name", "other", "--wait")
+    arguments = [*COMMAND, "pods", *command]
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for name in ("mine-1", "mine-2"):
+            pod_id = json.loads(run("pods", "create", *POD, "--name", name, "-o", "json").stdout)["id"]
+            while not any(pod_id in line and "RUNNING" in line for line in lines):
+                lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert any("other" in line for line in lines) == (command == ["watch"])
 
 
 # Deletes, against a server whose pods are in odd states
@@ -174,6 +233,18 @@ async def test_deleted_pod_is_success_for_delete_with_wait() -> None:
     assert (await delete_from(serve, "7", "--wait")).returncode == 0
     serve = serve_pods([{"id": "7", "status": "RUNNING"}], refusal=12001)
     assert (await delete_from(serve, "7", "--wait")).returncode == 1
+
+
+@pytest.mark.parametrize("command", ["watch", "list --watch"])
+async def test_watch_counts_a_status_from_its_last_change(command: str) -> None:
+    changed = datetime.now(UTC) - timedelta(hours=3, seconds=5)
+    pod = {"id": "7", "status": "RUNNING", "updatedAt": changed.isoformat()}
+    async with raw_server(serve_pods([pod])) as server:
+        environment = os.environ | {"YOTTA_BASE_URL": server.url, "YOTTA_API_KEY": "k"}
+        arguments = ("pods", *command.split(), "--timeout", "2")
+        code, shown = await asyncio.to_thread(run_on_terminal, *arguments, environment=environment)
+    assert code == 0
+    assert "3h0m" in shown
 
 
 # Ends
