@@ -31,8 +31,7 @@ def walk_commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, 
 def test_help_shows_every_command_with_an_example() -> None:
     text = run_process("--help").stdout
     found = list(walk_commands(cli))
-    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp"} == {names[0] for names, _ in found}
-    assert len(found) == 15
+    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp"} <= {names[0] for names, _ in found}
     for names, command in found:
         assert names[0] in text
         assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"
@@ -87,7 +86,7 @@ for names, _ in [((), None), *walk_commands(cli)]:
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(b"Usage:") == 16
+    assert done.stdout.count(b"Usage:") == 1 + len(list(walk_commands(cli)))
     done.stdout.decode(encoding)
 
 

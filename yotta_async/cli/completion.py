@@ -92,7 +92,7 @@ def _select(incomplete: str, items: Sequence[tuple[str, str]]) -> list[Completio
 
 def _read_catalogue() -> dict[str, Any]:
     """Return the GPU types and regions that are known without a request."""
-    path = Path(yotta_async.__file__).parent / "emulator" / "gpus.json"
+    path = Path(yotta_async.__file__).parent / "gpus.json"
     try:
         catalogue: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yotta_async import FanOutItem, FanOutReport, Pod
 
 # Columns of which no part is left out or wrapped, at any width of a terminal.
-UNCUT_COLUMNS = ("id", "status", "age", "for", "$/h", "ready", "cost", "check", "state", "field")
+UNCUT_COLUMNS = ("id", "gpu type", "status", "age", "for", "$/h", "ready", "cost", "check", "state", "field")
 # Text columns give way to the terminal's width, evenly, down to about this.
 MIN_TEXT_CHARS = 12
 COLUMN_GAP_CHARS = 2

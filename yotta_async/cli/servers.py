@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,19 +43,18 @@ async def serve_emulator(*, capacity: Iterable[str], **options: Any) -> int:
             f"cannot listen on {options['host']} port {options['port']}: {error.strerror}. Try another --port."
         ) from None
     try:
-        # Only what a shell reads is on standard output.
-        click.echo(f"The emulator serves {emulator.url} until Ctrl-C. In another terminal, type:", err=True)
-        for name, value in (("YOTTA_BASE_URL", emulator.url), ("YOTTA_API_KEY", emulator.api_key)):
-            click.echo(format_export(name, value))
+        # A shell can read all of standard output.
+        click.echo(f"# The emulator serves {emulator.url} until Ctrl-C. To use it, type in another terminal:")
+        click.echo(format_exports({"YOTTA_BASE_URL": emulator.url, "YOTTA_API_KEY": emulator.api_key}))
         if options["control"]:
-            click.echo(f"Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).", err=True)
+            click.echo(f"# Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).")
         if options["runtime"] == "process":
             click.secho("Every program that has this key can run commands on this machine as you.", err=True)
         with suppress(asyncio.CancelledError):  # a signal
             await asyncio.get_running_loop().create_future()
     finally:
         await emulator.aclose()
-    click.echo(f"\nAnswered {len(emulator.requests)} requests.", err=True)
+    click.echo(f"# Answered {len(emulator.requests)} requests.")
     return ExitCode.DONE
 
 
@@ -115,10 +114,11 @@ async def _serve_stdio(server: ToolServer, session_ended: asyncio.Event) -> None
             pass  # the host has closed stdout
 
 
-def format_export(name: str, value: str) -> str:
-    """Return the line that sets a variable in the user's shell."""
-    is_fish = Path(os.environ.get("SHELL", "")).name == "fish"
-    return f"set -gx {name} {shlex.quote(value)}" if is_fish else f"export {name}={shlex.quote(value)}"
+def format_exports(variables: Mapping[str, str]) -> str:
+    """Return the line that sets variables in the user's shell."""
+    if Path(os.environ.get("SHELL", "")).name == "fish":
+        return "; ".join(f"set -gx {name} {shlex.quote(value)}" for name, value in variables.items())
+    return " ".join(["export", *(f"{name}={shlex.quote(value)}" for name, value in variables.items())])
 
 
 def parse_address(text: str) -> tuple[str, int]:
