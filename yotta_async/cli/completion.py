@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ import attrs
 import click
 from click.shell_completion import CompletionItem
 
-import yotta_async
 from yotta_async.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,13 +49,14 @@ def complete_policies(_: click.Context, __: click.Parameter, incomplete: str) ->
 
 def complete_gpu_types(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a GPU type."""
-    found = _read_catalogue().get("gpu_types", {}).items()
-    return _select(incomplete, [(name, f"{gpu['display_name']}, {gpu['vram']} GB") for name, gpu in found])
+    version = "v2" if os.environ.get("YOTTA_API_VERSION") == "v2" else "v1"
+    found = _read_catalogue()["gpu_types"]
+    return _select(incomplete, [(gpu[version], f"{gpu['display_name']}, {gpu['vram']} GB") for gpu in found])
 
 
 def complete_regions(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a region."""
-    return _select(incomplete, [(name, "") for name in _read_catalogue().get("regions", ())])
+    return _select(incomplete, [(name, "") for name in _read_catalogue()["regions"]])
 
 
 def complete_pods(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -92,11 +93,7 @@ def _select(incomplete: str, items: Sequence[tuple[str, str]]) -> list[Completio
 
 def _read_catalogue() -> dict[str, Any]:
     """Return the GPU types and regions that are known without a request."""
-    path = Path(yotta_async.__file__).parent / "gpus.json"
-    try:
-        catalogue: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    catalogue: dict[str, Any] = json.loads(files("yotta_async").joinpath("gpus.json").read_text(encoding="utf-8"))
     return catalogue
 
 
