@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -13,7 +14,15 @@ from yotta_async import ExposedPort, Pod, PodStatus
 from yotta_async.cli import printing
 from yotta_async.cli.live_table import LiveTable, Snapshot
 from yotta_async.cli.pod_table import BELOW, LIST_COLUMNS, WIDE_COLUMNS, build_row, summarize
-from yotta_async.cli.printing import build_table, format_duration, format_usd, pluralize, print_table, strip_control
+from yotta_async.cli.printing import (
+    build_table,
+    format_duration,
+    format_gpus,
+    format_usd,
+    pluralize,
+    print_table,
+    strip_control,
+)
 
 POD_ID = "331864222263676928"
 NAME = "train-with-a-name-that-is-long-enough-to-wrap"
@@ -110,6 +119,20 @@ def test_live_table_shows_counts_first_and_what_fits(width: int) -> None:
 )
 def test_price_is_that_of_the_status(status: str, price: str) -> None:
     assert build_row(attrs.evolve(POD, status=PodStatus(status)), ("$/h",)) == (price,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"gpu_count": 8, "gpu_display_name": "H100", "gpu_type": "NVIDIA_H100_80GB_HBM3_80G"}, "8x H100"),
+        ({"gpu_count": 1, "gpu_type": "NVIDIA_GeForce_RTX_5090_32G"}, "1x RTX 5090"),
+        ({"gpu_count": 2, "gpu_type": "NVIDIA_L4_24G"}, "2x L4"),
+        ({"gpu_display_name": "L4"}, "L4"),
+        ({}, "?"),
+    ],
+)
+def test_gpus_have_one_form(fields: dict[str, Any], text: str) -> None:
+    assert format_gpus(Pod(id="7", **fields)) == text
 
 
 def test_unknown_price_is_no_zero() -> None:

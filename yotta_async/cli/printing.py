@@ -68,6 +68,7 @@ OPTIONS_FOR_ARGUMENTS = (
     ("timeout=", "--timeout "),
 )
 
+GPU_TYPE_FRAME = re.compile(r"^(NVIDIA_|AMD_)?(GeForce_)?|_\d+G$")
 CLASS_NAME = re.compile(r"\b[A-Z]\w+Error: ")
 
 
@@ -105,7 +106,9 @@ def format_duration(seconds: float) -> str:
 def format_gpus(pod: Pod) -> str:
     """Return a pod's GPUs in the form that every table has, such as 2x L4."""
     count = f"{pod.gpu_count}x " if pod.gpu_count else ""
-    return strip_control(count + (pod.gpu_display_name or pod.gpu_type or "?"))
+    # A pod that was just created has the type alone: NVIDIA_GeForce_RTX_5090_32G is displayed as RTX 5090.
+    short_type = GPU_TYPE_FRAME.sub("", pod.gpu_type or "?").replace("_", " ")
+    return strip_control(count + (pod.gpu_display_name or short_type))
 
 
 def format_usd(amount: float | None) -> str:
