@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,36 @@ KEY = "key-that-nobody-may-see"
 SPEC: dict[str, Any] = {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G"}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked `both_versions`, also by their module, against both versions of the API."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "both_versions" in marks and "one_version" not in marks:
+        metafunc.parametrize("api_version", ["v1", "v2"])
+
+
+@pytest.fixture
+def api_version() -> str:
+    """Return the version of the API that every client of the test speaks, unless it says otherwise."""
+    return "v1"
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, api_version: str) -> None:
     for name in ("YOTTA_API_KEY", "YOTTA_BASE_URL", "YOTTA_JOURNAL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("YOTTA_API_VERSION", api_version)
+
+
+@pytest.fixture(scope="session")
+def no_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for settings that has no config file."""
+    return tmp_path_factory.mktemp("config")
+
+
+@pytest.fixture(autouse=True)
+def _no_profiles_from_outside(monkeypatch: pytest.MonkeyPatch, no_config: Path) -> None:
+    monkeypatch.delenv("YOTTA_PROFILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(no_config))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.calls import is_v2, name_call
 from tests.raw_server import RecordedRequest, Reply, envelope, http, raw, raw_server, reset
 
 # What can happen to one request: whether it takes effect, and what is answered (None: what is due).
@@ -39,6 +40,7 @@ class PodServer:
         self.birth: Callable[[dict[str, Any]], str] = lambda _: self.born
         self.fault: Callable[[str], str] = lambda _: "none"
         self.listed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda pods: pods
+        self.hidden_in_v2 = {"environmentVars"}  # fields that no response of v2 shows
         self.url = ""
 
     @property
@@ -46,8 +48,7 @@ class PodServer:
         return [pod["id"] for pod in self.pods.values() if pod["status"] != "TERMINATING"]
 
     async def serve(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        what = request.path.split("/")[4] if request.method == "POST" else request.method
-        what = "list" if request.path.endswith("/list") else what
+        what = name_call(request)
         self.requests.append(what)
         fault = self.fault(what)
         acts, reply = FAULTS[fault]
@@ -64,9 +65,9 @@ class PodServer:
             if status == "REFUSED":
                 return envelope(code=10001, message="insufficient capacity for this GPU")
             self.pods[pod_id] = {**body, "id": pod_id, "status": status}
-            return envelope(int(pod_id))
+            return envelope(self.show(self.pods[pod_id], request) if is_v2(request) else int(pod_id))
         if what == "list":
-            return envelope(self.listed(list(reversed(self.pods.values()))))
+            return envelope([self.show(pod, request) for pod in self.listed(list(reversed(self.pods.values())))])
         pod = self.pods.get(request.path.rpartition("/")[2])
         if pod is None:
             return envelope(code=13000)
@@ -74,8 +75,14 @@ class PodServer:
             if pod["status"] == "TERMINATING":
                 return envelope(code=12001)
             pod["status"] = "TERMINATING"
-            return envelope()
-        return envelope(pod)
+            return envelope(is_v2(request) or None)
+        return envelope(self.show(pod, request))
+
+    def show(self, pod: Any, request: RecordedRequest) -> Any:
+        """Return the pod as responses show it."""
+        if not is_v2(request) or not isinstance(pod, dict):
+            return pod
+        return {name: value for name, value in pod.items() if name not in self.hidden_in_v2}
 
 
 @asynccontextmanager

@@ -7,6 +7,9 @@ on. One seed is one world; the same seed gives the same world again.
 The model: a create that was received commits at once or up to 20 minutes later, or not at all; lists lag by up to 40 s;
 any answer can be lost, cut, garbled or an error, before or after it took effect; a delete may be answered and have no
 effect; a process can be cancelled or crash at any moment, and loses what it had not fsynced.
+
+A server of API v2 answers a create with the pod. In some worlds it shows the environment of pods, in others only their
+names, and some callers name their pods themselves: such a pod cannot be found by its token where nothing shows that.
 """
 
 from __future__ import annotations
@@ -16,22 +19,31 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
-from typing import Any, cast
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
+from unittest.mock import patch
 
 import attrs
 import looptime
 
+from tests.calls import is_v2, name_call
 from yotta_async import CreateOutcomeUnknownError, PodHandle, YottaClient, YottaError
-from yotta_async.creation.journal import Journal
+from yotta_async.creation import journal_file
+from yotta_async.creation.journal import parse_open_intents
 from yotta_async.errors import ConnectError, ConnectionLostError, ProtocolError, RequestTimeoutError
+from yotta_async.models.spec import PodFields
+from yotta_async.support.secrets import Secret
 from yotta_async.transport.messages import Request, Response, SendState
 
 logger = logging.getLogger("yotta_async")
 
 KEY = "simulated-key"
+# What a client is made of instead: classes by their names in `yotta_async.client`, a "Folder", and "options".
+Change: TypeAlias = Mapping[str, Any]
 CALLER: ContextVar[object] = ContextVar("CALLER", default=None)  # inherited by the tasks that the client makes for it
 EPOCH = 1_767_225_600.0
 SETTLE = 60.0
@@ -77,6 +89,7 @@ class ServerPod:
     token: str | None
     made: float
     going: bool = False
+    name: str | None = None
 
 
 @attrs.define
@@ -91,9 +104,12 @@ class Disk:
     def knows(self, token: str) -> bool:
         return any(token.encode() in file.data for file in self.files)
 
+    def is_open(self, token: str) -> bool:
+        return any(intent.token == token for file in self.files for intent in parse_open_intents(file.data))
+
 
 @attrs.define(eq=False)
-class DiskFile:
+class DiskFile(journal_file.DiskFile):
     """A file of the journal. What a dead process would write does not arrive."""
 
     disk: Disk
@@ -121,8 +137,8 @@ class DiskFile:
                 self.disk.files.remove(self)
 
 
-@attrs.define(slots=False)
-class Folder:
+@attrs.define
+class Folder(journal_file.DiskFolder):
     """The journal's directory as one process sees it."""
 
     disk: Disk
@@ -143,8 +159,10 @@ class Folder:
 class World:
     """One seed: the server, the disk, and what each caller was given."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, api_version: str) -> None:
         self.random = random.Random(seed)
+        self.api_version = api_version
+        self.shows_environment = api_version == "v1" or self.random.random() < 0.4
         self.disk = Disk()
         self.pods: dict[str, ServerPod] = {}
         self.received: Counter[str] = Counter()  # creates that may have taken effect, by token
@@ -155,18 +173,22 @@ class World:
         self.intents = 0
         self.violations: list[Violation] = []
         self.log: list[str] = []
-        self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how bad a day it is
-        for token in (None, "f" * 32):
-            self.make(token)  # other people's
+        self.trouble = self.random.choice([0.3, 1.0, 1.0, 2.0])  # how many faults there are, relative to the tables
+        for token, name in ((None, "mine"), ("f" * 32, f"yotta-async-{'f' * 32}")):
+            self.make(token, name)  # other people's
 
     def violation(self, text: str) -> Violation:
         self.violations.append(Violation(text))
         return self.violations[-1]
 
-    def make(self, token: str | None) -> str:
+    def make(self, token: str | None, name: str | None) -> str:
         pod_id = str(331864222263676900 + len(self.pods))
-        self.pods[pod_id] = ServerPod(pod_id, token, asyncio.get_running_loop().time())
+        self.pods[pod_id] = ServerPod(pod_id, token, asyncio.get_running_loop().time(), name=name)
         return pod_id
+
+    def shows_token(self, pod: ServerPod) -> bool:
+        """Say whether responses show the token of a pod of ours."""
+        return self.shows_environment or (pod.token or "") in (pod.name or "")
 
     def of(self, token: str) -> list[ServerPod]:
         return [pod for pod in self.pods.values() if pod.token == token]
@@ -182,11 +204,11 @@ class World:
 
     async def exchange(self, process: Process, request: Request, send_state: SendState) -> Response:
         """Carry one request to the server and its answer back, or not."""
-        action = request.path.split("/")[4] if request.method == "POST" else request.method
+        action = name_call(request)
         fault = self.fault(CREATE_FAULTS if action == "create" else OTHER_FAULTS)
         await self.trip(process)
         if fault == "not sent":
-            raise ConnectError("nobody listens", method=request.method, path=request.path)
+            raise ConnectError("refused", method=request.method, path=request.path)
         send_state.request_sent = True
         acts = fault not in ("request lost", "5xx before", "429", "refused", "no effect")
         result: dict[str, Any] = SUCCESS | {"data": None}
@@ -212,11 +234,12 @@ class World:
     async def trip(self, process: Process) -> None:
         await asyncio.sleep(self.random.choice([0.01, 0.05, 0.5]))
         if not process.lives:
-            await asyncio.Event().wait()  # nobody is there any more
+            await asyncio.Event().wait()  # the process is dead
 
     def create(self, process: Process, request: Request, fault: str, *, acts: bool) -> dict[str, Any]:
         assert request.body is not None
-        variables = json.loads(request.body.reveal()).get("environmentVars", [])
+        body = json.loads(request.body.reveal())
+        variables = body.get("environmentVars", [])
         token = next((item["value"] for item in variables if item["key"] == "YOTTA_CLIENT_TOKEN"), None)
         if token is None or not self.disk.knows(token):
             raise self.violation("a create was sent whose token no journal knows")
@@ -229,13 +252,16 @@ class World:
         if not acts:
             return SUCCESS
         if fault == "slow commit":
-            asyncio.get_running_loop().call_later(self.random.choice([1, 20, 50, 100, 1200]), self.make, token)
+            asyncio.get_running_loop().call_later(
+                self.random.choice([1, 20, 50, 100, 1200]), self.make, token, body.get("name")
+            )
             return SUCCESS
-        return SUCCESS | {"data": int(self.make(token))}
+        pod_id = self.make(token, body.get("name"))
+        return SUCCESS | {"data": self.shown(self.pods[pod_id]) if is_v2(request) else int(pod_id)}
 
     def answer(self, process: Process, request: Request, *, acts: bool) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
-        if request.path.endswith("/list"):
+        if name_call(request) == "list":
             until = now - self.random.choice([0, 0, 1, 10, 40])
             return SUCCESS | {"data": [self.shown(pod) for pod in reversed(self.pods.values()) if pod.made <= until]}
         pod = self.pods.get(request.path.rpartition("/")[2])
@@ -246,7 +272,7 @@ class World:
             if pod.going:
                 return {"message": "on its way out", "code": 12001}
             pod.going = acts
-            return SUCCESS
+            return SUCCESS | {"data": is_v2(request) or None}
         return SUCCESS | {"data": self.shown(pod)}
 
     def may_delete(self, process: Process, pod: ServerPod) -> None:
@@ -258,34 +284,49 @@ class World:
         if pod.pod_id in self.held:
             raise self.violation("a pod was deleted that a caller holds")
 
-    @staticmethod
-    def shown(pod: ServerPod) -> dict[str, Any]:
+    def shown(self, pod: ServerPod) -> dict[str, Any]:
         marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": pod.token}] if pod.token else []
-        status = "TERMINATING" if pod.going else "RUNNING"
-        return {"id": pod.pod_id, "status": status, "environmentVars": [{"key": "A", "value": "1"}, *marks]}
+        name = {} if self.api_version == "v1" else {"name": pod.name}
+        environment = {"environmentVars": [{"key": "A", "value": "1"}, *marks]} if self.shows_environment else {}
+        return {"id": pod.pod_id, "status": "TERMINATING" if pod.going else "RUNNING", **name, **environment}
+
+
+class Network:
+    """What stands for a client's transport: it carries one request to the server of the world."""
+
+    def __init__(self, process: Process, *, key: Secret[str], **_: Any) -> None:
+        self.process = process
+        process.secret = key
+
+    def check(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    async def send(self, request: Request, *, send_state: SendState | None = None, **_: Any) -> Response:
+        send_state = send_state or SendState()
+        send_state.request_sent = send_state.response_started = False
+        return await self.process.world.exchange(self.process, request, send_state)
 
 
 class Process:
     """A process with one client, until it ends or crashes."""
 
-    def __init__(self, world: World, change: Callable[[YottaClient], None]) -> None:
+    def __init__(self, world: World, change: Change) -> None:
         self.world = world
         self.lives = True
-        self.said: set[str] = set()  # tokens and pods that somebody was told of
+        self.secret: Secret[str]
+        self.said: set[str] = set()  # tokens and pods that a caller was informed of
         self.log = world.log
-        self.client = YottaClient(
-            KEY, base_url="http://127.0.0.1:1", clock=Clock(), settle_timeout=SETTLE, poll_interval=5
-        )
-        self.secret = self.client._transport._key
-        journal = Journal(world.disk.of(self), "account", Clock())
-        self.client.pods._creator.journal = journal
-        self.client._transport.send = self.send  # type: ignore[method-assign]  # the network is what is simulated
-        change(self.client)
-
-    async def send(self, request: Request, *, send_state: SendState | None = None, **_: Any) -> Response:
-        send_state = send_state or SendState()
-        send_state.request_sent = send_state.response_started = False
-        return await self.world.exchange(self, request, send_state)
+        parts: dict[str, Any] = {
+            "Transport": partial(Network, self),
+            "journal_folder": lambda _: change.get("Folder", Folder)(world.disk, self),
+        }
+        options: dict[str, Any] = {
+            "settle_timeout": SETTLE, "api_version": world.api_version, **change.get("options", {})
+        }  # fmt: skip
+        changed = {name: part for name, part in change.items() if name not in ("Folder", "options")}
+        with patch.multiple("yotta_async.client", **parts | changed):
+            self.client = YottaClient(KEY, base_url="http://127.0.0.1:1", clock=Clock(), poll_interval=5, **options)
 
     async def run(self) -> None:
         """Make some pods, each in its way; then end well, or not."""
@@ -314,15 +355,17 @@ class Process:
         self.lives = False
 
     def check_left(self) -> None:
-        """After closing, what is there is held by a caller, or somebody was told of it."""
+        """After closing, every pod is held by a caller, or was reported to one."""
         self.check([token for token, maker in self.world.makers.items() if maker is self])
 
     def check(self, tokens: list[str]) -> None:
         for token in tokens:
             for pod in self.world.of(token):
-                told = self.said & {token, pod.pod_id} or any(token in line or pod.pod_id in line for line in self.log)
-                if not (pod.going or pod.pod_id in self.world.held or told):
-                    raise self.world.violation("a pod was left that nobody was told of")
+                is_reported = self.said & {token, pod.pod_id} or any(
+                    token in line or pod.pod_id in line for line in self.log
+                )
+                if not (pod.going or pod.pod_id in self.world.held or is_reported):
+                    raise self.world.violation("a pod was left that is neither held nor reported")
 
     async def caller(self) -> None:
         draw = self.world.random
@@ -346,10 +389,17 @@ class Process:
         with suppress(asyncio.CancelledError):
             await task
 
+    def fields(self) -> PodFields:
+        """Return the fields of a new pod. In API v2 some callers give it a name."""
+        fields = PodFields(image="i", gpu_type="g")
+        if self.world.api_version == "v2" and self.world.random.random() < 0.3:
+            fields["pod_name"] = "mine"
+        return fields
+
     async def plain(self) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            self.wait_deferring_cancel(await self.client.pods.create(image="i", gpu_type="g"))
+            self.wait_deferring_cancel(await self.client.pods.create(**self.fields()))
         except CreateOutcomeUnknownError as error:
             await self.unknown(error, began)
         except YottaError:
@@ -358,7 +408,7 @@ class Process:
     async def ephemeral(self) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            async with self.client.pods.ephemeral(image="i", gpu_type="g") as handle:
+            async with self.client.pods.ephemeral(**self.fields()) as handle:
                 await asyncio.sleep(self.world.random.choice([0, 1, 30]))
                 if self.lives and self.world.pods[handle.id].going:
                     raise self.world.violation("an ephemeral pod was deleted within its block")
@@ -370,7 +420,7 @@ class Process:
             self.said |= {getattr(error, "pod_id", "")}
 
     async def unknown(self, error: CreateOutcomeUnknownError, began: float) -> None:
-        """Be told that an outcome is unknown, and look for it now and then, or leave it to `reap`."""
+        """Take an unknown outcome, and search for its pod now and then, or leave it to `reap`."""
         token = error.client_token
         assert token is not None
         self.said.add(token)
@@ -390,7 +440,7 @@ class Process:
             self.world.held.add(handle.id)
 
 
-async def reap(world: World, change: Callable[[YottaClient], None]) -> None:
+async def reap(world: World, change: Change) -> None:
     """Clean up once, as a process of its own."""
     process = Process(world, change)
     with suppress(YottaError):
@@ -410,7 +460,7 @@ class Lines(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-async def live(world: World, change: Callable[[YottaClient], None]) -> None:
+async def live(world: World, change: Change) -> None:
     """Let a world go by, and check what is left of it."""
     processes = [asyncio.ensure_future(Process(world, change).run()) for _ in range(world.random.randint(1, 3))]
     for pause in (5, 20, 60):
@@ -425,8 +475,11 @@ async def live(world: World, change: Callable[[YottaClient], None]) -> None:
         pods = world.of(token)
         if len(pods) > 1:
             raise world.violation("a create made two pods")
-        if any(not pod.going and pod.pod_id not in world.held for pod in pods):
-            raise world.violation("a pod is left that nobody holds")
+        left = [pod for pod in pods if not pod.going and pod.pod_id not in world.held]
+        if any(world.shows_token(pod) for pod in left):
+            raise world.violation("a pod is left that no caller holds")
+        if left and not world.disk.is_open(token):
+            raise world.violation("a pod is left that no caller holds, and whose token nothing shows")
 
 
 class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: ignore[misc]  # made at run time
@@ -441,8 +494,8 @@ class Loop(looptime.make_event_loop_class(asyncio.SelectorEventLoop)):  # type: 
         return cast("asyncio.Future[Any]", future)
 
 
-def simulate(seed: int, change: Callable[[YottaClient], None] = lambda _: None) -> World:
-    """Run one world. Raises Violation."""
+def simulate(seed: int, change: Change = MappingProxyType({}), *, api_version: str = "v1") -> World:
+    """Run one world of a version of the API. Raises Violation."""
     random.seed(seed)
     logger.addHandler(logging.NullHandler())
     loop = Loop(start=0, end=1e6, idle_timeout=0, noop_cycles=0)
@@ -450,7 +503,7 @@ def simulate(seed: int, change: Callable[[YottaClient], None] = lambda _: None) 
     loop.set_exception_handler(lambda *_: None)  # a crash leaves tasks behind
 
     async def main() -> World:
-        world = World(seed)
+        world = World(seed, api_version)
         handler = Lines(world.log)
         logger.addHandler(handler)
         try:

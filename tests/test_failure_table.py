@@ -29,6 +29,8 @@ from yotta_async.api.requests import build_delete_request, build_pause_request, 
 from yotta_async.emulator.clock import make_clock
 from yotta_async.transport.messages import SendState
 
+pytestmark = pytest.mark.both_versions
+
 
 def client_of(url: str, **options: Any) -> YottaClient:
     return YottaClient(
@@ -154,6 +156,7 @@ async def test_waiting_for_a_connection_sends_nothing(server: RawServer) -> None
 CHANGES = (build_delete_request, build_pause_request, build_resume_request)
 
 
+@pytest.mark.one_version  # takes long
 async def test_no_mark_no_byte() -> None:
     """Whatever ends a request and whenever: without the mark the server saw nothing of it."""
     draw = random.Random(7)
@@ -181,8 +184,10 @@ async def test_no_mark_no_byte() -> None:
             await asyncio.wait({task})
             _ = task.cancelled() or task.exception()
 
-        for first in range(0, 1_500, 50):
+        first = 0
+        while first < 1_500 or len(seen) <= 50:  # a busy machine leaves most of them no time to arrive
             await asyncio.gather(*(one(number) for number in range(first, first + 50)))
+            first += 50
         await asyncio.sleep(0.02)
         unmarked = {number for number, mark in marks.items() if not mark.request_sent}
         assert len(unmarked) > 50

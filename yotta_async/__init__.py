@@ -1,6 +1,7 @@
 """Async Python SDK for Yotta Labs GPU pods.
 
 `YottaClient` has the calls for pods in `yotta.pods`: create, wait, pause, resume, delete, and the same for many pods.
+`yotta.gpus` lists the GPU types that can be rented.
 `yotta_async.emulator` serves the API on this machine, without an account.
 
 Example:

@@ -35,12 +35,15 @@ from .fleet.spending import PlannedPod as PlannedPod
 from .fleet.spending import PodPlan as PodPlan
 from .fleet.sweep import Match as Match
 from .fleet.sweep import SweepReport as SweepReport
+from .gpus import Gpus as Gpus
 from .handle import CreateOutcomeUnknownError as CreateOutcomeUnknownError
 from .handle import PodHandle as PodHandle
 from .models.enums import CloudType as CloudType
 from .models.enums import ImagePublicType as ImagePublicType
 from .models.enums import ImageSource as ImageSource
 from .models.enums import ResourceType as ResourceType
+from .models.gpus import GpuOffer as GpuOffer
+from .models.gpus import GpuRegion as GpuRegion
 from .models.ids import PodId as PodId
 from .models.pod import EnvironmentVariable as EnvironmentVariable
 from .models.pod import ExposedPort as ExposedPort

@@ -6,19 +6,22 @@ import asyncio
 import os
 import re
 from functools import partial
-from typing import NoReturn, Self
+from typing import Any, Literal, NoReturn, Self
 
 from yotta_async.api.endpoints import Endpoints
+from yotta_async.api.versions import read_api_version
 from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.journal import Journal, journal_folder
 from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError
 from yotta_async.fleet.limit import SpendLimit
 from yotta_async.fleet.spending import SpendTracker
+from yotta_async.gpus import Gpus
 from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
 from yotta_async.pods import Pods
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval, interval_at
+from yotta_async.profiles import resolve_settings
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
 from yotta_async.support.tasks import spawn, wait_deferring_cancel
@@ -54,6 +57,8 @@ class YottaClient:
         spend_limit: How many pods there may be, and how much they may cost per hour. A create that would pass the limit
             is not sent.
         user_agent: The name and version of your program, which precede this package's in the User-Agent header.
+        api_version: The version of the API that is spoken, "v1" or "v2". Calls, models and errors are the same for
+            both. None reads $YOTTA_API_VERSION, and else is "v1".
         clock: The clock of all waits and delays. None is real time; an emulator has others.
 
     Raises:
@@ -80,6 +85,7 @@ class YottaClient:
         requests_per_second: float | None = None,
         spend_limit: SpendLimit | None = None,
         user_agent: str | None = None,
+        api_version: Literal["v1", "v2"] | None = None,
         clock: Clock | None = None,
     ) -> None:
         given_key, given_url = Secret(api_key), Secret(base_url)
@@ -87,6 +93,7 @@ class YottaClient:
         api_key = base_url = None
         key = read_key(given_key)
         root = read_base_url(given_url)
+        version = read_api_version(api_version)
         for name, value in (("timeout", timeout), ("poll_interval", poll_interval), ("settle_timeout", settle_timeout)):
             if not _is_number(value) and not (name == "poll_interval" and callable(value)):
                 raise ConfigurationError(f"{name} must be a number of seconds above 0, at most a billion")
@@ -109,6 +116,8 @@ class YottaClient:
             )
         self.base_url = str(root).rstrip("/")
         """The address of the API, without a final slash."""
+        self.api_version = version.name
+        """The version of the API that is spoken."""
         self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
         self._transport = Transport(
@@ -120,7 +129,7 @@ class YottaClient:
             requests_per_second=requests_per_second,
             user_agent=user_agent or "",
         )
-        endpoints = Endpoints(self._transport, Retrier(retry, clock))
+        endpoints = Endpoints(self._transport, Retrier(retry, clock), version)
         self._poller = poller = StatusPoller(endpoints, clock)
         interval = interval_at(poll_interval, 0.0)
         self._creator = creator = PodCreator(
@@ -132,7 +141,50 @@ class YottaClient:
             make_unknown_error=self._make_unknown_error,
         )
         spending = SpendTracker(endpoints, poller.recently_created, spend_limit)
+        self.gpus = Gpus(endpoints)
         self.pods = Pods(endpoints, poller, creator, spending, poll_interval=poll_interval)
+
+    @classmethod
+    def from_profile(cls, name: str | None = None, **options: Any) -> Self:
+        """Return a client with the settings of a profile in the user's config file (extra `profiles`).
+
+        The file is `yotta-async/config.toml` in the platform's directory for settings, `$XDG_CONFIG_HOME` on Linux;
+        `yotta-async config` shows and changes it. Nothing else in the library reads it.
+
+        Args:
+            name: The profile. Its settings win over $YOTTA_API_KEY, $YOTTA_BASE_URL and $YOTTA_API_VERSION, which do
+                not count then. None takes the profile that $YOTTA_PROFILE names or the default one, if there is one;
+                the variables win over that.
+            options: Arguments of YottaClient, which win over all else. A `session_pool` comes with a proxy and
+                certificates of its own, and those of the profile do not count.
+
+        Returns:
+            A client. It closes the connections that it makes for the proxy and the certificates of the profile.
+
+        Raises:
+            ConfigurationError: There is no such profile or no key, the file is not as it must be, other users can read
+                the key in it, or an argument cannot work. The text quotes no key.
+
+        Example:
+            async with YottaClient.from_profile("work") as yotta:
+                print(await yotta.pods.list())
+
+        """
+        # No variable holds the key: a traceback can show this frame's.
+        settings = resolve_settings(
+            name, {key: options.pop(key, None) for key in ("api_key", "base_url", "api_version")}
+        )
+        if settings.api_version.argument is not None:
+            options["api_version"] = settings.api_version.argument
+        pool = options.pop("session_pool", None)
+        is_own_pool = pool is None
+        if pool is None:
+            pool = settings.build_session_pool()
+        settings.require_key()
+        client = cls(settings.api_key.argument, base_url=settings.base_url.argument, session_pool=pool, **options)
+        if is_own_pool:
+            client._transport.own_pool()
+        return client
 
     def _make_unknown_error(self, message: str, token: str | None) -> CreateOutcomeUnknownError:
         error = CreateOutcomeUnknownError(message, client_token=token)
@@ -150,7 +202,7 @@ class YottaClient:
         May be called again. A cancel is deferred for 30 s at most, so that no pod is left.
         """
         if self._closing is None:
-            self._creator.stop()
+            self._creator.closing.set()
             self._poller.close(
                 ConfigurationError("the YottaClient was closed during this wait: keep it open while it is used")
             )

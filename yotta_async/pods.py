@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Unpack
@@ -12,7 +15,7 @@ from yotta_async.creation.creator import PodCreator
 from yotta_async.creation.ephemeral import Ephemeral
 from yotta_async.creation.reaper import ReapReport, reap
 from yotta_async.errors import InvalidRequestError
-from yotta_async.fleet.alternatives import build_alternatives
+from yotta_async.fleet.alternatives import Fallbacks, add_available, build_alternatives
 from yotta_async.fleet.calls import call_many, wait_many
 from yotta_async.fleet.create_many import CreateManyRun
 from yotta_async.fleet.limit import SpendLimit
@@ -22,15 +25,15 @@ from yotta_async.fleet.sweep import Match, SweepReport, SweepRule
 from yotta_async.handle import PodHandle
 from yotta_async.models.ids import PodId, pod_id_of, pod_ids_of
 from yotta_async.models.pod import Pod
-from yotta_async.models.spec import PodFields, PodSpec, spec_from
+from yotta_async.models.spec import Alternatives, PodFields, PodSpec, spec_from
 from yotta_async.models.status import PodStatus, Statuses, status_of, statuses_of
 from yotta_async.models.tables import PodTable
 from yotta_async.models.validators import port_number, seconds
 from yotta_async.polling.drive import drive
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.readiness import wait_until_ready
-from yotta_async.polling.subscription import PollInterval, check_interval, interval_at
-from yotta_async.polling.waiter import OnChange, StatusWaiter
+from yotta_async.polling.subscription import PollInterval, interval_at
+from yotta_async.polling.waiter import OnChange, StatusWaiter, WaitOptions
 from yotta_async.polling.watch import PodEvent, watch
 
 
@@ -78,10 +81,21 @@ class Pods:
         Source: POST /openapi/v1/pods/create.
         """
         spec = spec_from(spec, fields)
+        self._endpoints.check_spec(spec)
+        attempt = self._creator.new_attempt(delete_on_exit=False)
         async with self._spending.reserve([(spec,)], spend_limit) as record_pod:
-            pod_id = await self._creator.create(spec, self._creator.new_attempt(delete_on_exit=False))
+            pod_id = await self._creator.create(spec, attempt)
             record_pod(pod_id, spec)
-        return PodHandle(self, pod_id)
+        return PodHandle(self, pod_id, attempt.pod)
+
+    def _build_alternatives(
+        self, specs: Iterable[PodSpec | Mapping[str, Any]], fallbacks: Fallbacks
+    ) -> Sequence[Alternatives]:
+        """Return each spec with its fallbacks. Raises InvalidRequestError for one that cannot be sent."""
+        built = build_alternatives(specs, fallbacks)
+        for spec in itertools.chain.from_iterable(built):
+            self._endpoints.check_spec(spec)
+        return built
 
     def ephemeral(
         self,
@@ -90,7 +104,7 @@ class Pods:
         *,
         until: Statuses = PodStatus.RUNNING,
         timeout: float = 600.0,
-        fallbacks: Iterable[Mapping[str, Any]] = (),
+        fallbacks: Fallbacks = (),
         on_change: OnChange | None = None,
         spend_limit: SpendLimit | None = None,
         **fields: Unpack[PodFields],
@@ -105,7 +119,7 @@ class Pods:
             spec: as for `create`.
             until: the status, or several, that the pod is waited for.
             timeout: seconds for the create and the wait together.
-            fallbacks: changes to the spec, tried in their order as by `create_many`.
+            fallbacks: changes to the spec, or "available", as for `create_many`.
             on_change: as for `wait_until`.
             spend_limit: as for `create`.
             fields: as for `create`.
@@ -116,8 +130,11 @@ class Pods:
             YottaError: on entry, what `create` and `wait_until` raise; no pod is left then either.
 
         """
-        [alternatives] = build_alternatives([spec_from(spec, fields)], fallbacks)
+        alternatives = self._build_alternatives([spec_from(spec, fields)], fallbacks)
         targets = statuses_of(until)
+
+        async def complete(deadline: float) -> Alternatives:
+            return (await self._add_available(alternatives, fallbacks, spend_limit, deadline=deadline))[0]
 
         async def wait_for(pod_id: str, seconds_left: float) -> PodHandle:
             handle = self.handle(pod_id)
@@ -127,8 +144,8 @@ class Pods:
         return Ephemeral(
             self._creator,
             self._poller.clock,
-            alternatives,
-            self._spending.reserve([alternatives], spend_limit),
+            complete,
+            lambda some: self._spending.reserve([some], spend_limit),
             wait_for,
             timeout=seconds("timeout", timeout),
         )
@@ -141,7 +158,7 @@ class Pods:
         until: Statuses | None = None,
         timeout: float = 900.0,
         policy: Literal["best_effort", "all_or_nothing"] | int = "best_effort",
-        fallbacks: Iterable[Mapping[str, Any]] = (),
+        fallbacks: Fallbacks = (),
         on_event: OnEvent | None = None,
         spend_limit: SpendLimit | None = None,
     ) -> FanOutReport:
@@ -160,7 +177,11 @@ class Pods:
                 least that many are.
             fallbacks: changes to a spec, such as `{"gpu_type": …, "region": …}`, tried in their order when a create is
                 refused with CapacityError or its pod turns FAILED (which is then deleted). An item's `errors` are those
-                of all attempts.
+                of all attempts. "available" makes them from `yotta.gpus.list`, in this order: the spec as it is; its
+                GPU type in the other regions that have one free; then up to 8 other types of the same vendor with at
+                least as much memory that are free somewhere. Of these, those in the spec's own regions come first, and
+                then those with less memory. They may cost more: with a `max_hourly`, only types with a known price
+                that is at most the spec's are tried.
             on_event: called with a FanOutItem when a create is answered (only with `until`) and when an outcome is
                 known; it may be a coroutine function.
             spend_limit: besides the client's own.
@@ -169,9 +190,12 @@ class Pods:
             InvalidRequestError: before anything is sent.
             SpendLimitError: before anything is created, when all of it would pass `spend_limit` or the client's own.
             FanOutError: the policy is not met.
+            APIError, TransportError: with `fallbacks="available"` GPU types could not be listed; nothing is created.
 
         """
-        alternatives = build_alternatives(specs, fallbacks)
+        timeout = seconds("timeout", timeout)
+        deadline = self._poller.clock.time() + timeout
+        alternatives: Sequence[Alternatives] = self._build_alternatives(specs, fallbacks)
         run = CreateManyRun(
             self._creator,
             self._poller,
@@ -179,10 +203,13 @@ class Pods:
             until=None if until is None else statuses_of(until),
             policy=policy,
             concurrency=concurrency,
-            timeout=seconds("timeout", timeout),
+            timeout=timeout,
+            deadline=deadline,
             interval=self._poll_interval,
             on_event=on_event,
         )
+        alternatives = await self._add_available(alternatives, fallbacks, spend_limit, deadline=deadline)
+        run.set_alternatives(alternatives)
         async with self._spending.reserve(alternatives, spend_limit) as record_pod:
             return await run.run(record_pod)
 
@@ -191,7 +218,7 @@ class Pods:
         specs: Iterable[PodSpec | Mapping[str, Any]],
         *,
         prices: Mapping[str, float] | None = None,
-        fallbacks: Iterable[Mapping[str, Any]] = (),
+        fallbacks: Fallbacks = (),
         spend_limit: SpendLimit | None = None,
     ) -> PodPlan:
         """Return what `create_many` would create and what it would cost per hour; sends one list, and changes nothing.
@@ -207,7 +234,27 @@ class Pods:
             spend_limit: as for `create_many`.
 
         """
-        return await self._spending.plan(build_alternatives(specs, fallbacks), prices, spend_limit)
+        alternatives = await self._add_available(self._build_alternatives(specs, fallbacks), fallbacks, spend_limit)
+        return await self._spending.plan(alternatives, prices, spend_limit)
+
+    async def _add_available(
+        self,
+        alternatives: Sequence[Alternatives],
+        fallbacks: Fallbacks,
+        limit: SpendLimit | None,
+        *,
+        deadline: float = math.inf,
+    ) -> Sequence[Alternatives]:
+        """Add what the API says is available, if the caller asks for it."""
+        if fallbacks != "available" or not alternatives:
+            return alternatives
+        has_price_limit = self._spending.has_price_limit(limit)
+        offers = await self._endpoints.list_gpu_types(deadline=deadline)
+        completed = []
+        for spec, *_ in alternatives:
+            await asyncio.sleep(0)  # each takes some 0.6 ms, and there may be ten thousand
+            completed.append(add_available(spec, offers))
+        return await self._spending.keep_affordable(completed, limit) if has_price_limit else completed
 
     async def sweep(
         self,
@@ -271,12 +318,7 @@ class Pods:
 
         """
         return await wait_many(
-            self._poller,
-            pod_ids_of(pod_ids),
-            statuses_of(status),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_event=on_event,
+            self._poller, pod_ids_of(pod_ids), statuses_of(status), WaitOptions(timeout, self._poll_interval), on_event
         )
 
     async def pause_many(
@@ -440,19 +482,11 @@ class Pods:
             ConfigurationError: the client is closed.
 
         """
-        waiter = StatusWaiter(
-            self._poller,
-            pod_id_of(pod_id),
-            statuses_of(status),
-            timeout=seconds("timeout", timeout),
-            interval=self._wait_interval if poll_interval is None else check_interval(poll_interval),
-            on_change=on_change,
-        )
-        try:  # `with` would keep an object more for each of ten thousand waiters
+        wanted, targets = pod_id_of(pod_id), statuses_of(status)
+        options = WaitOptions(timeout, self._wait_interval if poll_interval is None else poll_interval, on_change)
+        with StatusWaiter(self._poller, wanted, targets, options) as waiter:
             await waiter.wait_for_observation()
             return await waiter.wait()
-        finally:
-            waiter.close()
 
     async def wait_until_ready(
         self,
@@ -480,14 +514,8 @@ class Pods:
 
         """
         numbers = None if ports is None else tuple(dict.fromkeys(port_number(port) for port in ports))
-        return await wait_until_ready(
-            self._poller,
-            pod_id_of(pod_id),
-            numbers,
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_change=on_change,
-        )
+        options = WaitOptions(timeout, self._poll_interval, on_change)
+        return await wait_until_ready(self._poller, pod_id_of(pod_id), numbers, options)
 
     async def drive(
         self,
@@ -513,15 +541,8 @@ class Pods:
             YottaError: what `wait_until` raises.
 
         """
-        return await drive(
-            self._poller,
-            self._endpoints,
-            pod_id_of(pod_id),
-            status_of(to),
-            timeout=seconds("timeout", timeout),
-            interval=self._poll_interval,
-            on_change=on_change,
-        )
+        wanted, options = pod_id_of(pod_id), WaitOptions(timeout, self._poll_interval, on_change)
+        return await drive(self._poller, self._endpoints, wanted, status_of(to), options)
 
     def watch(self, pod_ids: Iterable[PodId] | None = None) -> AsyncGenerator[PodEvent, None]:
         """Yield a PodEvent for every pod that exists, and then for each that is added, changed or removed.

@@ -15,7 +15,8 @@ import jsonschema  # type: ignore[import-untyped]  # it has no type hints
 import pytest
 from aiohttp import ClientSession
 from mcp import Client
-from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, TextResourceContents
 
 from tests.conftest import SPEC
 from yotta_async import ConfigurationError
@@ -80,9 +81,9 @@ async def test_create_pause_resume_and_delete(emulator: Emulator) -> None:
 async def test_every_tool_has_schemas_and_annotations(emulator: Emulator) -> None:
     async with Client(server_for(emulator.client)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert len(tools) == 10
+        assert len(tools) == 11
         reads = {name for name, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
-        assert reads == {"pod_get", "pod_list", "pod_wait", "pod_resolve", "spend_summary"}
+        assert reads == {"pod_get", "pod_list", "pod_wait", "pod_resolve", "spend_summary", "gpu_list"}
         assert tools["pod_delete"].annotations is not None
         assert tools["pod_delete"].annotations.destructive_hint
         assert tools["pod_delete"].annotations.idempotent_hint
@@ -97,7 +98,7 @@ async def test_every_tool_has_schemas_and_annotations(emulator: Emulator) -> Non
         created = await call(client, "pod_create_many", **CONFIRMED, count=2)
         for name, arguments in {
             "pod_list": {}, "pod_get": {"pod_id": created["pod_ids"][0]}, "pod_wait": {"pod_id": created["pod_ids"][0]},
-            "spend_summary": {}, "pod_resolve": {"client_token": "unknown"},
+            "spend_summary": {}, "gpu_list": {}, "pod_resolve": {"client_token": "unknown"},
         }.items():  # fmt: skip
             jsonschema.validate(await call(client, name, **arguments), tools[name].output_schema)
 
@@ -269,6 +270,16 @@ async def test_unknown_create_returns_its_token_for_pod_resolve(emulator: Emulat
         assert (await call(client, "spend_summary"))["created_here"] == [pod_id]
 
 
+async def test_resource_of_gpu_types(emulator: Emulator) -> None:
+    async with Client(server_for(emulator.client)) as client:
+        resource = (await client.read_resource("yotta://gpus")).contents[0]
+        assert isinstance(resource, TextResourceContents)
+        assert json.loads(resource.text) == await call(client, "gpu_list")
+        emulator.faults.add(kind="status", on="gpus", http_status=403)
+        with pytest.raises(MCPError, match="vms/types"):
+            await client.read_resource("yotta://gpus")
+
+
 class Stdio:
     """An MCP client over stdio: lines of JSON-RPC."""
 
@@ -322,7 +333,7 @@ async def stdio(emulator: Emulator, *options: str) -> AsyncIterator[Stdio]:
 async def test_stdio_server_ends_with_its_host(end: str, deletes: bool) -> None:
     async with Emulator(timings=Timings(initialize=0.0)) as emulator:
         async with stdio(emulator, *(["--delete-on-exit"] if deletes else [])) as client:
-            assert len((await client.ask("tools/list"))["tools"]) == 10
+            assert len((await client.ask("tools/list"))["tools"]) == 11
             created = await client.call("pod_create", **CONFIRMED, environment_vars=[{"key": "A", "value": SECRET}])
             pod_id = created["structuredContent"]["pod_id"]
             assert (await client.call("pod_wait", pod_id=pod_id))["structuredContent"]["reached"]

@@ -20,7 +20,7 @@ def test_each_tool_is_a_typed_and_documented_coroutine_function(yotta: YottaClie
     tools = {tool.__name__: tool for tool in tools_for(yotta)}
     assert list(tools) == [
         "pod_create", "pod_create_many", "pod_get", "pod_list", "pod_wait", "pod_pause", "pod_resume", "pod_delete",
-        "pod_resolve", "spend_summary",
+        "pod_resolve", "spend_summary", "gpu_list",
     ]  # fmt: skip
     for tool in tools.values():
         assert inspect.iscoroutinefunction(tool)
@@ -94,3 +94,20 @@ async def test_create_with_unknown_outcome_and_no_token_does_not_name_one(emulat
             await tools["pod_create"](**SPEC, confirm=True)
         result = await tools["pod_create_many"](count=2, **SPEC, confirm=True)
         assert [failure["client_token"] for failure in result["unknown"]] == [None, None]
+
+
+async def test_gpu_list_says_what_is_available_where() -> None:
+    capacity = {"NVIDIA_L4_24G": {"us-east-1": 4}}
+    async with Emulator(clock="auto", capacity=capacity) as emulator, emulator.client() as yotta:
+        tools = {tool.__name__: tool for tool in tools_for(yotta, read_only=True)}
+        result = await tools["gpu_list"]()
+        l4 = next(gpu for gpu in result["gpus"] if gpu["gpu_type"] == "NVIDIA_L4_24G")
+        assert (l4["display_name"], l4["vram_in_gb"], l4["hourly_price"]) == ("L4", 24, None)
+        assert l4["available_in"] == ["us-east-1"]
+        assert "us-west-1" in l4["other_regions"]
+        await yotta.pods.create(**SPEC)
+        text = summarize(await tools["gpu_list"]("us-east-1"))
+        assert "NVIDIA_L4_24G, 24 GB, 0.6 USD an hour: available in us-east-1" in text
+        assert await tools["gpu_list"]("") == await tools["gpu_list"]()
+        elsewhere = await tools["gpu_list"]("nowhere")
+        assert (elsewhere["gpus"], "without region" in elsewhere["hint"]) == ([], True)

@@ -40,8 +40,8 @@ texts = st.sampled_from(["}", '},{"id":"7"}', '"id":"3"', "},", "[{}],", "plain"
 items = st.one_of(
     st.builds(lambda text, status: {"podName": text, "status": status, "expose": [{"protocol": text}]}, texts, st.sampled_from(["RUNNING", "ODD", None, 1, {}])),
     st.builds(lambda text: {"new": {"a": [text]}, "gpuCount": "many"}, texts),
-    st.just({"environmentVars": [{"key": "T", "value": "1"}]}),
-    st.just({"environmentVars": {"key": "T", "value": 1}}),
+    st.just({"environmentVars": [{"key": "YOTTA_CLIENT_TOKEN", "value": "1"}]}),
+    st.just({"environmentVars": {"key": "YOTTA_CLIENT_TOKEN", "value": 1}}),
     st.just(None),
 )  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_list_and_snapshot_show_the_same_pods(pods: list[tuple[Any, bool]], sepa
     assert [(each.id, each.status) for each in snapshot.summaries if each] == [
         (pod.id, pod.status) for pod in listed.pods
     ]
-    found = snapshot.find_variable("T")
+    found = snapshot.find_tokens()
     assert found == [("1", index) for index, item in enumerate(data) if item and "environmentVars" in item]
 
 

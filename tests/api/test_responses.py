@@ -162,8 +162,8 @@ def test_create_whose_envelope_has_two_meanings_is_a_protocol_error(body: bytes)
 
 
 def test_create_is_read_as_number_and_as_text() -> None:
-    assert parse_created(CREATE, response_of(b'{"code":10000,"data":331864222263676928}')) == "331864222263676928"
-    assert parse_created(CREATE, response_of(b'{"code":10000,"data":"7"}')) == "7"
+    assert parse_created(CREATE, response_of(b'{"code":10000,"data":331864222263676928}')).id == "331864222263676928"
+    assert parse_created(CREATE, response_of(b'{"code":10000,"data":"7"}')).id == "7"
     for data in (b"null", b'""', b"1.5", b"-1", b"true", b"{}", b'"a/b"', b"9" * 5000):
         with pytest.raises(ProtocolError):
             parse_created(CREATE, response_of(b'{"code":10000,"data":%b}' % data))

@@ -31,7 +31,7 @@ def walk_commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, 
 def test_help_shows_every_command_with_an_example() -> None:
     text = run_process("--help").stdout
     found = list(walk_commands(cli))
-    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp"} <= {names[0] for names, _ in found}
+    assert {"pods", "reap", "emulator", "demo", "doctor", "mcp", "config", "gpus"} <= {names[0] for names, _ in found}
     for names, command in found:
         assert names[0] in text
         assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"
@@ -91,7 +91,18 @@ for names, _ in [((), None), *walk_commands(cli)]:
 
 
 def test_help_imports_nothing_slow() -> None:
-    names = ("aiohttp", "cattrs", "dotenv", "mcp", "pydantic", "rich", "ruamel.yaml")
+    names = (
+        "aiohttp",
+        "cattrs",
+        "dotenv",
+        "mcp",
+        "platformdirs",
+        "pydantic",
+        "rich",
+        "ruamel.yaml",
+        "tomlkit",
+        "tomllib",
+    )
     script = f"import sys; from yotta_async.cli.commands import cli; print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
@@ -119,6 +130,7 @@ def test_completion(shell: str) -> None:
         ("ruamel.yaml", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("dotenv", ["pods", "create", "--api-key", "k", *POD], "cli"),
         ("mcp", ["mcp", "--api-key", "k"], "mcp"),
+        ("tomlkit", ["config", "list"], "cli"),
     ],
 )
 def test_missing_package_is_named_with_the_extra_that_has_it(

@@ -99,7 +99,7 @@ async def test_wrong_values_are_wrong_usage(
 async def test_doctor_without_a_key_or_a_host() -> None:
     done = await run_secure("doctor", base_url="https://127.0.0.1:1", YOTTA_API_KEY="")
     assert done.returncode == 4
-    assert "set YOTTA_API_KEY" in done.stdout
+    assert "set $YOTTA_API_KEY" in done.stdout
     done = await run_secure("doctor", base_url="https://127.0.0.1:1")
     assert done.returncode == 1
     assert "None: neither --proxy nor HTTPS_PROXY" in done.stdout

@@ -43,10 +43,10 @@ def test_missing_and_wrong_key(run: Run) -> None:
 def test_price_that_is_unknown_or_too_high(run: Run) -> None:
     create = ("pods", "create", "--image", "i", "--gpu-type", "NVIDIA_L4_24G", "--max-hourly")
     done = run(*create, "3", code=2)
-    assert "--max-hourly 3 cannot be checked. Give --price GPU=USD, and --volume-price USD" in done.stderr
+    assert "--max-hourly=3 cannot be checked. Give --price GPU=USD, and --volume-price USD" in done.stderr
     check_words(done.stderr)
     done = run(*create, "0.5", "--price", "NVIDIA_L4_24G=0.6", code=2)
-    assert "would pass --max-hourly 0.5" in done.stderr
+    assert "would pass --max-hourly=0.5" in done.stderr
     check_words(done.stderr)
 
 

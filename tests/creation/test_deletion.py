@@ -14,6 +14,8 @@ from tests.raw_server import RawServer, RecordedRequest, Reply, envelope
 from yotta_async import InvalidStateError, NotFoundError, PodSpec, SpendLimit, YottaClient
 from yotta_async.emulator.clock import make_clock
 
+pytestmark = pytest.mark.both_versions
+
 NOT_FOUND = envelope(code=13000, message="pod not found")
 
 

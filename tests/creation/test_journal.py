@@ -44,6 +44,13 @@ def client_of(api: PodServer, folder: Path, **options: Any) -> YottaClient:
     return YottaClient(KEY, base_url=api.url, journal=folder, **{"clock": make_clock("auto"), **options})
 
 
+class DatedClock(RealClock):
+    """Real time, with the dates of a virtual clock."""
+
+    def __init__(self, dates: ManualClock) -> None:
+        self.now = dates.now  # type: ignore[method-assign]  # that is the point
+
+
 def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
 
@@ -252,8 +259,7 @@ async def test_a_torn_line_hides_nothing(api: PodServer, folder: Path) -> None:
 async def test_a_create_that_may_be_slow_is_kept_in_mind_for_an_hour(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     api.fault = lambda what: "reset before" if what == "create" else "none"
-    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
-        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
+    async with client_of(api, folder, settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
     marks = [{"key": "YOTTA_CLIENT_TOKEN", "value": caught.value.client_token}]
@@ -268,8 +274,7 @@ async def test_a_create_that_may_be_slow_is_kept_in_mind_for_an_hour(api: PodSer
 async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     api.fault = lambda what: "reset before" if what == "create" else "none"
-    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
-        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
+    async with client_of(api, folder, settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
         with pytest.raises(CreateOutcomeUnknownError):
             await yotta.pods.create(**SPEC)
     async with client_of(api, folder, clock=clock) as yotta:
@@ -504,8 +509,7 @@ async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -
 async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock) -> None:
     """Leave an intent whose pod exists, without its id."""
     api.fault = lambda what: {"create": "reset after", "list": "500 before"}.get(what, "none")
-    async with client_of(api, folder, settle_timeout=0.01, clock=make_clock("real")) as yotta:
-        yotta.pods._creator.journal.now = clock.now  # type: ignore[union-attr]  # there is one
+    async with client_of(api, folder, settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
         with pytest.raises(CreateOutcomeUnknownError):
             await yotta.pods.create(**SPEC)
     api.fault = lambda _: "none"

@@ -33,6 +33,8 @@ from yotta_async import (
 )
 from yotta_async.emulator.clock import make_clock
 
+pytestmark = pytest.mark.both_versions
+
 L4 = PodSpec(**SPEC)
 
 
@@ -297,6 +299,7 @@ class Limited:
         await envelope({"id": "1"} if request.method == "GET" else len(self.times))(request, writer)
 
 
+@pytest.mark.one_version  # takes long
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
 async def test_a_limit_of_the_api_is_kept_and_a_single_call_does_not_queue(headers: dict[str, str]) -> None:
     limited = Limited(50, headers)
@@ -395,6 +398,7 @@ async def test_the_error_of_a_policy_holds_no_value(api: PodServer) -> None:
     assert b"hunter2" not in pickle.dumps(caught.value)
 
 
+@pytest.mark.one_version  # takes long
 async def test_a_slow_pace_does_not_keep_pods_from_being_taken_back(api: PodServer) -> None:
     api.born = "INITIALIZE"
     async with client_of(api, requests_per_second=40) as yotta:

@@ -22,6 +22,8 @@ from yotta_async import (
 )
 from yotta_async.emulator import Emulator
 
+pytestmark = pytest.mark.both_versions
+
 Make = Callable[..., YottaClient]
 
 

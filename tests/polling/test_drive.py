@@ -22,6 +22,8 @@ from yotta_async import (
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import make_clock
 
+pytestmark = pytest.mark.both_versions
+
 Make = Callable[..., YottaClient]
 
 

@@ -14,6 +14,8 @@ from tests.raw_server import RawServer, Reply, envelope
 from yotta_async import InvalidRequestError, Pod, PodFailedError, WaitTimeoutError, YottaClient
 from yotta_async.emulator import Emulator
 
+pytestmark = pytest.mark.both_versions
+
 Make = Callable[..., YottaClient]
 
 

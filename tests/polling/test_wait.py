@@ -28,6 +28,8 @@ from yotta_async import (
 )
 from yotta_async.emulator import Emulator, Timings
 
+pytestmark = pytest.mark.both_versions
+
 Make = Callable[..., YottaClient]
 HTML = http(b"<html>", 502)
 

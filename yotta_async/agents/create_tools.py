@@ -74,7 +74,7 @@ class CreateTools:
 
         Args:
             image: Container image, such as yottalabsai/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04.
-            gpu_type: GPU type, such as NVIDIA_L4_24G.
+            gpu_type: GPU type, such as NVIDIA_L4_24G; gpu_list shows them.
             gpu_count: Number of GPUs; a power of two.
             pod_name: A name for people to read.
             region: Region, such as us-east-3; without it, any.
@@ -127,7 +127,7 @@ class CreateTools:
         Args:
             count: Number of pods, at most 100.
             image: Container image of all of them.
-            gpu_type: GPU type, such as NVIDIA_L4_24G.
+            gpu_type: GPU type, such as NVIDIA_L4_24G; gpu_list shows them.
             gpu_count: Number of GPUs of each pod; a power of two.
             pod_name: Their name; a number is added to it.
             region: Region, such as us-east-3; without it, any.

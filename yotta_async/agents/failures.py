@@ -23,7 +23,7 @@ _ADVICE: list[tuple[type[ya.YottaError], str]] = [
     (ya.PermissionDeniedError, "Tell the user that this API key may not do that: no argument can change that."),
     (ya.RateLimitError, "Wait a minute before the next call."),
     (ya.InvalidRequestError, "Nothing was sent. Correct that argument and call again."),
-    (ya.CapacityError, "Try another gpu_type or region, or wait some minutes and call again."),
+    (ya.CapacityError, "Call gpu_list for another gpu_type or region, or wait some minutes and call again."),
     (ya.BadRequestError, "Correct that argument and call again."),
     (ya.ServerError, _REPEAT),
     (ya.SpendLimitError, "Delete a pod or ask for less, or ask the user for a higher limit or a table of prices."),

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import difflib
 import inspect
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from importlib.resources import files
 from typing import Annotated, Any, get_type_hints
 
 from anyio import CancelScope
 from mcp.server import MCPServer
 from mcp.server.elicitation import AcceptedElicitation, CancelledElicitation
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError, UnexpectedToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError, UnexpectedToolError
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
@@ -28,16 +26,15 @@ from yotta_async import PodSpec, YottaClient, YottaError, __version__
 from yotta_async.agents.create_tools import MAX_PODS_PER_CALL
 from yotta_async.agents.failures import ToolFailedError, explain_error
 from yotta_async.agents.policy import ToolPolicy, ToolSession
-from yotta_async.agents.results import PodResult, summarize
+from yotta_async.agents.results import GpuListResult, PodResult, summarize
 from yotta_async.agents.tools import MAX_PODS_SHOWN, MAX_WAIT_S, PROGRESS, Tool, build_tools
 
 RESOLVE_TIMEOUT_AT_END_S = 15.0
 INSTRUCTIONS = (
     "Rent GPU pods from Yotta Labs. A pod costs money from its creation until it is paused or deleted: delete the "
-    "pods that are not needed any more, and call spend_summary to see the costs. Ids are text. Call pod_create, then "
-    "pod_wait until the pod is RUNNING."
+    "pods that are not needed any more, and call spend_summary to see the costs. Ids are text. Call gpu_list to see "
+    "which GPUs are available, then pod_create, then pod_wait until the pod is RUNNING."
 )
-_GPU_CATALOGUE = files("yotta_async").joinpath("gpus.json")
 # The limits of arguments; those of a spec are from the API's OpenAPI document.
 _ARGUMENT_LIMITS: dict[str, dict[str, Any]] = {
     "count": {"ge": 1, "le": MAX_PODS_PER_CALL, "strict": True},
@@ -228,20 +225,13 @@ def server_for(
         )
 
     @server.resource("yotta://gpus", name="gpus", mime_type="application/json")
-    def gpu_catalogue() -> dict[str, Any]:
-        """List known GPU types, by the name that pod_create takes, and regions. The API may have others."""
-        catalogue = json.loads(_GPU_CATALOGUE.read_text(encoding="utf-8"))
-        gpu_types = {
-            gpu["v1"]: {
-                "display_name": gpu["display_name"],
-                "vram_in_gb": gpu["vram"],
-                "ram_in_gb": gpu["ram"],
-                "vcpu": gpu["vcpu"],
-            }
-            for gpu in catalogue["gpu_types"]
-        }
-        regions = {name: region["location"] for name, region in catalogue["regions"].items()}
-        return {"gpu_types": gpu_types, "regions": regions}
+    async def gpus() -> GpuListResult:
+        """List the GPU types that can be rented, and in which regions they are available now."""
+        try:
+            result: GpuListResult = await running.tools["gpu_list"]()
+        except ToolFailedError as error:
+            raise ResourceError(str(error)) from None
+        return result
 
     @server.resource("yotta://pods/{pod_id}", name="pod", mime_type="application/json")
     async def pod(pod_id: str) -> PodResult:

@@ -63,6 +63,7 @@ class ToolSession:
 
     def __init__(self, yotta: YottaClient, policy: ToolPolicy) -> None:
         self.pods = yotta.pods
+        self.gpus = yotta.gpus
         self.policy = policy
         self.created: dict[str, None] = {}
         self.unknown: dict[str, None] = {}

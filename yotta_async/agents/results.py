@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic makes no schema of the standard library's before Python 3.12
 
-from yotta_async import Pod, PodStatus, total_hourly_price
+from yotta_async import GpuOffer, Pod, PodStatus, total_hourly_price
 
 
 class PortView(TypedDict):
@@ -54,6 +54,27 @@ class PodListResult(TypedDict):
     pods: list[PodView]
     count: int
     hourly_price: float | None
+    hint: str
+
+
+class GpuView(TypedDict):
+    """A GPU type, and the regions that have it. `hourly_price` is that of one GPU in US dollars.
+
+    `hourly_price` is null if no pod of the account has the type. `other_regions` have none free, or do not say.
+    """
+
+    gpu_type: str
+    display_name: str
+    vram_in_gb: int | None
+    hourly_price: float | None
+    available_in: list[str]
+    other_regions: list[str]
+
+
+class GpuListResult(TypedDict):
+    """GPU types, and what to do next."""
+
+    gpus: list[GpuView]
     hint: str
 
 
@@ -158,6 +179,19 @@ def build_pod_view(pod: Pod) -> PodView:
     )
 
 
+def build_gpu_view(offer: GpuOffer) -> GpuView:
+    """Return what an agent sees of a GPU type."""
+    available = offer.available_regions
+    return GpuView(
+        gpu_type=offer.gpu_type,
+        display_name=offer.display_name,
+        vram_in_gb=offer.vram_in_gb,
+        hourly_price=_round_price(offer.hourly_price),
+        available_in=list(available),
+        other_regions=[region.name for region in offer.regions if region.name not in available],
+    )
+
+
 def summarize(result: Mapping[str, Any]) -> str:
     """Return a result as a few lines of text."""
     fields = dict(result)
@@ -166,7 +200,7 @@ def summarize(result: Mapping[str, Any]) -> str:
         fields |= {} if pods is None else {"pods": pods}
         pods = [fields.pop("pod")] if isinstance(fields.get("pod"), dict) else []
     hint = fields.pop("hint", "")
-    lines = [_summarize_pod(pod) for pod in pods]
+    lines = [_summarize_pod(pod) for pod in pods] + [_summarize_gpu(gpu) for gpu in fields.pop("gpus", ())]
     lines += [f"{name}: {value}" for name, value in fields.items() if value not in (None, [], {})]
     return "\n".join([*lines, hint]).strip()
 
@@ -180,6 +214,13 @@ def _summarize_pod(pod: Mapping[str, Any]) -> str:
         parts.append(f"{pod['hourly_price']:g} USD an hour{condition}")
     parts += [f"port {port['port']} at {port['host']}:{port['proxy_port']}" for port in pod["ports"] if port["host"]]
     return ", ".join(part for part in [*parts, pod["ssh_cmd"]] if part)
+
+
+def _summarize_gpu(gpu: Mapping[str, Any]) -> str:
+    parts = [gpu["gpu_type"]]
+    parts += [f"{gpu['vram_in_gb']} GB"] if gpu["vram_in_gb"] is not None else []
+    parts += [f"{gpu['hourly_price']:g} USD an hour"] if gpu["hourly_price"] is not None else []
+    return f"{', '.join(parts)}: available in {', '.join(gpu['available_in']) or 'no region'}"
 
 
 def _round_price(price: float | None) -> float | None:

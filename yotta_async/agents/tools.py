@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from yotta_async import InvalidStateError, Pod, PodStatus, WaitTimeoutError, YottaClient, YottaError
 from yotta_async.agents.create_tools import CreateTools
 from yotta_async.agents.failures import ToolFailedError, explain_errors
+from yotta_async.agents.gpu_tools import GpuTools
 from yotta_async.agents.policy import ToolPolicy, ToolSession
 from yotta_async.agents.results import (
     DoneResult,
@@ -208,7 +209,7 @@ def build_tools(session: ToolSession) -> dict[str, Tool]:
     creating, pods = CreateTools(session), PodTools(session)
     tools: list[Tool] = [
         creating.pod_create, creating.pod_create_many, pods.pod_get, pods.pod_list, pods.pod_wait, pods.pod_pause,
-        pods.pod_resume, pods.pod_delete, creating.pod_resolve, pods.spend_summary,
+        pods.pod_resume, pods.pod_delete, creating.pod_resolve, pods.spend_summary, GpuTools(session).gpu_list,
     ]  # fmt: skip
     return {tool.__name__: tool for tool in tools}
 

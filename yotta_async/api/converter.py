@@ -1,4 +1,4 @@
-"""JSON ↔ models: one cattrs converter with one set of type rules (no I/O).
+"""JSON ↔ models: one set of type rules, and for each version of the API a cattrs converter with its names (no I/O).
 
 A rule belongs to a type and not to a field, so a new line in a model is a typed field. A pod that is exactly as
 documented is decoded by msgspec into a struct of the model's fields; anything else takes the converter.
@@ -18,10 +18,11 @@ import msgspec
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
 from yotta_async.models.enums import OpenStrEnum
-from yotta_async.models.pod import EnvironmentVariable, ExposedPort, Id, PersistentVolume, Pod
+from yotta_async.models.pod import EnvironmentVariable, Id, Pod
 from yotta_async.models.spec import PersistentVolumeRequest, PodSpec, PortRequest
-from yotta_async.models.status import STATUS_BY_NUMBER, PodStatus
+from yotta_async.models.status import STATUS_BY_NUMBER, STATUS_SYNONYMS, PodStatus
 
 # What msgspec raises for bytes that are not JSON, or not of the type that was asked for.
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -40,10 +41,10 @@ class StructureError(ValueError):
         self.readable = readable
 
 
-def wire_name(name: str) -> str:
-    """Return the wire's camelCase for one of our snake_case names."""
+def wire_name(name: str, version: ApiVersion = DEFAULT_VERSION) -> str:
+    """Return what the wire calls one of our snake_case names: camelCase, or what the version's table says."""
     head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+    return version.names.get(name) or head + "".join(part.capitalize() for part in rest)
 
 
 # The rules by type. Null and empty text are "not there". What a rule cannot read is a StructureError.
@@ -126,11 +127,12 @@ def parse_time(value: Any, _: Any = None) -> datetime | None:
     raise StructureError("a time", value)
 
 
+@functools.cache
 def _build_enum_hook(kind: Any) -> Rule:
     """Return the rule for `Enumeration | None`; a status may come as its number in `statusList`, too."""
     enumeration = _enum_in(kind)
 
-    def parse_enum(value: Any, _: Any) -> Any:
+    def parse_enum(value: Any, _: Any = None) -> Any:
         if type(value) is str or value is None:
             return enumeration(value) if value else None
         if enumeration is PodStatus and type(value) is int and value in STATUS_BY_NUMBER:
@@ -138,6 +140,11 @@ def _build_enum_hook(kind: Any) -> Rule:
         raise StructureError("text", value)
 
     return parse_enum
+
+
+def _keep_status_word(word: object) -> dict[str, Any]:
+    """Return what `extra` keeps of a status: the API's own word, where the enumeration has another."""
+    return {"status": word} if type(word) is str and word.upper() in STATUS_SYNONYMS else {}
 
 
 def parse_variable(value: Any, _: Any = None) -> EnvironmentVariable:
@@ -173,8 +180,9 @@ def _build_parts_hook(kind: Any, converter: Converter) -> Rule:
 
 
 @functools.cache  # built on first use: generating its functions costs more than importing this package
-def _converter() -> Converter:
+def _converter(version: ApiVersion) -> Converter:
     converter = Converter()
+    name_field = functools.partial(wire_name, version=version)
     rules: dict[Any, Rule] = {
         str | None: parse_text,
         float | None: parse_number,
@@ -188,11 +196,19 @@ def _converter() -> Converter:
     converter.register_structure_hook_factory(rules.__contains__, lambda kind: rules[kind])
     converter.register_structure_hook_factory(_enum_in, _build_enum_hook)
     converter.register_structure_hook_factory(_part_in, _build_parts_hook)
-    converter.register_structure_hook_factory({ExposedPort, PersistentVolume, Pod}.__contains__, _build_response_hook)
+    build_response_hook = functools.partial(_build_response_hook, name_field=name_field)
+    converter.register_structure_hook_factory(_is_response, build_response_hook)
     for request in (EnvironmentVariable, PortRequest, PersistentVolumeRequest, PodSpec):
         hooks = dict.fromkeys(("id", "credential_id"), int)  # int64 in the schema; Python writes every digit
-        names = [field.name for field in attrs.fields(request)]
-        renamed = {name: override(rename=wire_name(name), unstruct_hook=hooks.get(name)) for name in names}
+        is_volume = request is PersistentVolumeRequest
+        names = version.volume_names if is_volume else {}
+        omitted = version.omitted_volume_fields if is_volume else ()
+        renamed = {
+            name: override(
+                rename=names.get(name) or name_field(name), omit=name in omitted, unstruct_hook=hooks.get(name)
+            )
+            for name in [field.name for field in attrs.fields(request)]
+        }
         unstructure = make_dict_unstructure_fn(request, converter, _cattrs_omit_if_default=True, **renamed)  # type: ignore[arg-type]  # overrides, no options
         converter.register_unstructure_hook(request, unstructure)
     return converter
@@ -210,20 +226,30 @@ def _part_in(kind: Any) -> Any:
     return parts[0] if parts[1:] == (...,) else None
 
 
-def _build_response_hook(cls: Any, converter: Converter) -> Rule:
+def _is_response(kind: Any) -> bool:
+    """Return whether a class is one of responses: it keeps what it does not know in `extra`."""
+    return attrs.has(kind) and "extra" in attrs.fields_dict(kind)
+
+
+def _build_response_hook(cls: Any, converter: Converter, name_field: Callable[[str], str]) -> Rule:
     """Return the function that structures a class of responses. What it does not know or cannot read is in `extra`.
 
     It raises StructureError for what is not an object, or has no id where one is required. A part (a class without
     `unreadable`) with a field that cannot be read is an error whose `readable` is the part, so that its pod names it.
     """
     fields = attrs.fields_dict(cls)
-    names = {wire_name(name): name for name in fields if name not in _OUR_FIELDS}
-    overrides = {name: override(rename=wire_name(name), omit=name in _OUR_FIELDS) for name in fields}
+    names = {name_field(name): name for name in fields if name not in _OUR_FIELDS}
+    # A server that mixes the versions is understood, too.
+    other_names = {wire_name(name): wire for wire, name in names.items() if wire_name(name) != wire}
+    overrides = {name: override(rename=name_field(name), omit=name in _OUR_FIELDS) for name in fields}
     structure_fields = make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=True, **overrides)  # type: ignore[arg-type]  # overrides, no options
 
     def structure_response(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise StructureError("an object", value)
+        for other, wire in other_names.items():
+            if other in value and wire not in value:
+                value = {wire if name == other else name: item for name, item in value.items()}
         unreadable: dict[str, Any] = {}  # what stands for each field that cannot be read
         try:
             structured = structure_fields(value, cls)
@@ -231,7 +257,7 @@ def _build_response_hook(cls: Any, converter: Converter) -> Rule:
             unreadable = {note.name: getattr(error, "readable", None) for error, note in group.group_exceptions()[0]}
             for name in unreadable:
                 if fields[name].default is attrs.NOTHING:
-                    raise StructureError("an id", value.get(wire_name(name))) from None
+                    raise StructureError("an id", value.get(name_field(name))) from None
             rest = {wire: item for wire, item in value.items() if names.get(wire) not in unreadable}
             if "unreadable" in fields:
                 unreadable["unreadable"] = tuple(wire for wire, name in names.items() if name in unreadable)
@@ -240,6 +266,8 @@ def _build_response_hook(cls: Any, converter: Converter) -> Rule:
             kept = {None, *unreadable}
             # A new dict of its own, and not shared yet.
             structured.extra.update({wire: item for wire, item in value.items() if names.get(wire) in kept})
+        if "status" in fields:
+            structured.extra.update(_keep_status_word(value.get("status")))
         if unreadable and "unreadable" not in fields:
             raise StructureError("documented fields", value, readable=structured)
         return structured
@@ -247,17 +275,21 @@ def _build_response_hook(cls: Any, converter: Converter) -> Rule:
     return structure_response
 
 
-def structure(value: object, kind: Any) -> Any:
+def structure(value: object, kind: Any, version: ApiVersion = DEFAULT_VERSION) -> Any:
     """Return a decoded JSON value as a type of the models. Raises StructureError when no rule can read it.
 
     A Pod can be read whenever its id can.
     """
-    return _converter().structure(value, kind)
+    return _converter(version).structure(value, kind)
 
 
-def unstructure_spec(spec: PodSpec) -> dict[str, Any]:
+def unstructure_spec(spec: PodSpec, version: ApiVersion = DEFAULT_VERSION) -> dict[str, Any]:
     """Return the body of a create: the wire's names, and nothing that was left to the API."""
-    return typing.cast("dict[str, Any]", _converter().unstructure(spec))
+    body = typing.cast("dict[str, Any]", _converter(version).unstructure(spec))
+    if version.merges_region and (region := body.pop("region", None)):
+        regions = wire_name("region_list", version)
+        body[regions] = list(dict.fromkeys((region, *body.get(regions, ()))))
+    return body
 
 
 class StructReader:
@@ -266,51 +298,62 @@ class StructReader:
     What the rules read besides, the struct refuses, so that both ways lead to the same model.
     """
 
-    def __init__(self, cls: type[Any]) -> None:
+    def __init__(self, cls: type[Any], version: ApiVersion) -> None:
         self._cls = cls
         self._parts: dict[str, StructReader] = {}
-        self._times: list[str] = []
+        self._rules: dict[str, Rule] = {}  # for fields whose documented JSON is not their type
+        self._has_status = False
         fields: list[Any] = []
         for name, kind in typing.get_type_hints(cls, include_extras=True).items():
             if name in _OUR_FIELDS:
                 continue
             if part := _part_in(kind):
-                reader = self._parts[name] = StructReader(part)
+                reader = self._parts[name] = StructReader(part, version)
                 fields.append((name, list[reader.struct] | None, None))  # type: ignore[name-defined]  # defined at run time
             elif kind == datetime | None:
-                self._times.append(name)
+                self._rules[name] = parse_time
+                fields.append((name, str | int | None, None))
+            elif name in version.numbers_as_text:
+                self._rules[name] = parse_number
+                fields.append((name, str | kind, None))
+            elif _enum_in(kind) is PodStatus:
+                self._rules[name] = _build_enum_hook(kind)
+                self._has_status = True
                 fields.append((name, str | None, None))
             elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
                 fields.append((name, str | None if kind == Id | None else kind, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
-        self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=wire_name, **options)
+        rename = functools.partial(wire_name, version=version)
+        self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=rename, **options)
         self.decode = msgspec.json.Decoder(self.struct).decode
 
     def build(self, struct: Any) -> Any:
-        """Return the model. Raises StructureError for a text that is no time."""
+        """Return the model. Raises StructureError for a text that is no time or no number."""
         fields = msgspec.structs.asdict(struct)
         if "" in fields.values():
             fields = {name: None if value == "" else value for name, value in fields.items()}
-        for name in self._times:
-            fields[name] = parse_time(fields[name])
+        for name, parse in self._rules.items():
+            fields[name] = parse(fields[name], None)
         for name, reader in self._parts.items():
             fields[name] = tuple(map(reader.build, fields[name] or ()))
+        if self._has_status:
+            fields["extra"] = _keep_status_word(struct.status)
         return self._cls(**fields)
 
 
 @functools.cache  # built on first use, as the converter is
-def pod_reader() -> StructReader:
+def pod_reader(version: ApiVersion = DEFAULT_VERSION) -> StructReader:
     """Return the reader of pods that are exactly as documented."""
-    return StructReader(Pod)
+    return StructReader(Pod, version)
 
 
-def parse_pod_json(raw: bytes | msgspec.Raw) -> Pod:
+def parse_pod_json(raw: bytes | msgspec.Raw, version: ApiVersion = DEFAULT_VERSION) -> Pod:
     """Return the pod in a JSON text. Raises what `structure` raises, and DECODE_ERRORS for what is not JSON."""
-    reader = pod_reader()
+    reader = pod_reader(version)
     try:
         pod: Pod = reader.build(reader.decode(raw))
     except (*DECODE_ERRORS, StructureError):
-        pod = structure(msgspec.json.decode(raw), Pod)
+        pod = structure(msgspec.json.decode(raw), Pod, version)
     return pod

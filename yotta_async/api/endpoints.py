@@ -6,9 +6,13 @@ import math
 from collections.abc import Collection
 
 from yotta_async.api import requests
+from yotta_async.api.gpu_offers import parse_gpu_offers
 from yotta_async.api.pod_list import PodList, PodListSnapshot, parse_pods, parse_snapshot
-from yotta_async.api.responses import UnreadableLog, parse_created, parse_empty, parse_pod
+from yotta_async.api.refusals import suggest_type_of_refused_create
+from yotta_async.api.responses import NewPod, UnreadableLog, parse_created, parse_empty, parse_pod
+from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
 from yotta_async.errors import ConfigurationError, InvalidStateError, NotFoundError, YottaError
+from yotta_async.models.gpus import GpuOffer
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.models.status import PAUSED, RESUMED, PodStatus
@@ -24,28 +28,39 @@ _MAX_CONTRADICTIONS = 3
 class Endpoints:
     """The API's calls for one client. A `deadline`, in seconds of the client's clock, bounds attempts and retries."""
 
-    def __init__(self, transport: Transport, retrier: Retrier) -> None:
+    def __init__(self, transport: Transport, retrier: Retrier, version: ApiVersion = DEFAULT_VERSION) -> None:
         self._transport = transport
         self._retrier = retrier
+        self._version = version
         self.unreadable = UnreadableLog()
 
     def check(self) -> None:
         """Raise ConfigurationError when the client is closed or belongs to another event loop."""
         self._transport.check()
 
-    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> str:
-        """POST pods/create, and return the new pod's id. Retried only when it cannot have been processed.
+    def check_spec(self, spec: PodSpec) -> None:
+        """Raise InvalidRequestError for a spec that this version of the API cannot express."""
+        requests.check_spec(spec, self._version)
+
+    def draws_name(self, spec: PodSpec) -> bool:
+        """Return whether the pod's name carries the client token, as this version requires one and none is given."""
+        return requests.draws_name(spec, self._version)
+
+    async def create(self, spec: PodSpec, client_token: str | None, send_state: SendState) -> NewPod:
+        """POST pods/create, and return the new pod. Retried only when it cannot have been processed.
 
         `send_state.request_sent` is true exactly while the request in flight may reach the server; nothing is retried
         once the state is `abandoned`.
         """
-        request = requests.build_create_request(spec, client_token)
+        request = requests.build_create_request(spec, client_token, self._version)
 
-        async def attempt() -> str:
+        async def attempt() -> NewPod:
             try:
-                return parse_created(request, await self._transport.send(request, send_state=send_state))
+                response = await self._transport.send(request, send_state=send_state)
+                return parse_created(request, response, client_token, self.unreadable, self._version)
             except YottaError as error:
                 send_state.request_sent = not is_known_unprocessed(error)
+                suggest_type_of_refused_create(error, spec.gpu_type, self._version.name)
                 raise
 
         def is_retryable(error: BaseException) -> bool:
@@ -56,9 +71,9 @@ class Endpoints:
 
     async def get_once(self, pod_id: str, *, seconds: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id} without retries, for callers that poll; with a `fresh_connection` for those who act on it."""
-        request = requests.build_get_request(pod_id)
+        request = requests.build_get_request(pod_id, self._version)
         response = await self._transport.send(request, seconds=seconds, fresh_connection=fresh_connection)
-        return parse_pod(request, response, pod_id, self.unreadable)
+        return parse_pod(request, response, pod_id, self.unreadable, self._version)
 
     async def get(self, pod_id: str, *, deadline: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id}."""
@@ -71,10 +86,10 @@ class Endpoints:
 
     async def list(self, regions: Collection[str] = (), statuses: Collection[PodStatus] = ()) -> PodList:
         """GET pods/list, filtered by status here too, as the wire has numbers for some statuses only."""
-        request = requests.build_list_request(regions, statuses)
+        request = requests.build_list_request(regions, statuses, self._version)
 
         async def attempt() -> PodList:
-            return await parse_pods(request, await self._transport.send(request), self.unreadable)
+            return await parse_pods(request, await self._transport.send(request), self.unreadable, self._version)
 
         listed = await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts)
         unique: dict[str, Pod] = {}  # a pod that the list shows twice is one pod, as it changed last
@@ -92,17 +107,27 @@ class Endpoints:
 
     async def snapshot_once(self, statuses: Collection[PodStatus]) -> PodListSnapshot:
         """GET pods/list without retries, and with no pod built yet."""
-        request = requests.build_list_request((), statuses)
-        return parse_snapshot(request, await self._transport.send(request), self.unreadable)
+        request = requests.build_list_request((), statuses, self._version)
+        return parse_snapshot(request, await self._transport.send(request), self.unreadable, self._version)
+
+    async def list_gpu_types(self, *, deadline: float = math.inf) -> tuple[GpuOffer, ...]:
+        """GET vms/types, without prices."""
+        request = requests.build_gpu_types_request()
+
+        async def attempt() -> tuple[GpuOffer, ...]:
+            seconds = self._retrier.seconds_left(deadline)
+            return parse_gpu_offers(request, await self._transport.send(request, seconds=seconds))
+
+        return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 
     async def pause(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/pause/{id}."""
-        request = requests.build_pause_request(pod_id)
+        request = requests.build_pause_request(pod_id, self._version)
         await self._change(request, pod_id, done=PAUSED, unmoved=frozenset({PodStatus.RUNNING}), deadline=deadline)
 
     async def resume(self, pod_id: str, *, deadline: float = math.inf) -> None:
         """POST pods/resume/{id}."""
-        request = requests.build_resume_request(pod_id)
+        request = requests.build_resume_request(pod_id, self._version)
         await self._change(request, pod_id, done=RESUMED, unmoved=PAUSED, deadline=deadline)
 
     async def delete(
@@ -115,7 +140,7 @@ class Endpoints:
         its `__cause__`. A refusal (12001) is success when the pod is on its way out: a proxy may have repeated a
         delete whose response it lost.
         """
-        request = requests.build_delete_request(pod_id)
+        request = requests.build_delete_request(pod_id, self._version)
         ambiguous_error: YottaError | None = None
         is_contradicted = False  # the API said "not found" of a pod that a get shows
         contradictions = 0

@@ -7,15 +7,18 @@ msgspec skips the rest of each pod; a pod is built from its part of the response
 from __future__ import annotations
 
 import asyncio
+import functools
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, structure
+from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, structure, wire_name
 from yotta_async.api.responses import Envelope, UnreadableLog, explain, invalid_response, open_envelope
+from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
 from yotta_async.models.pod import Id, Pod
-from yotta_async.models.status import PodStatus
+from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.support.secrets import strip_traceback_frames
 from yotta_async.transport.messages import Request, Response
 
@@ -40,8 +43,15 @@ class _Variable(msgspec.Struct, gc=False):
     value: str
 
 
-class _Variables(msgspec.Struct, rename="camel", gc=False):
-    environment_vars: list[_Variable] | None = None
+@functools.cache  # defined on first use, for the names of the version
+def _token_carrier(version: ApiVersion) -> Any:
+    """Return the struct of what can carry the client token of a pod."""
+    return msgspec.defstruct(
+        "TokenCarrier",
+        [("environment_vars", list[_Variable] | None, None), ("pod_name", str | None, None)],
+        rename=functools.partial(wire_name, version=version),
+        gc=False,
+    )
 
 
 class PodList(NamedTuple):
@@ -54,10 +64,11 @@ class PodList(NamedTuple):
 class PodListSnapshot:
     """The items of one list, in its order. `summaries` has None for an item without an id that can be read."""
 
-    def __init__(self, request: Request, response: Response, log: UnreadableLog) -> None:
+    def __init__(self, request: Request, response: Response, log: UnreadableLog, version: ApiVersion) -> None:
         self._request = request
         self._response = response
         self._log = log
+        self._version = version
         summaries: list[PodSummary | None] | None = _decode_list(response, PodSummary)
         self.summaries = [_parse_summary(raw) for raw in self.raws] if summaries is None else summaries
         self.unreadable_items = self.summaries.count(None)
@@ -70,30 +81,62 @@ class PodListSnapshot:
     def pod(self, index: int) -> Pod | None:
         """Build one pod, or return None for an item that has no id or is not JSON."""
         try:
-            pod = parse_pod_json(self.raws[index])
+            pod = parse_pod_json(self.raws[index], self._version)
         except (*DECODE_ERRORS, StructureError):
             return None
         self._log.note_fields(self._request, pod)
         return pod
 
-    def find_variable(self, key: str) -> list[tuple[str, int]]:
-        """Return the values of an environment variable, each with the index of its pod."""
-        items: list[Any] | None = _decode_list(self._response, _Variables)
-        if items is None:  # one of them is not exactly as documented
-            items = [self.pod(index) for index in range(len(self.summaries))]
-        variables = [(item.environment_vars or (), index) for index, item in enumerate(items) if item is not None]
-        return [(each.value, index) for some, index in variables for each in some if each.key == key]
+    def find_tokens(self) -> list[tuple[str, int]]:
+        """Return the client tokens of pods, each with the index of its pod.
+
+        The environment decides. A pod of which the list shows none may have a drawn name, which carries the token.
+        """
+        found: list[tuple[str, int]] = []
+        for index, (variables, name) in enumerate(self._token_carriers):
+            if variables:
+                found += [(each.value, index) for each in variables if each.key == CLIENT_TOKEN_VARIABLE]
+            elif (token := read_token_in_name(name)) is not None:
+                found.append((token, index))
+        return found
+
+    @property
+    def may_hide_tokens(self) -> bool:
+        """Whether a pod in this list may have a client token that the list does not show.
+
+        That is one with neither an environment nor a drawn name, in a version whose documents show no environment.
+        """
+        if self._version.documents_variables:
+            return False
+        return any(
+            variables is None and read_token_in_name(name) is None and (summary is None or summary.status not in ENDING)
+            for summary, (variables, name) in zip(self.summaries, self._token_carriers, strict=True)
+        )
+
+    @cached_property
+    def _token_carriers(self) -> list[tuple[Any, str | None]]:
+        """The environment (None: not shown) and the name of each item."""
+        items: list[Any] | None = _decode_list(self._response, _token_carrier(self._version))
+        if items is not None:
+            return [(item.environment_vars, item.pod_name) for item in items]
+        # One of them is not exactly as documented.
+        pods = [self.pod(index) for index in range(len(self.summaries))]
+        return [(None, None) if pod is None else (pod.environment_vars or None, pod.pod_name) for pod in pods]
 
 
 @strip_traceback_frames
-def parse_snapshot(request: Request, response: Response, log: UnreadableLog) -> PodListSnapshot:
+def parse_snapshot(
+    request: Request, response: Response, log: UnreadableLog, version: ApiVersion = DEFAULT_VERSION
+) -> PodListSnapshot:
     """Return the ids and statuses of a list. Raises what `open_envelope` raises, and ProtocolError for no list."""
-    snapshot = PodListSnapshot(request, response, log)
+    snapshot = PodListSnapshot(request, response, log, version)
     log.note_items(request, snapshot.unreadable_items, is_poll=True)
     return snapshot
 
 
-async def parse_pods(request: Request, response: Response, log: UnreadableLog) -> PodList:
+async def parse_pods(
+    request: Request, response: Response, log: UnreadableLog, version: ApiVersion = DEFAULT_VERSION
+) -> PodList:
     """Return every pod of a list. Raises as `parse_snapshot` raises, and ProtocolError for an item that is not JSON."""
     response.body  # noqa: B018  # joins its chunks, which takes as long as some batches
     await asyncio.sleep(0)
@@ -101,17 +144,19 @@ async def parse_pods(request: Request, response: Response, log: UnreadableLog) -
     pods: list[Pod] = []
     for first in range(0, len(raws), _BATCH_SIZE):
         await asyncio.sleep(0)
-        pods += _build_batch(request, response, raws[first : first + _BATCH_SIZE], log)
+        pods += _build_batch(request, response, raws[first : first + _BATCH_SIZE], log, version)
     log.note_items(request, len(raws) - len(pods))
     return PodList(pods, len(raws) - len(pods))
 
 
 @strip_traceback_frames
-def _build_batch(request: Request, response: Response, raws: list[msgspec.Raw], log: UnreadableLog) -> list[Pod]:
+def _build_batch(
+    request: Request, response: Response, raws: list[msgspec.Raw], log: UnreadableLog, version: ApiVersion
+) -> list[Pod]:
     pods: list[Pod] = []
     for raw in raws:
         try:
-            pods.append(parse_pod_json(raw))
+            pods.append(parse_pod_json(raw, version))
         except StructureError:
             continue  # it has no id; the caller counts it
         except DECODE_ERRORS as error:

@@ -1,8 +1,11 @@
-"""What the words of a refusal mean where the API has no code for it: a lack of capacity, or of funds."""
+"""What a refusal means where the API has no code for it: a lack of capacity or of funds, or a misspelt GPU type."""
 
 from __future__ import annotations
 
 import re
+
+from yotta_async.errors import BadRequestError, NotFoundError, YottaError
+from yotta_async.models.gpu_names import suggest_gpu_type
 
 _SHORTAGE = (
     r"insufficient|not enough|no enough|lack(?:s|ing)? of|shortage of|unavailable|not (?:currently )?available"
@@ -32,3 +35,15 @@ def names_lack_of_capacity(message: str) -> bool:
 def names_lack_of_funds(message: str) -> bool:
     """Return whether a refusal is about the account's balance. Source: none; the API has no code for it."""
     return bool(_FUNDS.search(message))
+
+
+def suggest_type_of_refused_create(error: YottaError, gpu_type: str, version: str) -> None:
+    """Name in the error's advice the GPU type that a misspelt one resembles.
+
+    That a type is not known here is no reason to refuse it, as the vendor may add types at any time.
+    """
+    if not isinstance(error, BadRequestError | NotFoundError) or error.advice != type(error).advice:
+        return  # it is about something else, as its own advice says
+    similar = suggest_gpu_type(version, gpu_type)
+    if similar is not None:
+        error.advice = f"The GPU type {gpu_type[:128]!r} is not a known one: did you mean {similar}? {error.advice}"

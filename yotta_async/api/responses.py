@@ -1,7 +1,7 @@
 """From a response (status, headers, body) to a result or an error, without any I/O.
 
-Source: `pods-v1` OpenAPI document and guide of the API. Every response is `{"message": str, "code": int, "data": …}`,
-and HTTP 200 with a code other than 10000 is an error. The names are the wire's; unknown ones are ignored.
+Source: OpenAPI documents and guides of the API. Every response is `{"message": str, "code": int, "data": …}` in both
+versions, and HTTP 200 with a code other than 10000 is an error. The names are the wire's; unknown ones are ignored.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import re
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from yotta_async.api.converter import DECODE_ERRORS, StructureError, pod_reader, structure
 from yotta_async.api.refusals import names_lack_of_capacity, names_lack_of_funds
-from yotta_async.api.requests import CREATE_PATH
+from yotta_async.api.versions import DEFAULT_VERSION, VERSIONS, ApiVersion
 from yotta_async.errors import (
     APIError,
     AuthenticationError,
@@ -29,6 +28,7 @@ from yotta_async.errors import (
     RateLimitError,
     ServerError,
 )
+from yotta_async.models.ids import is_pod_id
 from yotta_async.models.pod import Pod
 from yotta_async.support.secrets import redact, strip_traceback_frames
 from yotta_async.transport.headers import read_request_id, read_retry_after
@@ -40,6 +40,7 @@ logger = logging.getLogger("yotta_async")
 
 SUCCESS = 10000
 _MAX_MESSAGE_LENGTH = 2000
+_CREATES = frozenset(("POST", version.create_path) for version in VERSIONS.values())
 _ADD_FUNDS = "Add funds to the account, and try again."
 
 _ERROR_BY_CODE = {
@@ -118,44 +119,46 @@ class UnreadableLog:
 
 
 @functools.cache  # the struct of a pod is defined on first use
-def _documented_decoder() -> msgspec.json.Decoder[Envelope[Any]]:
-    return msgspec.json.Decoder(Envelope[pod_reader().struct])  # type: ignore[misc]  # defined at run time
+def _documented_decoder(version: ApiVersion) -> msgspec.json.Decoder[Envelope[Any]]:
+    return msgspec.json.Decoder(Envelope[pod_reader(version).struct])  # type: ignore[misc]  # defined at run time
 
 
-def parse_pod(request: Request, response: Response, pod_id: str, log: UnreadableLog) -> Pod:
+def parse_pod(
+    request: Request, response: Response, pod_id: str, log: UnreadableLog, version: ApiVersion = DEFAULT_VERSION
+) -> Pod:
     """Return the pod that was asked for.
 
     Raises:
         APIError: the API refused.
         ProtocolError: it is not the documented envelope, or about another pod.
     """
-    pod = _parse_documented_pod(response, pod_id)
+    pod = _parse_documented_pod(response, pod_id, version)
     if pod is None:
-        pod = _parse_other_pod(request, response, pod_id)
+        pod = _parse_other_pod(request, response, pod_id, version)
         log.note_fields(request, pod)
     return pod
 
 
-def _parse_documented_pod(response: Response, pod_id: str) -> Pod | None:
+def _parse_documented_pod(response: Response, pod_id: str, version: ApiVersion) -> Pod | None:
     """Return the pod of a response that is exactly as documented, or None for any other."""
     pod: Pod | None = None
     if response.status == 200:
         try:
-            envelope = _documented_decoder().decode(response.body)
+            envelope = _documented_decoder(version).decode(response.body)
             if envelope.is_success and envelope.data is not msgspec.UNSET and envelope.data.id == pod_id:
-                pod = pod_reader().build(envelope.data)
+                pod = pod_reader(version).build(envelope.data)
         except (*DECODE_ERRORS, StructureError):
             pass
     return pod
 
 
 @strip_traceback_frames
-def _parse_other_pod(request: Request, response: Response, pod_id: str) -> Pod:
+def _parse_other_pod(request: Request, response: Response, pod_id: str, version: ApiVersion) -> Pod:
     data = parse_data(request, response)
     if type(data) is dict and data.get("id") in (None, ""):
         data["id"] = pod_id  # any field may be null or missing, and this one is known
     try:
-        pod: Pod = structure(data, Pod)
+        pod: Pod = structure(data, Pod, version)
     except StructureError as error:
         problem = f"data: {error}"
     else:
@@ -165,20 +168,46 @@ def _parse_other_pod(request: Request, response: Response, pod_id: str) -> Pod:
     raise invalid_response(request, response, problem)
 
 
+class NewPod(NamedTuple):
+    """What a create is answered with: the id of its pod, and in some versions of the API the pod itself."""
+
+    id: str
+    pod: Pod | None = None
+
+
 @strip_traceback_frames
-def parse_created(request: Request, response: Response) -> str:
-    """Return the id of the pod that a create made.
+def parse_created(
+    request: Request,
+    response: Response,
+    client_token: str | None = None,
+    log: UnreadableLog | None = None,
+    version: ApiVersion = DEFAULT_VERSION,
+) -> NewPod:
+    """Return the pod that a create with this token made.
 
     An envelope with a key that stands twice has two meanings, of which one may be that there is a pod: ProtocolError.
+    So is a pod that shows the token of another create.
     """
     if response.status not in _GATEWAY_STATUSES and _has_duplicate_keys(response.body):
         raise invalid_response(request, response, "an object in it has a key twice")
     data = parse_data(request, response)
+    pod: Pod | None = None
+    if version.create_returns_pod and type(data) is dict:
+        try:
+            pod = structure(data, Pod, version)
+        except StructureError:
+            pass  # it has no id
+        else:
+            data = pod.id
+            if pod.client_token not in (None, client_token):
+                raise invalid_response(request, response, "it is about the pod of another create")
     # v1 answers with a JSON integer; text is read too, as in every other response.
     if type(data) is int and 0 <= data < 10**64:
-        return str(data)
-    if type(data) is str and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", data):
-        return data
+        return NewPod(str(data))
+    if type(data) is str and is_pod_id(data):
+        if pod is not None and log is not None:
+            log.note_fields(request, pod)
+        return NewPod(data, pod)
     raise invalid_response(request, response, "data is not the id of the new pod")
 
 
@@ -255,7 +284,11 @@ def _build_api_error(request: Request, response: Response, envelope: Envelope[ms
     code = None if envelope is None else envelope.code
     message = "" if envelope is None else envelope.message or ""
     kind = _error_class(response.status, code)
-    is_refused_create = request.path == CREATE_PATH and kind in (BadRequestError, InvalidStateError, APIError)
+    is_refused_create = (request.method, request.path) in _CREATES and kind in (
+        BadRequestError,
+        InvalidStateError,
+        APIError,
+    )
     if is_refused_create and names_lack_of_capacity(message):
         kind = CapacityError
     error = kind(

@@ -6,7 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 
-PACKAGES = ("click", "dotenv", "platformdirs", "rich", "ruamel")
+PACKAGES = ("click", "dotenv", "platformdirs", "rich", "ruamel", "tomlkit")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import click
 
 from yotta_async._version import __version__
 from yotta_async.cli.run import EXIT_CODES_HELP, run
-from yotta_async.cli.settings import Settings, add_common_options
+from yotta_async.cli.settings import Settings, add_common_options, complete_profiles
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -202,6 +202,90 @@ def doctor(settings: Settings, /) -> None:
     run(diagnose(settings), settings)
 
 
+# Profiles
+
+
+@cli.group(invoke_without_command=True, epilog=EXIT_CODES_HELP)
+@click.pass_context
+def config(context: click.Context) -> None:
+    """Show each setting and where it comes from; change the profiles in the config file.
+
+    A setting comes from the first of these that has it: an option; the profile of --profile; an environment variable;
+    the profile of $YOTTA_PROFILE, or the default one; the default.
+
+    Examples: yotta-async config --profile work
+
+      yotta-async config set-key --profile local --base-url http://127.0.0.1:8787
+    """
+    if context.invoked_subcommand is None:
+        from yotta_async.cli.config import show_config
+
+        run(show_config(context.obj), context.obj)
+
+
+add_common_options(config)
+profile_name = click.argument("name", metavar="NAME", shell_complete=complete_profiles)
+
+
+@command(config, "set-key")
+@click.option(
+    "--store",
+    type=click.Choice(["keyring", "file"]),
+    help="Where to keep it. [default: the system's keyring if the extra keyring is installed, else the file]",
+)
+@click.argument("arguments", nargs=-1, metavar="")
+def set_key(settings: Settings, /, arguments: tuple[str, ...], **options: Any) -> None:
+    """Store the API key of a profile. Asks for it, or reads it from stdin.
+
+    Makes the profile if there is none. Keeps --base-url, --api-version, --proxy and --ca-file with it, where given.
+
+    Example: yotta-async config set-key --profile work
+    """
+    from yotta_async.cli.config import set_key
+
+    if arguments:  # not quoted: people type the key here
+        raise click.UsageError(
+            "the key is asked for, or read from stdin: other users and the shell's history see arguments"
+        )
+    run(set_key(settings, **options), settings)
+
+
+@command(config, "list")
+def list_profiles(settings: Settings, /) -> None:
+    """List the profiles of the config file.
+
+    Example: yotta-async config list
+    """
+    from yotta_async.cli.config import list_profiles
+
+    run(list_profiles(settings), settings)
+
+
+@command(config)
+@profile_name
+def use(settings: Settings, /, name: str) -> None:
+    """Make a profile the default one.
+
+    Example: yotta-async config use work
+    """
+    from yotta_async.cli.config import use_profile
+
+    run(use_profile(name), settings)
+
+
+@command(config)
+@profile_name
+@yes
+def remove(settings: Settings, /, name: str, *, yes: bool) -> None:
+    """Remove a profile and its key.
+
+    Example: yotta-async config remove work --yes
+    """
+    from yotta_async.cli.config import remove_profile
+
+    run(remove_profile(name, yes=yes), settings)
+
+
 @command(cli)
 @dry_run
 @yes
@@ -248,6 +332,24 @@ def mcp(settings: Settings, /, **options: Any) -> None:
     from yotta_async.cli.servers import serve_mcp
 
     run(serve_mcp(settings, **options), settings, is_server=True)
+
+
+# GPU types
+
+
+@command(cli)
+@click.argument("action", metavar="[list]", required=False, type=click.Choice(["list"]))
+@click.option("--region", help="Only types that this region has.")
+def gpus(settings: Settings, /, action: str | None, region: str | None) -> None:  # noqa: ARG001  # there is one action
+    """List the GPU types that can be rented, and where they are available.
+
+    Examples: yotta-async gpus
+
+      yotta-async gpus list --region us-east-1 -o json | jq '.[].gpu_type'
+    """
+    from yotta_async.cli.gpus import list_gpus
+
+    run(list_gpus(settings, region=region), settings)
 
 
 # Pods
@@ -331,7 +433,12 @@ def get(settings: Settings, /, **options: Any) -> None:
     shell_complete=complete("policies"),
     help="What is enough: best_effort, all_or_nothing, or a number of pods; with fewer, all are deleted again.",
 )
-@click.option("--fallback", multiple=True, metavar="gpu=TYPE,region=NAME", help="What to try if there is no capacity.")
+@click.option(
+    "--fallback",
+    multiple=True,
+    metavar="gpu=TYPE,region=NAME",
+    help="What to try if there is no capacity; may be repeated. 'available' tries what `yotta-async gpus` shows.",
+)
 @click.option("--max-hourly", type=click.FloatRange(min=0), help="US dollars an hour that the account may cost in all.")
 @click.option("--price", multiple=True, metavar="GPU=USD", help="For one GPU an hour, if the account has none yet.")
 @click.option("--volume-price", type=click.FloatRange(min=0), help="For one GB of a volume an hour, likewise.")

@@ -47,11 +47,14 @@ def complete_policies(_: click.Context, __: click.Parameter, incomplete: str) ->
     return _select(incomplete, [(policy, "") for policy in POLICIES])
 
 
-def complete_gpu_types(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete a GPU type."""
-    version = "v2" if os.environ.get("YOTTA_API_VERSION") == "v2" else "v1"
+def complete_gpu_types(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a GPU type, in the words of the API's version."""
+    settings = context.find_object(Settings) or Settings()
+    version = settings.api_version or os.environ.get("YOTTA_API_VERSION") or "v1"
     found = _read_catalogue()["gpu_types"]
-    return _select(incomplete, [(gpu[version], f"{gpu['display_name']}, {gpu['vram']} GB") for gpu in found])
+    return _select(
+        incomplete, [(gpu.get(version) or gpu["v1"], f"{gpu['display_name']}, {gpu['vram']} GB") for gpu in found]
+    )
 
 
 def complete_regions(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -118,7 +121,7 @@ def _identify_account(settings: Settings) -> str:
     account = [
         settings.api_key or os.environ.get("YOTTA_API_KEY"),
         settings.base_url or os.environ.get("YOTTA_BASE_URL"),
-        getattr(settings, "profile", None) or os.environ.get("YOTTA_PROFILE"),
+        settings.profile or os.environ.get("YOTTA_PROFILE"),
     ]
     return hashlib.sha256(json.dumps(account).encode()).hexdigest()[:8]
 

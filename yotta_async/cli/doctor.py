@@ -21,12 +21,19 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from yotta_async import PodStatus, RetryPolicy, SessionPool, YottaClient, YottaError, __version__
+from yotta_async import ConfigurationError, PodStatus, RetryPolicy, SessionPool, YottaClient, YottaError, __version__
 from yotta_async.cli.printing import echo_err, format_error, print_json_line, print_table, print_value
 from yotta_async.cli.run import ExitCode, get_exit_code
-from yotta_async.cli.settings import Settings, build_client, build_session_pool
+from yotta_async.cli.settings import (
+    Settings,
+    build_client,
+    build_session_pool,
+    describe_profile_source,
+    describe_source,
+)
+from yotta_async.profiles import ConnectionSettings
 
-PACKAGES = ("aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "tenacity", "click", "rich")
+PACKAGES = ("aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "tenacity", "click", "platformdirs", "rich")
 LATENCY_SAMPLES = 3
 SLOW_LIST_S = 2.0
 # A clock that differs by more makes ages and waits look wrong.
@@ -62,11 +69,20 @@ async def diagnose(settings: Settings) -> int:
 async def _run_checks(settings: Settings) -> AsyncIterator[Finding]:
     """Yield findings until one of them makes the next checks pointless."""
     yield _check_versions()
-    if not settings.has_key:
-        text = "There is no API key: set YOTTA_API_KEY, as your account's page shows it."
-        yield Finding("key", "problem", text, ExitCode.KEY_REFUSED)
+    try:
+        connection = settings.connection
+    except ConfigurationError as error:
+        yield Finding("profile", "problem", format_error(error), ExitCode.WRONG_USAGE)
         return
-    yield Finding("key", "ok", f"There is one, from {'--api-key' if settings.api_key else 'YOTTA_API_KEY'}.")
+    yield _check_profile(connection)
+    version = connection.api_version
+    yield Finding("api", "ok", f"Version {version.mask()}, from {describe_source(connection, version)}.")
+    try:
+        connection.require_key()
+    except ConfigurationError as error:
+        yield Finding("key", "problem", format_error(error), ExitCode.KEY_REFUSED)
+        return
+    yield _check_key(connection)
     responses = _Responses()
     async with AsyncExitStack() as stack:
         try:
@@ -75,14 +91,14 @@ async def _run_checks(settings: Settings) -> AsyncIterator[Finding]:
             )
             client = build_client(settings, session_pool=pool, retry=RetryPolicy(max_attempts=1))
             yotta = await stack.enter_async_context(client)
-            proxy = _check_proxy(settings, pool, yotta.base_url)
+            proxy = _check_proxy(connection, pool, yotta.base_url)
         except YottaError as error:
             yield Finding("host", "problem", format_error(error), get_exit_code(error, settings))
             return
         yield proxy
         is_https = yotta.base_url.startswith("https")
         if is_https:
-            yield _check_roots(settings)
+            yield _check_roots(connection)
         access = await _check_access(yotta, settings)
     host = urlsplit(yotta.base_url).netloc
     if responses.date is None:
@@ -122,20 +138,46 @@ def _check_versions() -> Finding:
     return Finding("versions", "warning" if "missing" in text else "ok", text)
 
 
-def _check_proxy(settings: Settings, pool: SessionPool, base_url: str) -> Finding:
+def _check_profile(connection: ConnectionSettings) -> Finding:
+    """Name the profile in use, and what named it."""
+    if connection.profile is None:
+        return Finding("profile", "ok", f"None is in use: {connection.file.path} has no default profile.")
+    source = describe_profile_source(connection)
+    return Finding("profile", "ok", f"{connection.profile.name} ({source}), of {connection.file.path}.")
+
+
+def _check_key(connection: ConnectionSettings) -> Finding:
+    """Name the source of the key; a variable that wins over the profile in use may be a surprise."""
+    source = describe_source(connection, connection.api_key)
+    if (
+        connection.profile is None
+        or connection.api_key.source != "environment"
+        or not connection.profile.has("api_key")
+    ):
+        return Finding("key", "ok", f"There is one, from {source}.")
+    name = connection.profile.name
+    text = f"{source} wins over the key of the profile {name}: unset it, or name the profile by --profile {name}."
+    return Finding("key", "warning", text)
+
+
+def _check_proxy(connection: ConnectionSettings, pool: SessionPool, base_url: str) -> Finding:
     """Name the proxy in use, without its password."""
     proxy = pool.proxy_for(URL(base_url))
     if proxy is None:
         return Finding("proxy", "ok", "None: neither --proxy nor HTTPS_PROXY names one for this host.")
     url = proxy.reveal()
     shown = url if url.password is None else url.with_password("***")
-    return Finding("proxy", "ok", f"{shown}, from {'--proxy' if settings.proxy else 'HTTPS_PROXY'}.")
+    named = connection.proxy.value is not None
+    return Finding(
+        "proxy", "ok", f"{shown}, from {describe_source(connection, connection.proxy) if named else 'HTTPS_PROXY'}."
+    )
 
 
-def _check_roots(settings: Settings) -> Finding:
+def _check_roots(connection: ConnectionSettings) -> Finding:
     """Name the root certificates in use."""
-    if settings.ca_file:
-        return Finding("roots", "ok", f"{settings.ca_file}, from --ca-file.")
+    if connection.ca_file.value is not None:
+        source = describe_source(connection, connection.ca_file)
+        return Finding("roots", "ok", f"{connection.ca_file.value.reveal()}, from {source}.")
     paths = ssl.get_default_verify_paths()
     if os.environ.get(paths.openssl_cafile_env):
         found = os.environ[paths.openssl_cafile_env]

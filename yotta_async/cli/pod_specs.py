@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import click
@@ -91,15 +91,18 @@ def parse_pod_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def parse_fallbacks(texts: Iterable[str]) -> list[dict[str, str]]:
-    """Return the changes to a pod that texts such as gpu=TYPE,region=NAME mean."""
+def parse_fallbacks(texts: Sequence[str]) -> list[dict[str, str]] | Literal["available"]:
+    """Return the changes to a pod that texts such as gpu=TYPE,region=NAME mean, or "available" for that word."""
+    if [text.strip() for text in texts] == ["available"]:
+        return "available"
     fallbacks = []
     for text in texts:
         change = {}
         for part in text.split(","):
             name, _, value = part.partition("=")
             if name.strip() not in FALLBACK_FIELDS or not value.strip():
-                raise click.BadParameter(f"{part!r} is not gpu=TYPE or region=NAME", param_hint="--fallback")
+                problem = f"{part!r} is not gpu=TYPE or region=NAME, nor the word available alone"
+                raise click.BadParameter(problem, param_hint="--fallback")
             change[FALLBACK_FIELDS[name.strip()]] = value.strip()
         fallbacks.append(change)
     return fallbacks

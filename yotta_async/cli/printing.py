@@ -64,8 +64,7 @@ OPTIONS_FOR_ARGUMENTS = (
     ("argument journal", "--journal"),
     ("api_key", "--api-key"),
     ("base_url", "--base-url"),
-    ("max_hourly=", "--max-hourly "),
-    ("timeout=", "--timeout "),
+    ("max_hourly", "--max-hourly"),
 )
 
 GPU_TYPE_FRAME = re.compile(r"^(NVIDIA_|AMD_)?(GeForce_)?|_\d+G$")
@@ -90,7 +89,8 @@ def format_error(error: BaseException | None, *, advice: bool = True) -> str:
         text = text.removesuffix(getattr(error, "advice", "")).rstrip()
     text = CLASS_NAME.sub("", strip_control(" ".join(text.split())))
     for argument, option in OPTIONS_FOR_ARGUMENTS:
-        text = text.replace(argument, option)
+        # Not after a dot or a quote, as in profiles.work.api_key: there it is the name of a key in the config file.
+        text = re.sub(rf"(?<![\w.'\"]){re.escape(argument)}(?!\w)", option, text)
     return text
 
 

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import Any, NoReturn, Self
 
@@ -178,6 +178,21 @@ def find_next_step(error: BaseException) -> str:
     return next((step for kind, step in steps if isinstance(error, kind)), "")
 
 
+@contextmanager
+def end_at_once_on_signals() -> Iterator[None]:
+    """Let a signal end a question, which blocks the loop. There is nothing to clean up while a person is asked."""
+    wakeup_fd = signal.set_wakeup_fd(-1)
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    previous = [(number, signal.signal(number, signal.SIG_DFL)) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup_fd)
+
+
 def ask_to_confirm(question: str, refusal: str = "Nothing was changed.", *, is_needed: bool = True) -> bool:
     """Ask a person a yes-or-no question, unless the answer does not matter; without a terminal the answer is no.
 
@@ -188,17 +203,8 @@ def ask_to_confirm(question: str, refusal: str = "Nothing was changed.", *, is_n
         return False
     if not is_needed:
         return True
-    # The question blocks the loop, which handles no signal meanwhile. There is nothing to clean up yet.
-    wakeup_fd = signal.set_wakeup_fd(-1)
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    previous = [(number, signal.signal(number, signal.SIG_DFL)) for number in numbers]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with end_at_once_on_signals():
         is_confirmed = click.confirm(question, default=False, err=True)
-    finally:
-        for number, handler in previous:
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup_fd)
     if not is_confirmed:
         echo_err(refusal)
     return is_confirmed

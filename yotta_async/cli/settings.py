@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -15,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from yotta_async import SessionPool, YottaClient
+    from yotta_async.profiles import ConnectionSettings, Setting
 
 # Shorter than the library's: a person watches.
 POLL_INTERVAL_S = 2.0
@@ -28,13 +27,22 @@ SHOWN_EVERYWHERE = ("output", "timeout")
 class Settings:
     """The values of the common options; one after the command's name replaces one before it."""
 
+    profile: str | None = None
     api_key: str | None = attrs.field(default=None, repr=False)
     base_url: str | None = None
+    api_version: str | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
     ca_file: str | None = None
     output: Output = "table"
     timeout: float | None = None
     verbose: int = 0
+
+    @functools.cached_property
+    def connection(self) -> ConnectionSettings:
+        """The settings of a client from options, environment and profile, each with its source."""
+        from yotta_async.profiles import SETTINGS, resolve_settings  # keeps --help and --version quick
+
+        return resolve_settings(self.profile, {name: getattr(self, name) for name in SETTINGS})
 
     @property
     def is_for_people(self) -> bool:
@@ -43,8 +51,13 @@ class Settings:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key, as an option or in the environment."""
-        return bool(os.environ.get("YOTTA_API_KEY") if self.api_key is None else self.api_key)
+        """Whether there is a key, from any source; also true where the profile or its file cannot be used."""
+        from yotta_async import ConfigurationError  # keeps --help and --version quick
+
+        try:
+            return self.connection.has_key
+        except ConfigurationError:
+            return True
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -61,8 +74,20 @@ def add_common_options(command: click.Command, *, hidden: bool = False) -> None:
     """Add the options of every command, after the command's own; `hidden`: its help shows only some of them."""
     option = functools.partial(click.Option, callback=_keep, expose_value=False)
     options = [
-        option(["--api-key"], help="The API key. Better: $YOTTA_API_KEY, which no list of processes shows."),
+        option(
+            ["--profile"],
+            metavar="NAME",
+            shell_complete=complete_profiles,
+            help="Settings from the config file. They win over $YOTTA_API_KEY, $YOTTA_BASE_URL and "
+            "$YOTTA_API_VERSION; other options win over them. [default: $YOTTA_PROFILE, or the one of `config use`]",
+        ),
+        option(["--api-key"], help="The API key. Better: `config set-key` or $YOTTA_API_KEY, which nobody else sees."),
         option(["--base-url"], help="Where the API is. [default: $YOTTA_BASE_URL, or the vendor's host]"),
+        option(
+            ["--api-version"],
+            type=click.Choice(["v1", "v2"]),
+            help="Which version of the API. [default: $YOTTA_API_VERSION, or v1]",
+        ),
         option(
             ["-o", "--output"],
             type=click.Choice(get_args(Output)),
@@ -86,13 +111,48 @@ def add_common_options(command: click.Command, *, hidden: bool = False) -> None:
     command.params += options
 
 
+def complete_profiles(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of profiles for the shell's completion; none where the file cannot be used."""
+    from yotta_async import ConfigurationError  # keeps --help and --version quick
+    from yotta_async.profiles import read_profiles
+
+    try:
+        return [name for name in read_profiles().profiles if name.startswith(incomplete)]
+    except ConfigurationError:
+        return []
+
+
+def describe_source(connection: ConnectionSettings, setting: Setting) -> str:
+    """Return where a setting comes from, such as --api-key or profile work."""
+    from yotta_async.profiles import VARIABLES  # keeps --help and --version quick
+
+    if setting.source == "profile" and connection.profile is not None:
+        in_keyring = setting.name == "api_key" and connection.profile.is_key_in_keyring
+        return f"profile {connection.profile.name}{', in the keyring' if in_keyring else ''}"
+    names = {"option": f"--{setting.name.replace('_', '-')}", "environment": f"${VARIABLES.get(setting.name, '')}"}
+    return names.get(setting.source, "default")
+
+
+def describe_profile_source(connection: ConnectionSettings) -> str | None:
+    """Return what named the profile in use; None where none is."""
+    if connection.profile is None:
+        return None
+    return {"option": "--profile", "environment": "$YOTTA_PROFILE"}.get(connection.profile_source, "the file's default")
+
+
 def build_client(settings: Settings, *, waits: bool = False, **options: Any) -> YottaClient:
     """Return a client for the settings; where a command waits, --timeout is for the wait, not for each attempt."""
     from yotta_async import YottaClient  # keeps --help and --version quick
 
+    connection = settings.connection
     if not waits and settings.timeout is not None:
         options["timeout"] = settings.timeout
-    return YottaClient(settings.api_key, base_url=settings.base_url, poll_interval=POLL_INTERVAL_S, **options)
+    if connection.api_version.argument is not None:
+        options["api_version"] = connection.api_version.argument
+    connection.require_key()
+    return YottaClient(
+        connection.api_key.argument, base_url=connection.base_url.argument, poll_interval=POLL_INTERVAL_S, **options
+    )
 
 
 @asynccontextmanager
@@ -107,13 +167,4 @@ async def open_client(settings: Settings, *, waits: bool = False, **options: Any
 
 def build_session_pool(settings: Settings, **options: Any) -> SessionPool:
     """Return a pool, to be entered, with the proxy and the root certificates of the settings."""
-    from yotta_async import SessionPool  # keeps --help and --version quick
-
-    context = None
-    if settings.ca_file is not None:
-        try:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-        except OSError:  # also ssl.SSLError
-            problem = f"{settings.ca_file} has no certificates in PEM form"
-            raise click.BadParameter(problem, param_hint="--ca-file") from None
-    return SessionPool(proxy=settings.proxy, ssl=context, **options)
+    return settings.connection.build_session_pool(**options)

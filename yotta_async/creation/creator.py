@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
+
+import attrs
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.creation.deletion import delete_until_gone
 from yotta_async.creation.journal import Journal
 from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, YottaError
-from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, draw_token
+from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.support.tasks import spawn, wait_deferring_cancel
@@ -29,6 +31,8 @@ from yotta_async.transport.retry import may_have_been_processed
 T = TypeVar("T")
 
 logger = logging.getLogger("yotta_async")
+
+_RESOLVE_ADVICE = "Call `await error.resolve()` until the pod shows, or see `pods.list()`."
 
 
 class CreateUnknownError(YottaError):
@@ -43,47 +47,43 @@ class CreateUnknownError(YottaError):
         self.client_token = client_token
 
 
+@attrs.define
 class CreateAttempt:
     """One create: its token, how far its request got, and whether the client deletes its pod when it is closed.
 
-    `is_undone`: it was cancelled, and there is no pod of it.
+    `is_undone`: it was cancelled, and there is no pod of it. `pod` is the pod in the response, if the API shows it
+    there.
     """
 
-    def __init__(self, token: str | None, *, delete_on_exit: bool) -> None:
-        self.token = token
-        self.delete_on_exit = delete_on_exit
-        self.send_state = SendState()
-        self.is_undone = False
+    token: str | None
+    delete_on_exit: bool
+    send_state: SendState = attrs.field(factory=SendState)
+    is_undone: bool = False
+    pod: Pod | None = None
 
 
+@attrs.define(eq=False)
 class PodCreator:
-    """One client's creates and deletions. They run in tasks of the client's own, which no caller's cancel ends."""
+    """One client's creates and deletions. They run in tasks of the client's own, which no caller's cancel ends.
 
-    def __init__(
-        self,
-        endpoints: Endpoints,
-        poller: StatusPoller,
-        recovery: CreateRecovery,
-        journal: Journal | None,
-        *,
-        client_token: bool,
-        make_unknown_error: Callable[[str, str | None], CreateUnknownError],
-    ) -> None:
-        self._endpoints = endpoints
-        self._poller = poller
-        self._recovery = recovery
-        self.journal = journal
-        self._client_token = client_token
-        self._make_unknown_error = make_unknown_error
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._creating: dict[asyncio.Task[str], CreateAttempt] = {}
-        self._delete_on_exit: dict[str, str | None] = {}  # pods, with their tokens
-        self._deletions: dict[str, asyncio.Task[None]] = {}
-        self.closing = asyncio.Event()
+    `delete_on_exit` has the pods that `drain` deletes, with their tokens.
+    """
+
+    _endpoints: Endpoints
+    _poller: StatusPoller
+    recovery: CreateRecovery
+    journal: Journal | None
+    _client_token: bool
+    _make_unknown_error: Callable[[str, str | None], CreateUnknownError]
+    delete_on_exit: dict[str, str | None] = attrs.field(init=False, factory=dict)
+    closing: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _tasks: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set)
+    _creating: dict[asyncio.Task[str], CreateAttempt] = attrs.field(init=False, factory=dict)
+    _deletions: dict[str, asyncio.Task[None]] = attrs.field(init=False, factory=dict)
 
     def new_attempt(self, *, delete_on_exit: bool) -> CreateAttempt:
         """Return a new attempt. With `delete_on_exit` its pod is deleted by `start_deletion`, or by `drain`."""
-        return CreateAttempt(os.urandom(16).hex() if self._client_token else None, delete_on_exit=delete_on_exit)
+        return CreateAttempt(draw_token() if self._client_token else None, delete_on_exit)
 
     async def create(self, spec: PodSpec, attempt: CreateAttempt) -> str:
         """Create a pod and return its id.
@@ -97,7 +97,7 @@ class PodCreator:
         """
         if self.closing.is_set():
             raise ConfigurationError("this YottaClient is being closed: keep it open while it is in use")
-        creating = self.start_task(self._create(spec, attempt))
+        creating = self.start_task(self.send(spec, attempt))
         self._creating[creating] = attempt
         creating.add_done_callback(self._creating.pop)
         try:
@@ -111,7 +111,7 @@ class PodCreator:
         attempt.delete_on_exit = attempt.send_state.abandoned = True
         if not creating.done() and not attempt.send_state.request_sent:
             creating.cancel()  # nothing was sent, and nothing will be
-        undoing = self.start_task(self._undo(creating, attempt.token))
+        undoing = self.start_task(self.undo(creating, attempt.token))
         await wait_deferring_cancel(undoing, cancelled)
         attempt.is_undone = undoing.done() and not undoing.cancelled() and undoing.result()
         raise cancelled
@@ -121,16 +121,12 @@ class PodCreator:
 
         None when the pod is gone already.
         """
-        if pod_id not in self._delete_on_exit:
+        if pod_id not in self.delete_on_exit:
             return None
         deletion = self._deletions.get(pod_id)
         if deletion is None or deletion.done():
             deletion = self._deletions[pod_id] = self.start_task(self._delete(pod_id))
         return deletion
-
-    def stop(self) -> None:
-        """Refuse new creates."""
-        self.closing.set()
 
     async def drain(self) -> None:
         """End creates that were not sent, wait for the others, and delete the pods of the client's own.
@@ -143,7 +139,7 @@ class PodCreator:
                 creating.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        deletions = [task for pod_id in list(self._delete_on_exit) if (task := self.start_deletion(pod_id)) is not None]
+        deletions = [task for pod_id in list(self.delete_on_exit) if (task := self.start_deletion(pod_id)) is not None]
         if deletions:
             await asyncio.wait(deletions)
         for deletion in deletions:
@@ -154,29 +150,29 @@ class PodCreator:
 
     async def resolve(self, token: str) -> str | None:
         """Return the id of the pod with the token, which is the caller's from now on, or None when no list shows it."""
-        found = await self._recovery.find(token)
+        found = await self.recovery.find(token)
         if not found:
             return None
         registering = self.start_task(self._register(CreateAttempt(token, delete_on_exit=False), found))
         cancelled = await wait_deferring_cancel(registering)
         if cancelled is not None:
-            await self._reopen(token)
+            await self._reopen(token, found[0])
             raise cancelled
         return registering.result()
 
     async def release(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
         """Give pods of the client's own to the caller; return their tokens."""
-        released = {pod_id: self._delete_on_exit[pod_id] for pod_id in pod_ids if pod_id in self._delete_on_exit}
-        await asyncio.gather(*(self._finish_intent(token, pod_id) for pod_id, token in released.items()))
+        released = {pod_id: self.delete_on_exit[pod_id] for pod_id in pod_ids if pod_id in self.delete_on_exit}
+        await asyncio.gather(*(self.finish_intent(token, pod_id) for pod_id, token in released.items()))
         for pod_id in released:
-            del self._delete_on_exit[pod_id]
+            del self.delete_on_exit[pod_id]
         return released
 
     async def reclaim(self, released: dict[str, str | None]) -> None:
         """Take pods back that were released to a caller that was cancelled meanwhile."""
-        self._delete_on_exit.update(released)
-        for token in released.values():
-            await self._reopen(token)
+        self.delete_on_exit.update(released)
+        for pod_id, token in released.items():
+            await self._reopen(token, pod_id)
 
     def start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something in a task that `drain` waits for."""
@@ -190,23 +186,27 @@ class PodCreator:
         if not task.cancelled():
             task.exception()  # its caller may be gone; `drain` tries again what it leaves, and logs what fails
 
-    async def _create(self, spec: PodSpec, attempt: CreateAttempt) -> str:
+    async def send(self, spec: PodSpec, attempt: CreateAttempt) -> str:
+        """Send a create, and recover its pod if the response is lost: what `create` runs in a task."""
         try:
             if self.journal is not None and attempt.token is not None:
-                await self.journal.intend(attempt.token)
-            found = [await self._endpoints.create(spec, attempt.token, attempt.send_state)]
+                await self.journal.intend(attempt.token, is_in_name=self._endpoints.draws_name(spec))
+            new = await self._endpoints.create(spec, attempt.token, attempt.send_state)
+            found, attempt.pod = [new.id], new.pod
         except asyncio.CancelledError:
             if not attempt.send_state.request_sent:
-                await self._finish_intent(attempt.token)
+                await self.finish_intent(attempt.token)
                 raise
             raise self.build_unknown_error(attempt.token, "All tasks were cancelled before a response came.") from None
         except YottaError as error:
             if not may_have_been_processed(error):
-                await self._finish_intent(attempt.token)
+                await self.finish_intent(attempt.token)
                 raise
             found, why = await self._recover(attempt.token)
             if not found:
-                raise self.build_unknown_error(attempt.token, f"{error}{why}") from error
+                is_hidden = self.recovery.may_hide_tokens and not self._endpoints.draws_name(spec)
+                advice = _build_name_advice(spec) if attempt.token and is_hidden else _RESOLVE_ADVICE
+                raise self.build_unknown_error(attempt.token, f"{error}{why}", advice) from error
         return await self._register(attempt, found)
 
     async def _recover(self, token: str | None) -> tuple[list[str], str]:
@@ -214,7 +214,7 @@ class PodCreator:
         if token is None:
             return [], ""
         try:
-            found = await self._recovery.wait_for(token)
+            found = await self.recovery.wait_for(token)
         except asyncio.CancelledError:
             return [], " The search for it was cancelled."
         except YottaError as error:
@@ -231,46 +231,45 @@ class PodCreator:
         # The API may not know it yet on every server.
         self._poller.recently_created.add(pod_id)
         for other in others:
-            self._delete_on_exit[other] = None
+            self.delete_on_exit[other] = None
             self.start_deletion(other)
         # A cancel of every task must not lose the id; the line is written nevertheless.
         with suppress(asyncio.CancelledError):
             if not attempt.delete_on_exit:
-                await self._finish_intent(attempt.token, pod_id)
+                await self.finish_intent(attempt.token, pod_id)
             elif self.journal is not None and attempt.token is not None:
                 await self.journal.record_pod(attempt.token, pod_id)
         if attempt.delete_on_exit:
-            self._delete_on_exit[pod_id] = attempt.token
+            self.delete_on_exit[pod_id] = attempt.token
         return pod_id
 
-    async def _finish_intent(self, token: str | None, pod_id: str | None = None) -> None:
+    async def finish_intent(self, token: str | None, pod_id: str | None = None) -> None:
+        """Note in the journal that a create left nothing to clean up."""
         if self.journal is not None and token is not None:
             await self.journal.finish(token, pod_id)
 
-    async def _reopen(self, token: str | None) -> None:
+    async def _reopen(self, token: str | None, pod_id: str) -> None:
         """Note in the journal that a pod was not handed over after all."""
         if self.journal is not None and token is not None and token not in self.journal.open:
             with suppress(ConfigurationError):
                 await self.journal.intend(token)
+                await self.journal.record_pod(token, pod_id)
 
     async def _delete(self, pod_id: str) -> None:
         await delete_until_gone(
             self._endpoints, self._poller.clock, pod_id, recently_created=self._poller.recently_created
         )
         self._poller.note_deleted(pod_id)
-        await self._finish_intent(self._delete_on_exit[pod_id])
-        del self._delete_on_exit[pod_id], self._deletions[pod_id]
+        await self.finish_intent(self.delete_on_exit[pod_id])
+        del self.delete_on_exit[pod_id], self._deletions[pod_id]
 
-    def build_unknown_error(self, token: str | None, what: str) -> CreateUnknownError:
+    def build_unknown_error(self, token: str | None, what: str, advice: str = _RESOLVE_ADVICE) -> CreateUnknownError:
         """Build the error of a create that may have made a pod."""
         mark = "has no client token to be found by" if token is None else f"has {CLIENT_TOKEN_VARIABLE}={token}"
-        text = (
-            f"a create was sent and may have made a pod, which {mark}; it is not sent again. {what} "
-            "Call `await error.resolve()` until the pod shows, or see `pods.list()`."
-        )
+        text = f"a create was sent and may have made a pod, which {mark}; it is not sent again. {what} {advice}"
         return self._make_unknown_error(text, token)
 
-    async def _undo(self, creating: asyncio.Task[str], token: str | None) -> bool:
+    async def undo(self, creating: asyncio.Task[str], token: str | None) -> bool:
         """Delete what a cancelled create makes, and return whether nothing is left; log what may be left."""
         await asyncio.wait({creating})
         if creating.cancelled():
@@ -283,10 +282,11 @@ class PodCreator:
             if failure is None:
                 found = [creating.result()]
             else:
-                found = await self._recovery.find(token) if token is not None else []
+                found = await self.recovery.find(token) if token is not None else []
             for pod_id in found:
-                self._delete_on_exit[pod_id] = token
-            await self._reopen(token)
+                self.delete_on_exit[pod_id] = token
+            if found:
+                await self._reopen(token, found[0])
             for pod_id in found:
                 deletion = self.start_deletion(pod_id)
                 if deletion is not None:
@@ -297,3 +297,12 @@ class PodCreator:
             left += f" ({error})"
         logger.error("a cancelled create may have left a pod: %s", left)
         return False
+
+
+def _build_name_advice(spec: PodSpec) -> str:
+    """Say what to do where lists show neither a pod's environment nor a name that the client drew."""
+    return (
+        "Lists of this API version do not show the environment of every pod, so none can show this token. Find the pod "
+        f"by the name that you gave it, {(spec.pod_name or '')[:80]!r}, in `pods.list()`, and keep or delete it. "
+        "Without pod_name, the client draws a name by which it finds such a pod itself."
+    )

@@ -27,26 +27,28 @@ logger = logging.getLogger("yotta_async")
 class Ephemeral(Generic[H_co]):
     """What `Pods.ephemeral` returns: enter it once, with `async with`.
 
-    `reservation` yields the function that records each created pod. `wait_for` takes a pod's id and a number of
-    seconds, waits for the pod, and returns its handle.
+    `find_alternatives` takes a deadline, and returns what is tried in turn. `reserve` takes these alternatives, and
+    yields the function that records each created pod. `wait_for` takes a pod's id and a number of seconds, waits for
+    the pod, and returns its handle.
     """
 
     def __init__(
         self,
         creator: PodCreator,
         clock: Clock,
-        alternatives: Alternatives,
-        reservation: AbstractAsyncContextManager[RecordPod],
+        find_alternatives: Callable[[float], Awaitable[Alternatives]],
+        reserve: Callable[[Alternatives], AbstractAsyncContextManager[RecordPod]],
         wait_for: Callable[[str, float], Awaitable[H_co]],
         *,
         timeout: float,
     ) -> None:
         self._creator = creator
         self._clock = clock
-        self._alternatives = alternatives
-        self._reservation = reservation
+        self._find_alternatives = find_alternatives
+        self._reserve = reserve
         self._wait_for = wait_for
         self._timeout = timeout
+        self._was_entered = False
         self._pod_id = ""
 
     def __enter__(self) -> NoReturn:
@@ -55,12 +57,13 @@ class Ephemeral(Generic[H_co]):
     def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> H_co:
-        alternatives, self._alternatives = self._alternatives, ()
-        if not alternatives:
+        if self._was_entered:
             raise ConfigurationError("an ephemeral pod is entered once: call `pods.ephemeral` for each block")
+        self._was_entered = True
         deadline = self._clock.time() + self._timeout
+        alternatives = await self._find_alternatives(deadline)
         failures: list[YottaError] = []
-        async with self._reservation as record_pod:
+        async with self._reserve(alternatives) as record_pod:
             for spec in alternatives:
                 try:
                     return await self._start(spec, record_pod, deadline)

@@ -1,6 +1,7 @@
 """The journal of creates: what a process was about to create, for `reap` to find after it was killed.
 
-One line of JSON for each step of a create: `{"intent": token, "time": …, "account": …}` before it is sent,
+One line of JSON for each step of a create: `{"intent": token, "time": …, "account": …}` before it is sent (with
+`"in_name": true` if the pod's name carries the token),
 `{"made": token, "pod_id": …}` when the pod is known and this process is to delete it, and `{"done": token}` when there
 is nothing to clean up: there is no pod, it was deleted, or it was handed over to the caller. It holds no secret: a
 token only distinguishes pods, and the account is a few digits of a hash.
@@ -12,14 +13,15 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import attrs
+import msgspec
 
-from yotta_async.creation.journal_file import DiskFolder, File, Folder
+from yotta_async.api.converter import DECODE_ERRORS
+from yotta_async.creation.journal_file import DiskFile, DiskFolder
 from yotta_async.errors import ConfigurationError
 from yotta_async.models.ids import is_pod_id
 from yotta_async.support.clock import Clock
@@ -34,37 +36,51 @@ _MAX_TIME = 1e11
 
 @attrs.frozen
 class Intent:
-    """A create that may have left a pod: its token, when it was about to be sent (seconds since 1970), and its pod."""
+    """A create that may have left a pod: its token, when it was about to be sent (seconds since 1970), and its pod.
+
+    `is_in_name`: the pod's name carries the token, so that lists show it even without the pod's environment.
+    """
 
     token: str
     time: float
     account: str
     pod_id: str | None = None
+    is_in_name: bool = False
 
     def to_lines(self) -> bytes:
         """Return what the journal holds of it."""
-        first = _to_line(intent=self.token, time=self.time, account=self.account)
+        in_name = {"in_name": True} if self.is_in_name else {}
+        first = _to_line(intent=self.token, time=self.time, account=self.account, **in_name)
         return first if self.pod_id is None else first + _to_line(made=self.token, pod_id=self.pod_id)
+
+
+class _Line(msgspec.Struct):
+    intent: str | None = None
+    made: str | None = None
+    done: str | None = None
+    time: Annotated[float, msgspec.Meta(ge=0, le=_MAX_TIME)] | None = None
+    account: str | None = None
+    pod_id: str | None = None
+    in_name: bool = False
 
 
 class Journal:
     """One client's file in the journal, created at its first create."""
 
-    def __init__(self, folder: Folder, account: str, clock: Clock) -> None:
-        self.account = account
-        self.now: Callable[[], float] = clock.now
-        self._clock = clock
-        self.open: dict[str, Intent] = {}
+    def __init__(self, folder: DiskFolder, account: str, clock: Clock) -> None:
         self.folder = folder
-        self._file: File | None = None
+        self.account = account
+        self.clock = clock
+        self.open: dict[str, Intent] = {}
+        self._file: DiskFile | None = None
         self._lines = 0
         self._waiting: list[bytes] = []  # lines that are not on the disk yet
         self._writing = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None  # of its own: the loop's may be busy
 
-    async def intend(self, token: str) -> None:
+    async def intend(self, token: str, *, is_in_name: bool = False) -> None:
         """Write to the disk that a create is about to be sent. Raises ConfigurationError when that fails."""
-        intent = Intent(token, self.now(), self.account)
+        intent = Intent(token, self.clock.now(), self.account, is_in_name=is_in_name)
         self.open[token] = intent
         line = intent.to_lines()
         self._waiting.append(line)
@@ -124,7 +140,7 @@ class Journal:
                 still_open = list(self.open.values())
                 writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines, still_open)
                 try:
-                    with self._clock.call():
+                    with self.clock.call():
                         await asyncio.shield(writing)
                 except asyncio.CancelledError:
                     await asyncio.wait({writing})  # a moment, after which it is known what is on the disk
@@ -153,7 +169,7 @@ class Journal:
 class AbandonedFile:
     """The file of a process that has ended, locked while its creates are cleaned up."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: DiskFile) -> None:
         self._file = file
         data = file.read()
         # A line that was torn was not on the disk, so its create was not sent.
@@ -173,17 +189,6 @@ class AbandonedFile:
     def close(self) -> None:
         """Release the file, and remove it when it has no open intent."""
         self._file.close(remove=not self.open)
-
-
-def open_abandoned(folder: Folder) -> Iterator[AbandonedFile]:
-    """Yield each file of the journal whose process has ended, locked until it is closed.
-
-    Raises:
-        OSError: another user can write to the journal, or it cannot be read.
-
-    """
-    for file in folder.open_abandoned():
-        yield AbandonedFile(file)
 
 
 def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
@@ -227,30 +232,13 @@ def parse_open_intents(data: bytes) -> list[Intent]:
     found: dict[str, Intent] = {}
     for line in data.split(b"\n"):
         try:
-            record: Any = json.loads(line)
-        except (ValueError, RecursionError):
+            record = msgspec.json.decode(line, type=_Line)
+        except DECODE_ERRORS:
             continue
-        if not isinstance(record, dict):
-            continue
-        if "intent" in record:
-            intent = _parse_intent(record)
-            if intent is not None:
-                found[intent.token] = intent
-            continue
-        token, pod_id = record.get("made", record.get("done")), record.get("pod_id")
-        if not isinstance(token, str) or token not in found:
-            continue
-        if "done" in record:
-            del found[token]
-        elif isinstance(pod_id, str) and is_pod_id(pod_id):
-            found[token] = attrs.evolve(found[token], pod_id=pod_id)
+        if record.intent and record.time is not None and record.account is not None:
+            found[record.intent] = Intent(record.intent, record.time, record.account, is_in_name=record.in_name)
+        elif record.done is not None:
+            found.pop(record.done, None)
+        elif record.made in found and is_pod_id(record.pod_id or ""):
+            found[record.made] = attrs.evolve(found[record.made], pod_id=record.pod_id)
     return list(found.values())
-
-
-def _parse_intent(record: dict[str, Any]) -> Intent | None:
-    token, time, account = record["intent"], record.get("time"), record.get("account")
-    if not (isinstance(token, str) and token and isinstance(account, str)):
-        return None
-    if not isinstance(time, int | float) or isinstance(time, bool) or not 0 <= time <= _MAX_TIME:
-        return None
-    return Intent(token, float(time), account)

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 try:
     import fcntl
@@ -20,43 +20,6 @@ except ImportError:  # no POSIX
     fcntl = None  # type: ignore[assignment]
 
 from yotta_async.errors import ConfigurationError
-
-
-class File(Protocol):
-    """What a journal writes to: a file on the disk, or one of a simulation."""
-
-    def read(self) -> bytes:
-        """Return all that was written."""
-        ...
-
-    def exists(self) -> bool:
-        """Return whether the file still has its name."""
-        ...
-
-    def append(self, data: bytes) -> None:
-        """Add to the end; return when it is on the disk, or raise OSError and leave nothing of it."""
-        ...
-
-    def replace(self, data: bytes) -> None:
-        """Replace all that was written by `data`, or raise OSError and change nothing."""
-        ...
-
-    def close(self, *, remove: bool) -> None:
-        """Release the lock; with `remove`, remove the file."""
-        ...
-
-
-class Folder(Protocol):
-    """The directory with the files of all processes."""
-
-    def create(self) -> File:
-        """Return a new file, locked."""
-        ...
-
-    def open_abandoned(self) -> Iterator[File]:
-        """Yield each file whose writer has ended, locked."""
-        ...
-
 
 # A forked child inherits what is open, and the locks would outlive the process that took them.
 _LOCKED: weakref.WeakSet[DiskFile] = weakref.WeakSet()
@@ -133,7 +96,7 @@ class DiskFile:
         return os.fstat(self.descriptor).st_nlink > 0
 
     def append(self, data: bytes) -> None:
-        """Add to the end, and return when it is on the disk."""
+        """Add to the end; return when it is on the disk, or raise OSError and leave nothing of it."""
         size = os.fstat(self.descriptor).st_size
         try:
             rest = memoryview(data)
@@ -145,7 +108,7 @@ class DiskFile:
             raise
 
     def replace(self, data: bytes) -> None:
-        """Replace this file by a new one that holds `data`."""
+        """Replace this file by a new one that holds `data`, or raise OSError and change nothing."""
         new = type(self).place(self.path, data)
         os.close(self.descriptor)
         self.descriptor = new.descriptor

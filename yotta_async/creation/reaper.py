@@ -10,7 +10,7 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.creation.deletion import delete_until_gone
-from yotta_async.creation.journal import AbandonedFile, Intent, Journal, open_abandoned
+from yotta_async.creation.journal import AbandonedFile, Intent, Journal
 from yotta_async.creation.recovery import TokenMatch, find_by_token, has_client_token
 from yotta_async.errors import ConfigurationError, NotFoundError, YottaError
 from yotta_async.models.pod import Pod
@@ -38,8 +38,8 @@ class ReapReport:
 
     Attributes:
         pods: the pods that were left.
-        pending: how many creates stay in the journal, as they may yet show a pod, or as it could not be confirmed that
-            theirs is gone.
+        pending: how many creates stay in the journal, as they may yet show a pod, as it could not be confirmed that
+            theirs is gone, or as the API shows no environment by which it could be recognised.
         other_accounts: how many creates were made with another key or another base URL.
 
     """
@@ -64,31 +64,30 @@ async def reap(
     with ExitStack() as opened:
         files: list[AbandonedFile] = []
         try:
-            for file in open_abandoned(journal.folder):
-                opened.callback(file.close)
-                files.append(file)
+            for locked in journal.folder.open_abandoned():
+                files.append(AbandonedFile(locked))
+                opened.callback(files[-1].close)
         except OSError as error:
             raise ConfigurationError(f"the journal cannot be read: {error.strerror}") from None
         intents = [(file, intent) for file in files for intent in file.open.values()]
         ours = [(file, intent) for file, intent in intents if intent.account == journal.account]
-        reaper = _Reaper(endpoints, clock, journal.now(), dry_run=dry_run, only=only)
+        reaper = _Reaper(endpoints, clock, clock.now(), dry_run=dry_run, only=only)
         reaped, pending = await reaper.run(ours)
         return ReapReport(tuple(reaped), pending, len(intents) - len(ours))
 
 
+@attrs.define
 class _Reaper:
     """One `reap`: what lists show of the intents' tokens, and what becomes of each intent."""
 
-    def __init__(
-        self, endpoints: Endpoints, clock: Clock, now: float, *, dry_run: bool, only: frozenset[str] | None
-    ) -> None:
-        self._endpoints = endpoints
-        self._clock = clock
-        self._now = now
-        self._dry_run = dry_run
-        self._only = only
-        self._lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = []
-        self._may_be_incomplete = False  # a list may hide a pod
+    _endpoints: Endpoints
+    _clock: Clock
+    _now: float
+    _dry_run: bool
+    _only: frozenset[str] | None
+    _lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = attrs.field(factory=list)
+    _may_be_incomplete: bool = False  # a list may hide a pod
+    _may_hide_tokens: bool = False  # a list may show a pod without its token
 
     async def run(self, intents: list[tuple[AbandonedFile, Intent]]) -> tuple[list[ReapedPod], int]:
         """Return the pods that are left, and how many intents may have another."""
@@ -107,6 +106,7 @@ class _Reaper:
         snapshot = await self._endpoints.snapshot()
         self._lists.append((snapshot, find_by_token(snapshot)))
         self._may_be_incomplete |= snapshot.unreadable_items > 0
+        self._may_hide_tokens |= snapshot.may_hide_tokens
 
     def _find(self, token: str) -> list[Pod]:
         for snapshot, matches in self._lists:
@@ -133,7 +133,8 @@ class _Reaper:
                 if not has_client_token(pod, intent.token):
                     return [], not pod.is_being_deleted  # it is not ours to delete, and not to be forgotten
                 pods = [pod]
-        if not pods and (self._may_be_incomplete or not self._is_expired(intent)):
+        may_be_hidden = self._may_hide_tokens and intent.pod_id is None and not intent.is_in_name
+        if not pods and (self._may_be_incomplete or may_be_hidden or not self._is_expired(intent)):
             return [], True
         left = [pod for pod in pods if not pod.is_being_deleted]
         chosen = [pod for pod in left if self._only is None or pod.id in self._only]

@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import attrs
+
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
-from yotta_async.models.pod import CLIENT_TOKEN_VARIABLE, Pod
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
+from yotta_async.models.pod import Pod
 from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription
+from yotta_async.support.clock import wait_within
 
 # The longest interval between two lists while a create is recovered: lists lag by some seconds.
 _MAX_INTERVAL_S = 5.0
@@ -33,7 +37,7 @@ def find_by_token(snapshot: PodListSnapshot) -> dict[str, list[TokenMatch]]:
     same. A pod that the list shows twice is one pod.
     """
     found: dict[str, dict[str, TokenMatch]] = {}
-    for token, index in snapshot.find_variable(CLIENT_TOKEN_VARIABLE):
+    for token, index in snapshot.find_tokens():
         summary = snapshot.summaries[index]
         if summary is not None:
             match = TokenMatch(summary.id, summary.status, index)
@@ -47,38 +51,45 @@ def _rank(match: TokenMatch) -> tuple[bool, int, str]:
 
 def has_client_token(pod: Pod, token: str) -> bool:
     """Return whether the pod was made by the create with this token."""
+    if not pod.environment_vars:
+        return read_token_in_name(pod.pod_name) == token
     return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
 
 
+@attrs.define(eq=False)
 class CreateRecovery:
-    """Finds the pods of one client's creates. Waits for several tokens share the poller's lists."""
+    """Finds the pods of one client's creates. Waits for several tokens share the poller's lists.
 
-    def __init__(self, endpoints: Endpoints, poller: StatusPoller, *, timeout: float, interval: float) -> None:
-        self._endpoints = endpoints
-        self._poller = poller
-        self._timeout = timeout
-        self._interval = min(interval, _MAX_INTERVAL_S)
-        self._waiting: dict[str, asyncio.Future[list[str]]] = {}
-        self._subscription: ListSubscription | None = None
+    `may_hide_tokens`: the last list may show a pod without the token that it has.
+    """
+
+    _endpoints: Endpoints
+    _poller: StatusPoller
+    _timeout: float
+    _interval: float
+    waiting: dict[str, asyncio.Future[list[str]]] = attrs.field(init=False, factory=dict)
+    may_hide_tokens: bool = attrs.field(init=False, default=False)
+    _subscription: ListSubscription | None = attrs.field(init=False, default=None)
 
     async def wait_for(self, token: str) -> list[str]:
         """Return the ids of the pods with the token, the one to keep first, as soon as a list shows any.
 
         Returns none when no list has shown any within the timeout; raises what ends the polling.
         """
-        found = self._waiting[token] = asyncio.get_running_loop().create_future()
+        found = self.waiting[token] = asyncio.get_running_loop().create_future()
         if self._subscription is None:
             self._subscription = self._poller.subscribe_list(
-                interval=self._interval, on_list=self._on_list, on_error=self._on_error, until_closed=True
+                interval=min(self._interval, _MAX_INTERVAL_S),
+                on_list=self.on_list,
+                on_error=self._on_error,
+                until_closed=True,
             )
-        sleeper = asyncio.ensure_future(self._poller.clock.sleep(self._timeout))
         try:
-            await asyncio.wait({found, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await wait_within(self._poller.clock, self._timeout, found)
             return found.result() if found.done() else []
         finally:
-            sleeper.cancel()
-            del self._waiting[token]
-            if not self._waiting and self._subscription is not None:
+            del self.waiting[token]
+            if not self.waiting and self._subscription is not None:
                 self._poller.unsubscribe_list(self._subscription)
                 self._subscription = None
 
@@ -86,14 +97,16 @@ class CreateRecovery:
         """Return what `wait_for` does, by one list now."""
         return _get_ids(find_by_token(await self._endpoints.snapshot()).get(token, ()))
 
-    def _on_list(self, snapshot: PodListSnapshot) -> None:
+    def on_list(self, snapshot: PodListSnapshot) -> None:
+        """Give the pods in a list to those who wait for their tokens."""
+        self.may_hide_tokens = snapshot.may_hide_tokens
         for token, matches in find_by_token(snapshot).items():
-            if token in self._waiting and not self._waiting[token].done():
-                self._waiting[token].set_result(_get_ids(matches))
+            if token in self.waiting and not self.waiting[token].done():
+                self.waiting[token].set_result(_get_ids(matches))
 
     def _on_error(self, error: Exception) -> None:
         self._subscription = None
-        for found in self._waiting.values():
+        for found in self.waiting.values():
             if not found.done():
                 found.set_exception(error if isinstance(error, YottaError) else YottaError(type(error).__name__))
 

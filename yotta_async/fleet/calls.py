@@ -10,9 +10,8 @@ from yotta_async.errors import YottaError
 from yotta_async.fleet.report import FanOutItem, FanOutReport, OnEvent, call_hook, check_hook
 from yotta_async.models.validators import whole_number
 from yotta_async.polling.poller import StatusPoller
-from yotta_async.polling.subscription import PollInterval
 from yotta_async.polling.wait_errors import WaitError
-from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.polling.waiter import StatusWaiter, Targets, WaitOptions
 from yotta_async.support.tasks import spawn
 from yotta_async.transport.rate_limit import bulk_priority
 
@@ -48,9 +47,7 @@ async def wait_many(
     poller: StatusPoller,
     pod_ids: Sequence[str],
     targets: Targets,
-    *,
-    timeout: float,
-    interval: PollInterval,
+    options: WaitOptions,
     on_event: OnEvent | None,
 ) -> FanOutReport:
     """Wait for each; see `Pods.wait_many`."""
@@ -58,7 +55,7 @@ async def wait_many(
 
     async def wait(pod_id: str) -> FanOutItem:
         try:
-            with StatusWaiter(poller, pod_id, targets, timeout=timeout, interval=interval) as waiter:
+            with StatusWaiter(poller, pod_id, targets, options) as waiter:
                 await waiter.wait_for_observation()
                 pod = await waiter.wait()
         except YottaError as error:

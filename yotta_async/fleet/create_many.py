@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
+import attrs
+
 from yotta_async.creation.creator import CreateAttempt, PodCreator
 from yotta_async.creation.ephemeral import RecordPod
 from yotta_async.errors import CapacityError, ConfigurationError, InvalidRequestError, YottaError
@@ -23,7 +25,8 @@ from yotta_async.models.validators import whole_number
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import Observation, PollInterval
 from yotta_async.polling.wait_errors import PodFailedError, WaitTimeoutError
-from yotta_async.polling.waiter import StatusWaiter, Targets
+from yotta_async.polling.waiter import StatusWaiter, Targets, WaitOptions
+from yotta_async.support.clock import wait_within
 from yotta_async.support.tasks import CANCEL_HOLD_S, wait_deferring_cancel
 from yotta_async.transport.rate_limit import bulk_priority
 
@@ -34,19 +37,17 @@ Policy: TypeAlias = Literal["best_effort", "all_or_nothing"] | int
 _MAX_DELETIONS_IN_FLIGHT = 16
 
 
+@attrs.define(eq=False, repr=False)
 class PodSlot:
     """One item of the run: its alternatives, how many were tried, and its pod."""
 
-    __slots__ = ("alternatives", "attempt", "errors", "item", "pod_id", "tries", "waiter")
-
-    def __init__(self, alternatives: Alternatives) -> None:
-        self.alternatives = alternatives
-        self.tries = 0
-        self.errors: tuple[YottaError, ...] = ()
-        self.attempt: CreateAttempt | None = None  # while a create is in flight
-        self.pod_id: str | None = None
-        self.waiter: StatusWaiter | None = None
-        self.item: FanOutItem | None = None  # once its outcome is known
+    alternatives: Alternatives
+    tries: int = 0
+    errors: tuple[YottaError, ...] = ()
+    attempt: CreateAttempt | None = None  # while a create is in flight
+    pod_id: str | None = None
+    waiter: StatusWaiter | None = None
+    item: FanOutItem | None = None  # once its outcome is known
 
     def build_item(self, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
         """Build the item of the report."""
@@ -67,6 +68,7 @@ class CreateManyRun:
         policy: Policy,
         concurrency: int,
         timeout: float,
+        deadline: float,
         interval: PollInterval,
         on_event: OnEvent | None,
     ) -> None:
@@ -77,7 +79,7 @@ class CreateManyRun:
         self._needed = _count_needed(policy, len(self._slots))
         self._concurrency = whole_number("concurrency", concurrency)
         self._timeout = timeout
-        self._deadline = poller.clock.time() + timeout
+        self._deadline = deadline
         self._interval = interval
         self._on_event = check_hook(on_event)
         self._record_pod: RecordPod
@@ -89,6 +91,11 @@ class CreateManyRun:
         self._failed = 0
         self._failure: BaseException | None = None  # what `on_event` raised
         self._is_stopping = False
+
+    def set_alternatives(self, alternatives: Sequence[Alternatives]) -> None:
+        """Replace what is tried in turn for each pod, before the run."""
+        for slot, some in zip(self._slots, alternatives, strict=True):
+            slot.alternatives = some
 
     @property
     def _goal(self) -> str:
@@ -133,17 +140,17 @@ class CreateManyRun:
             return None
         deciding = asyncio.ensure_future(self._is_decided.wait())
         closing = asyncio.ensure_future(self._creator.closing.wait())
-        sleeper = asyncio.ensure_future(self._poller.clock.sleep(max(0.0, self._deadline - self._poller.clock.time())))
+        clock = self._poller.clock
         try:
-            await asyncio.wait({deciding, closing, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await wait_within(clock, max(0.0, self._deadline - clock.time()), deciding, closing)
         except asyncio.CancelledError as error:
             return error
         finally:
             if closing.done() and not deciding.done():
                 text = "the YottaClient was closed during create_many: what it made is deleted"
                 self._failure = ConfigurationError(text)
-            for each in (deciding, closing, sleeper):
-                each.cancel()
+            deciding.cancel()
+            closing.cancel()
         return None
 
     # What a worker does
@@ -180,19 +187,15 @@ class CreateManyRun:
                     continue
                 await self._finish(slot, error)
                 return
-            slot.attempt = None
+            pod, slot.attempt = slot.attempt.pod, None
             self._record_pod(slot.pod_id, spec)
             if self._until is None:
-                await self._finish(slot, None)
+                await self._finish(slot, None, pod)
                 return
-            await call_hook(self._on_event, slot.build_item(None))
+            await call_hook(self._on_event, slot.build_item(None, pod))
+            options = WaitOptions(max(0.001, self._deadline - self._poller.clock.time()), self._interval)
             slot.waiter = StatusWaiter(
-                self._poller,
-                slot.pod_id,
-                self._until,
-                timeout=max(0.001, self._deadline - self._poller.clock.time()),
-                interval=self._interval,
-                on_observation=partial(self._observe, slot),
+                self._poller, slot.pod_id, self._until, options, on_observation=partial(self._observe, slot)
             )
             return
 

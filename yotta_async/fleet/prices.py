@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from yotta_async.errors import ConfigurationError
+from yotta_async.models.gpu_names import gpu_key
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import Alternatives, PodSpec
 
@@ -23,7 +24,7 @@ def check_prices(prices: Mapping[str, float] | None) -> dict[str, float]:
 
 
 class PriceTable(NamedTuple):
-    """USD an hour: of one GPU by its type, and of one GB of each volume; None where it is unknown.
+    """USD an hour: of one GPU by the key of its type, and of one GB of each volume; None where it is unknown.
 
     From a pod that exists, a GPU includes the container's volume, whose size most specs leave to the API.
     """
@@ -39,16 +40,17 @@ class PriceTable(NamedTuple):
         for pod in pods:
             if pod.gpu_count and pod.hourly_price is not None and pod.gpu_type is not None:
                 volume = (pod.persistent_volume_price or 0.0) * (pod.persistent_volume_in_gb or 0)
-                gpus[pod.gpu_type] = (pod.hourly_price - volume) / pod.gpu_count
+                gpus[gpu_key(pod.gpu_type)] = (pod.hourly_price - volume) / pod.gpu_count
+        gpus |= {gpu_key(name): price for name, price in prices.items()}
         if volume_price is not None:
-            return cls({**gpus, **prices}, volume_price, volume_price)
+            return cls(gpus, volume_price, volume_price)
         container = (pod.container_volume_price for pod in pods if pod.container_volume_price is not None)
         persistent = (pod.persistent_volume_price for pod in pods if pod.persistent_volume_price is not None)
-        return cls({**gpus, **prices}, max(container, default=None), max(persistent, default=None))
+        return cls(gpus, max(container, default=None), max(persistent, default=None))
 
     def price(self, spec: PodSpec) -> float | None:
         """Return what a pod would cost in USD an hour, rather too much than too little, or None if it is unknown."""
-        gpu = self.gpus.get(spec.gpu_type or "")
+        gpu = self.gpus.get(gpu_key(spec.gpu_type))
         container, persistent = spec.container_volume_in_gb or 0, spec.persistent_volume_in_gb or 0
         if gpu is None or (container and self.container_gb is None) or (persistent and self.persistent_gb is None):
             return None

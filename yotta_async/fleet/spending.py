@@ -22,6 +22,7 @@ from yotta_async.models.status import NOT_BILLED
 
 _ROUNDING_USD = 1e-9
 _NAMED_PODS = 3
+_NO_LIST = PodList([], 0)
 
 
 @attrs.frozen
@@ -64,13 +65,13 @@ class PodPlan:
         return tuple(item.spec for item in self.items if item.hourly_price is None)
 
 
+@attrs.define(eq=False)
 class Reservation:
     """What one call may still create. A pod counts in it until it has been created."""
 
-    def __init__(self, prices: list[float | None], table: PriceTable, created: dict[str, float | None]) -> None:
-        self.prices = prices
-        self._table = table
-        self._created = created
+    prices: list[float | None]
+    _table: PriceTable
+    _created: dict[str, float | None]
 
     def record_pod(self, pod_id: str, spec: PodSpec) -> None:
         """Note that a pod was created, which counts by itself from now on."""
@@ -80,19 +81,19 @@ class Reservation:
         self._created[pod_id] = price
 
 
+@attrs.define(eq=False)
 class SpendTracker:
     """One client's pods and what they cost, as far as it is known, and what its calls may still create."""
 
-    def __init__(self, endpoints: Endpoints, recently_created: Container[str], limit: SpendLimit | None) -> None:
-        self._endpoints = endpoints
-        self._recently_created = recently_created
-        self._limit = limit
-        self._created: dict[str, float | None] = {}  # this client's pods, and what they cost by their specs
-        self._reservations: set[Reservation] = set()
-        self._listing = asyncio.Lock()
-        self._callers = 0
-        self._served = 0  # how many callers had come when the last list was sent
-        self._last_list = PodList([], 0)
+    _endpoints: Endpoints
+    _recently_created: Container[str]
+    _limit: SpendLimit | None
+    _created: dict[str, float | None] = attrs.field(init=False, factory=dict)  # this client's pods, and their prices
+    _reservations: set[Reservation] = attrs.field(init=False, factory=set)
+    _listing: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    _callers: int = attrs.field(init=False, default=0)
+    _served: int = attrs.field(init=False, default=0)  # how many callers had come when the last list was sent
+    _last_list: PodList = attrs.field(init=False, default=_NO_LIST)
 
     async def plan(
         self, alternatives: Sequence[Alternatives], prices: Mapping[str, float] | None, limit: SpendLimit | None
@@ -120,6 +121,26 @@ class SpendTracker:
             fits = bisect_right(range(1, len(items)), 0, key=lambda count: bool(find_refusal(count)))
         return PodPlan(items, len(existing), hourly_now, fits, refusal, listed.unreadable_items)
 
+    def has_price_limit(self, limit: SpendLimit | None) -> bool:
+        """Return whether `limit` or the client's own bounds the price. Raises InvalidRequestError."""
+        return any(each.max_hourly is not None for each in self._limits(limit))
+
+    async def keep_affordable(
+        self, alternatives: Sequence[Alternatives], limit: SpendLimit | None
+    ) -> Sequence[Alternatives]:
+        """Leave out alternatives that cost more than the first, or an unknown price; sends one list.
+
+        Of several alternatives the dearest counts for a limit, so that without this it might refuse a spec for what the
+        caller did not name.
+        """
+        listed = await self._list()
+        for each in self._limits(limit):
+            if each.max_hourly is None:
+                continue
+            table = PriceTable.build(listed.pods, each.prices, each.volume_price)
+            alternatives = [_drop_dearer(some, table) for some in alternatives]
+        return alternatives
+
     def _limits(self, limit: SpendLimit | None) -> list[SpendLimit]:
         if limit is not None and not isinstance(limit, SpendLimit):
             raise InvalidRequestError(f"spend_limit must be a SpendLimit, not {type(limit).__name__}")
@@ -136,7 +157,7 @@ class SpendTracker:
                 self._served = served
             listed = self._last_list
             if number == self._callers:
-                self._last_list = PodList([], 0)  # no other caller waits for it
+                self._last_list = _NO_LIST  # no other caller waits for it
             return listed
 
     @asynccontextmanager
@@ -216,6 +237,13 @@ class SpendTracker:
                 f"nothing was sent: ${added:.2f} an hour on top of {whose} ${before:.2f} would pass "
                 f"max_hourly={limit.max_hourly:g}. Delete or pause some pods, or raise the limit"
             )
+
+
+def _drop_dearer(alternatives: Alternatives, table: PriceTable) -> Alternatives:
+    first, *others = alternatives
+    most = table.price(first)
+    priced = ((other, table.price(other)) for other in others)
+    return (first, *[other for other, price in priced if price is not None and most is not None and price <= most])
 
 
 def _current_price(pod: Pod) -> float | None:

@@ -1,9 +1,10 @@
 """What the API answers with: the pod and its parts.
 
-Source of every field: `OpenapiPodListDetailResponse` and its parts in the API's OpenAPI document. Any of them may be
-null or missing in an answer, so all but the id may be None. Ids are text: they pass 2^53, where JSON readers round.
-A field's line here is all that makes it a typed field: its name is the wire's in snake_case, and `api/converter.py` has
-a rule for each type. `metadata=SECRET` masks it everywhere.
+Source of every field: `OpenapiPodListDetailResponse` and its parts in the OpenAPI document of API v1. v2 has fewer. Any
+of them may be null or missing in an answer, so all but the id may be None. Ids are text: they pass 2^53, where JSON
+readers round. A field's line here is all that makes it a typed field: its name is the wire's in snake_case (or what the
+version's table in `api/versions.py` says), and `api/converter.py` has a rule for each type. `metadata=SECRET` masks it
+everywhere.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from typing import Annotated, Any, TypeAlias
 
 import attrs
 
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
 from yotta_async.models.enums import CloudType, ImagePublicType, ImageSource, ResourceType
 from yotta_async.models.redaction import SECRET, UNDOCUMENTED, Redactable
 from yotta_async.models.status import PodStatus
-
-CLIENT_TOKEN_VARIABLE = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of a variable; its value is no secret either
 
 Id: TypeAlias = Annotated[str, "id"]
 """An id: text for us, and a number or text on the wire."""
@@ -135,7 +135,8 @@ class Pod(Redactable):
         persistent_volumes: The volumes that are mounted.
         internal_ip: Its address in the vendor's network.
         extra: the fields that this version does not know, and those in `unreadable`, by their wire names, as JSON
-            gives them. Parts (ports, volumes) have their own.
+            gives them. Parts (ports, volumes) have their own. `extra["status"]` is the API's own word for the status
+            where PodStatus has another, as for INITIALIZING and STOPPED.
         unreadable: wire names of documented fields whose value is of a type that cannot be read: their attribute is
             None, or for a list holds the items that could be read. A list is named here too when a field of one of its
             items could not be read.
@@ -209,7 +210,13 @@ class Pod(Redactable):
 
     @property
     def client_token(self) -> str | None:
-        """The token of the create that made this pod (`YOTTA_CLIENT_TOKEN` in its environment), or None."""
+        """The token of the create that made this pod, or None.
+
+        It is the value of `YOTTA_CLIENT_TOKEN` in the pod's environment. Where the API shows no environment, it is the
+        token in the name that the client drew.
+        """
+        if not self.environment_vars:
+            return read_token_in_name(self.pod_name)
         return next((item.value for item in self.environment_vars if item.key == CLIENT_TOKEN_VARIABLE), None)
 
     @property

@@ -1,7 +1,7 @@
 """What a pod is asked for with: `PodSpec`, checked against the schema before anything is sent.
 
 Source of every field and limit: `OpenapiPodCreateRequest` and its parts in the API's OpenAPI document; where the
-vendor's own clients are stricter, it says so.
+vendor's own clients are stricter, it says so. The names are those of v1; `api/versions.py` says what v2 calls them.
 """
 
 import re
@@ -19,6 +19,7 @@ from yotta_async.models.validators import (
     build_refusal,
     enum_text,
     finite_number,
+    flag,
     int64_text,
     integer,
     is_unicode,
@@ -61,9 +62,11 @@ class PortRequest(Redactable):
 class PersistentVolumeRequest(Redactable):
     """A persistent volume to mount.
 
+    API v2 mounts volumes that exist: it needs `id`, takes `need_backup`, and is sent no other field but `mount_path`.
+
     Args:
         mount_path: Where it is mounted in the container.
-        volume_type: NFS, CloudStorage or System.
+        volume_type: NFS, CloudStorage or System. API v2 is not sent it.
         id: Id of a volume that exists.
         name: Name of the volume.
         mount_mode: How it is mounted, in the API's words.
@@ -72,6 +75,7 @@ class PersistentVolumeRequest(Redactable):
         cloud_storage_type: S3 is what the API knows for CloudStorage.
         system_volume_type: Local or Ceph; required when `volume_type` is System.
         system_volume_type_enum: LOCAL or CEPH.
+        need_backup: Whether the volume is backed up. Only API v2 knows it.
 
     Raises:
         InvalidRequestError: A value is of another type or not allowed, or one that is required is missing.
@@ -87,6 +91,7 @@ class PersistentVolumeRequest(Redactable):
     cloud_storage_type: str | None = attrs.field(default=None, validator=string())
     system_volume_type: str | None = attrs.field(default=None, validator=string())
     system_volume_type_enum: str | None = attrs.field(default=None, validator=string())
+    need_backup: bool | None = attrs.field(default=None, validator=flag)
 
     @system_volume_type_enum.validator
     def _validate_system_volume_type_enum(self, field: Field, value: object) -> None:
@@ -254,7 +259,8 @@ class PodSpec(Redactable):
         image: Name and tag of the container image, at most 255 characters.
         gpu_type: A GPU type by the API's name, such as NVIDIA_L4_24G.
         gpu_count: How many GPUs; a power of two, as the vendor's own clients insist.
-        pod_name: A name of your choice. The API does not need it to be unique.
+        pod_name: A name of your choice. The API does not need it to be unique. API v2 requires one, so there the client
+            draws one if you give none; by it, it also finds the pod of a lost create.
         resource_type: GPU or CPU.
         region: Where to run the pod.
         region_list: Regions of which one is to run the pod.

@@ -15,6 +15,8 @@ from yotta_async.models.enums import OpenStrEnum
 class PodStatus(OpenStrEnum):
     """The status of a pod; a value that this version does not know is kept as text.
 
+    INITIALIZING and STOPPED are other words for INITIALIZE and PAUSED, wherever a status is given or read.
+
     Source: `PodStatusEnum` of the API's OpenAPI document.
     """
 
@@ -27,6 +29,9 @@ class PodStatus(OpenStrEnum):
     FAILED = "FAILED"
     PENDING = "PENDING"
     PREPARING = "PREPARING"
+    # What some documents of API v2 call two of them.
+    INITIALIZING = "INITIALIZE"
+    STOPPED = "PAUSED"
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -44,6 +49,9 @@ class PodStatus(OpenStrEnum):
         """True for TERMINATING and TERMINATED: the pod was deleted and does not come back."""
         return self in ENDING
 
+
+STATUS_SYNONYMS = PodStatus.__members__.keys() - set(PodStatus)
+"""The API's other words for statuses."""
 
 Statuses: TypeAlias = PodStatus | str | int | Iterable[PodStatus | str | int]
 """One status or several, each as the enumeration, its name in any case, or its number in `statusList`."""

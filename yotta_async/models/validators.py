@@ -84,6 +84,12 @@ def finite_number(owner: object, field: Field, value: object) -> None:
         raise build_refusal(owner, field, "must be a finite number")
 
 
+def flag(owner: object, field: Field, value: object) -> None:
+    """Validate True, False, or None."""
+    if value is not None and not isinstance(value, bool):
+        raise build_refusal(owner, field, f"must be True or False, not {name_type(value)}")
+
+
 def int64_text(owner: object, field: Field, value: object) -> None:
     """Validate an id that the wire wants as an int64 and that we hold as text, or None."""
     if value is None:

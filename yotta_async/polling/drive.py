@@ -11,7 +11,7 @@ from yotta_async.errors import InvalidRequestError, InvalidStateError, NotFoundE
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus
 from yotta_async.polling.poller import PERMANENT_ERRORS, StatusPoller
-from yotta_async.polling.waiter import OnChange, StatusWaiter
+from yotta_async.polling.waiter import StatusWaiter, WaitOptions
 
 Action: TypeAlias = Callable[[str], Awaitable[None]]
 
@@ -21,19 +21,13 @@ async def drive(
     endpoints: Endpoints,
     pod_id: str,
     to: PodStatus,
-    *,
-    timeout: float,
-    interval: float,
-    on_change: OnChange | None = None,
+    options: WaitOptions,
 ) -> Pod:
     """Bring the pod to `to`; see `Pods.drive`."""
     if to not in (PodStatus.RUNNING, PodStatus.PAUSED, PodStatus.TERMINATED):
         raise InvalidRequestError(f"a pod can be driven to RUNNING, PAUSED or TERMINATED, not to {to}")
-    targets = frozenset({to})
     acted_at = -math.inf
-    with StatusWaiter(
-        poller, pod_id, targets, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
-    ) as waiter:
+    with StatusWaiter(poller, pod_id, frozenset({to}), options, every_poll=True) as waiter:
         deadline = waiter.subscription.deadline
         acted_in: PodStatus | None = None
         while True:
@@ -42,7 +36,7 @@ async def drive(
                 return pod
             action = _choose_action(endpoints, pod.status, to, deadline)
             # An action takes a moment to show, so the same status is acted upon again only half an interval later.
-            too_soon = pod.status == acted_in and poller.clock.time() - acted_at < interval / 2
+            too_soon = pod.status == acted_in and poller.clock.time() - acted_at < waiter.subscription.interval / 2
             if action is None or too_soon or poller.clock.time() >= deadline:
                 continue
             try:

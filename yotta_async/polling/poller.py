@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import random
 from collections import Counter
-from collections.abc import Callable, Collection
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, TypeAlias
 
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
@@ -38,13 +37,11 @@ from yotta_async.polling.subscription import (
     ObservationKind,
     PollInterval,
     PollRecord,
-    Subscriber,
     Subscription,
     TrackedPod,
     interval_at,
 )
-from yotta_async.support.clock import Clock
-from yotta_async.support.loop_guard import get_loop
+from yotta_async.support.clock import Clock, wait_within
 from yotta_async.support.tasks import spawn
 
 # No later poll will change these.
@@ -73,9 +70,7 @@ class StatusPoller:
         self._tracked: dict[str, TrackedPod] = {}
         self._lists = PollRecord()
         self._list_subscriptions: list[ListSubscription] = []
-        # By number: a subscription that ended before its deadline must not be kept until then, with all that it saw.
-        self._timed: dict[int, Subscription] = {}
-        self._backing_off: dict[int, tuple[Subscription, Callable[[float], float]]] = {}
+        self._subscriptions: dict[int, Subscription] = {}  # by number
         self._numbers = itertools.count()
         self._requests = 0
         self._is_notifying = False
@@ -93,19 +88,15 @@ class StatusPoller:
 
     def subscribe(
         self,
-        subscriber: Subscriber,
         pod_id: str,
+        notify: Callable[[Observation], None],
+        is_interested_in: Callable[[PodStatus | None], bool] | None = None,
         *,
         interval: PollInterval,
         timeout: float,
-        notify_every_poll: bool = False,
     ) -> Subscription:
-        """Begin to poll a pod for a subscriber, until `unsubscribe` or for `timeout` seconds.
-
-        It is notified of the observations that it is interested in, or with `notify_every_poll` of each.
-        """
-        if self._loop_task is None or self._loop_task.get_loop() is not get_loop():
-            self._endpoints.check()
+        """Begin to poll a pod, until `unsubscribe` or for `timeout` seconds; see `Subscription`."""
+        self._endpoints.check()
         first_interval = interval_at(interval, 0.0)
         tracked = self._tracked.get(pod_id)
         if tracked is None:
@@ -114,39 +105,35 @@ class StatusPoller:
                 self._note_absence(tracked)
         now = self.clock.time()
         subscription = Subscription(
-            subscriber,
-            tracked,
-            self._lists,
+            notify=notify,
+            is_interested_in=is_interested_in,
+            tracked=tracked,
             number=next(self._numbers),
+            poll_interval=interval,
             interval=first_interval,
             began=now,
             deadline=now + timeout,
             begins_after=self._requests,
-            notify_every_poll=notify_every_poll,
+            lists=self._lists,
         )
+        self._subscriptions[subscription.number] = subscription
         tracked.subscriptions.append(subscription)
-        tracked.notify_every_poll += notify_every_poll
+        tracked.notify_every_poll += is_interested_in is None
         self._schedule.add_interval(first_interval)
-        if timeout < math.inf:
-            self._timed[subscription.number] = subscription
-            self._schedule.add_deadline(subscription.number, now, subscription.deadline)
-        if not isinstance(interval, int | float):
-            self._backing_off[subscription.number] = subscription, interval
+        self._schedule.add_deadline(subscription.number, now, subscription.deadline)
         self._request_early_poll(tracked)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription, if it has not ended. The last one ends the polling."""
-        tracked = subscription.tracked
-        if subscription not in tracked.subscriptions:
+        if self._subscriptions.pop(subscription.number, None) is None:
             return
+        tracked = subscription.tracked
         tracked.subscriptions.remove(subscription)
-        tracked.notify_every_poll -= subscription.notify_every_poll
+        tracked.notify_every_poll -= subscription.is_interested_in is None
         if not tracked.subscriptions:
             del self._tracked[tracked.pod_id]
-        if self._timed.pop(subscription.number, None) is not None:
-            self._schedule.remove_deadline(subscription.number)
-        self._backing_off.pop(subscription.number, None)
+        self._schedule.remove_deadline(subscription.number, subscription.deadline)
         self._schedule.remove_interval(subscription.interval)
         if self._schedule.is_idle():
             self._wake()
@@ -178,7 +165,7 @@ class StatusPoller:
         """Begin to poll all pods by lists, until `unsubscribe_list`."""
         self._endpoints.check()
         subscription = ListSubscription(
-            on_list, on_error, interval=interval, begins_after=self._requests, until_closed=until_closed
+            on_list, on_error, interval, begins_after=self._requests, until_closed=until_closed
         )
         self._list_subscriptions.append(subscription)
         self._schedule.add_interval(interval)
@@ -206,7 +193,7 @@ class StatusPoller:
         self._schedule.request_early_poll()
         self._wake()
         if self._loop_task is None:
-            self._loop_task = spawn(self._run())
+            self._loop_task = self._spawn(self._run())
 
     async def _run(self) -> None:
         try:
@@ -219,11 +206,9 @@ class StatusPoller:
                 if self._schedule.is_idle():
                     break
                 if self._poll_task is None and now >= self._schedule.next_poll(len(self._tracked)):
-                    self._poll_task = spawn(self._poll())
+                    self._poll_task = self._spawn(self._poll())
                 wakeup = self._schedule.next_wakeup(len(self._tracked), is_polling=self._poll_task is not None)
                 await self._sleep(wakeup - now)
-        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave a subscriber waiting
-            self._end_all(error)
         finally:
             # Nothing is awaited between the last check for subscriptions and here, so none can be overlooked.
             self._loop_task = None
@@ -236,15 +221,10 @@ class StatusPoller:
     async def _sleep(self, seconds: float) -> None:
         """Sleep by the client's clock, or until `_wake`."""
         self._wakeup = asyncio.get_running_loop().create_future()
-        sleeper = asyncio.ensure_future(self.clock.sleep(seconds)) if seconds < math.inf else None
         try:
-            await asyncio.wait(
-                {self._wakeup, sleeper} if sleeper else {self._wakeup}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await wait_within(self.clock, seconds, self._wakeup)
         finally:
             self._wakeup = None
-            if sleeper is not None:
-                sleeper.cancel()
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -252,15 +232,15 @@ class StatusPoller:
 
     def _end_expired(self, now: float) -> None:
         for number in self._schedule.pop_expired(now):
-            subscription = self._timed.pop(number)
-            subscription.subscriber.notify(Observation(ObservationKind.TIMED_OUT))
+            subscription = self._subscriptions[number]
+            subscription.notify(Observation(ObservationKind.TIMED_OUT))
             self.unsubscribe(subscription)
 
     def _update_intervals(self, now: float) -> None:
         """Ask the functions of those waits that back off for their intervals."""
-        for subscription, function in tuple(self._backing_off.values()):
+        for subscription in [each for each in self._subscriptions.values() if callable(each.poll_interval)]:
             try:
-                interval = interval_at(function, now - subscription.began)
+                interval = interval_at(subscription.poll_interval, now - subscription.began)
             except Exception as error:  # noqa: BLE001  # a user's function may raise anything, and ends its own wait only
                 self._end(subscription, error)
             else:
@@ -284,8 +264,6 @@ class StatusPoller:
                 await self._get_each(wanted)
             else:
                 await self._poll_list(() if mode == "list" else mode)
-        except Exception as error:  # noqa: BLE001  # a fault of ours must not leave a subscriber waiting
-            self._end_all(error)
         finally:
             if is_regular or mode != "gets":
                 self._schedule.note_all_polled(began)
@@ -337,21 +315,26 @@ class StatusPoller:
 
     def _observe_list(self, snapshot: PodListSnapshot, number: int) -> list[_ToNotify]:
         """Note how a list shows the tracked pods, and return whom to notify of which of them."""
-        find, recently_created = self._tracked.get, bool(self.recently_created)
-        now = self.clock.time()
         to_notify: list[_ToNotify] = []
         for index, summary in enumerate(snapshot.summaries):
-            tracked = find(summary.id) if summary is not None else None
-            if summary is None or tracked is None:
-                continue
-            if recently_created:
-                self.recently_created.discard(summary.id)
-            previous = tracked.status
-            if interested := tracked.observe(summary.status, number, now, snapshot, index):
-                to_notify.append((tracked, index, interested))
-            if summary.status != previous:
-                self._strategy.note_arrival(summary.status)
+            if summary is not None and (tracked := self._tracked.get(summary.id)) is not None:
+                interested = self._observe(tracked, summary.status, number, snapshot, index)
+                if interested:
+                    to_notify.append((tracked, index, interested))
         return to_notify
+
+    def _observe(
+        self,
+        tracked: TrackedPod,
+        status: PodStatus | None,
+        number: int,
+        source: PodListSnapshot | Pod,
+        index: int = 0,
+    ) -> list[tuple[Subscription, bool]]:
+        self.recently_created.discard(tracked.pod_id)
+        if status != tracked.status:
+            self._strategy.note_arrival(status)
+        return tracked.observe(status, number, self.clock.time(), source, index)
 
     async def _notify(self, snapshot: PodListSnapshot, to_notify: list[_ToNotify]) -> None:
         self._is_notifying = True
@@ -367,22 +350,19 @@ class StatusPoller:
         finally:
             self._is_notifying = False
 
-    @staticmethod
-    def _notify_of(tracked: TrackedPod, pod: Pod | None, interested: list[tuple[Subscription, bool]]) -> None:
+    def _notify_of(self, tracked: TrackedPod, pod: Pod | None, interested: list[tuple[Subscription, bool]]) -> None:
         if pod is None:  # it cannot be read in this response: a get may show it
             tracked.needs_poll = True
             tracked.last_request = 0
             return
         for subscription, changed in interested:
-            if subscription in tracked.subscriptions:  # it may have ended since
-                subscription.subscriber.notify(Observation(ObservationKind.OBSERVED, pod, changed))
+            if subscription.number in self._subscriptions:  # it may have ended since
+                subscription.notify(Observation(ObservationKind.OBSERVED, pod, changed))
 
     def _without_most_recently_created(self, missing: list[TrackedPod]) -> list[TrackedPod]:
         """Leave out all but a few recently created pods, chosen by chance: a lagging list can miss thousands."""
         recent = [tracked for tracked in missing if tracked.pod_id in self.recently_created]
-        if len(recent) <= _MAX_GETS_IN_FLIGHT:
-            return missing
-        left_out = set(recent) - set(random.sample(recent, _MAX_GETS_IN_FLIGHT))
+        left_out = set(random.sample(recent, max(0, len(recent) - _MAX_GETS_IN_FLIGHT)))
         return [tracked for tracked in missing if tracked not in left_out]
 
     async def _get_each(self, wanted: list[TrackedPod]) -> None:
@@ -399,11 +379,9 @@ class StatusPoller:
         def on_done(task: asyncio.Task[None]) -> None:
             tracked.record.in_flight -= 1
             self._get_tasks.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._end_all(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
 
         tracked.record.in_flight += 1
-        task = spawn(self._get(tracked))
+        task = self._spawn(self._get(tracked))
         self._get_tasks.add(task)
         task.add_done_callback(on_done)
         return task
@@ -425,32 +403,39 @@ class StatusPoller:
                 self._note_not_found(tracked, number, error)
         else:
             self._schedule.note_success()
-            self.recently_created.discard(tracked.pod_id)
-            if pod.status != tracked.status:
-                self._strategy.note_arrival(pod.status)
-            self._notify_of(tracked, pod, tracked.observe(pod.status, number, self.clock.time(), pod))
+            self._notify_of(tracked, pod, self._observe(tracked, pod.status, number, pod))
 
     def _note_not_found(self, tracked: TrackedPod, number: int, error: NotFoundError) -> None:
         if not tracked.note_absence(number):
             return
         for subscription in tuple(tracked.subscriptions):
             if subscription.begins_after < number:
-                subscription.subscriber.notify(Observation(ObservationKind.NOT_FOUND, error=error))
+                subscription.notify(Observation(ObservationKind.NOT_FOUND, error=error))
 
     # Ends
 
     def _end(self, subscription: Subscription, error: Exception) -> None:
-        subscription.subscriber.notify(Observation(ObservationKind.CLOSED, error=error))
+        subscription.notify(Observation(ObservationKind.CLOSED, error=error))
         self.unsubscribe(subscription)
 
     def _end_all(self, error: Exception, *, is_closing: bool = False) -> None:
-        for tracked in tuple(self._tracked.values()):
-            for subscription in tuple(tracked.subscriptions):
-                self._end(subscription, error)
+        for subscription in tuple(self._subscriptions.values()):
+            self._end(subscription, error)
         for list_subscription in tuple(self._list_subscriptions):
             if not (is_closing and list_subscription.until_closed):
                 list_subscription.on_error(error)
                 self.unsubscribe_list(list_subscription)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in a task, and end all subscriptions if it fails: a fault of ours must not leave a subscriber waiting."""
+
+        def on_done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._end_all(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+
+        task = spawn(work)
+        task.add_done_callback(on_done)
+        return task
 
     def _slow_down(self, error: YottaError) -> None:
         retry_after = error.retry_after if isinstance(error, APIError | ProtocolError) else None

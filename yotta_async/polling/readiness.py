@@ -10,7 +10,7 @@ from yotta_async.models.pod import ExposedPort, Pod
 from yotta_async.models.status import PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.wait_errors import PodFailedError
-from yotta_async.polling.waiter import OnChange, StatusWaiter
+from yotta_async.polling.waiter import StatusWaiter, WaitOptions
 
 _RUNNING = frozenset({PodStatus.RUNNING})
 # How long one connection may take, and the delay before the next one is tried.
@@ -19,21 +19,12 @@ _RETRY_DELAY_S = 1.0
 
 
 async def wait_until_ready(
-    poller: StatusPoller,
-    pod_id: str,
-    ports: Collection[int] | None,
-    *,
-    timeout: float,
-    interval: float,
-    on_change: OnChange | None = None,
+    poller: StatusPoller, pod_id: str, ports: Collection[int] | None, options: WaitOptions
 ) -> Pod:
     """Wait until the pod can be reached; see `Pods.wait_until_ready`."""
     # Every poll counts: `healthy` changes while the status does not.
-    waiter = StatusWaiter(
-        poller, pod_id, _RUNNING, timeout=timeout, interval=interval, on_change=on_change, notify_every_poll=True
-    )
-    late = f"it was not ready within {timeout:g} s: "
-    with waiter:
+    late = f"it was not ready within {options.timeout:g} s: "
+    with StatusWaiter(poller, pod_id, _RUNNING, options, every_poll=True) as waiter:
         pod = await waiter.next()
         while True:
             if pod.status != PodStatus.RUNNING:

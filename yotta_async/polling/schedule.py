@@ -5,11 +5,12 @@ All times are seconds of the client's clock.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 
 # The last poll before a deadline starts so long before it, or a tenth of the wait if that is less.
 _LAST_POLL_BEFORE_DEADLINE_S = 0.5
@@ -19,8 +20,6 @@ _GATHER_S_PER_POD = 0.02
 _MAX_BACKOFF_S = 60.0
 # However long the API asks to wait, it is polled again after this time.
 _MAX_RETRY_AFTER_S = 300.0
-# Deadlines of subscriptions that ended stay in the heap until there are more of them than others, and than this.
-_MIN_STALE_DEADLINES = 64
 
 
 def draw_jitter() -> float:
@@ -35,8 +34,9 @@ class PollSchedule:
         self._draw_jitter = jitter
         self._jitter = 1.0
         self._intervals: Counter[float] = Counter()
-        self._timed: dict[int, float] = {}  # when each subscription with a deadline began, by number
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines: list[
+            tuple[float, int, float]
+        ] = []  # sorted: the deadline, the subscription's number, its begin
         self._early_poll_wanted = False
         self._last_regular_poll = -math.inf
         self._last_poll = -math.inf
@@ -63,25 +63,21 @@ class PollSchedule:
             del self._intervals[interval]
 
     def add_deadline(self, number: int, began: float, deadline: float) -> None:
-        """Note when a subscription ends."""
-        self._timed[number] = began
-        heapq.heappush(self._deadlines, (deadline, number))
+        """Note when a subscription ends; infinity is no deadline."""
+        if deadline < math.inf:
+            insort(self._deadlines, (deadline, number, began))
 
-    def remove_deadline(self, number: int) -> None:
-        """Forget the deadline of a subscription that ended before it."""
-        if self._timed.pop(number, None) is None:
-            return
-        if len(self._deadlines) > 2 * len(self._timed) + _MIN_STALE_DEADLINES:
-            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._timed]
-            heapq.heapify(self._deadlines)
+    def remove_deadline(self, number: int, deadline: float) -> None:
+        """Forget the deadline of a subscription, if it was not popped."""
+        index = bisect_left(self._deadlines, (deadline, number))
+        if self._deadlines[index : index + 1] and self._deadlines[index][1] == number:
+            del self._deadlines[index]
 
     def pop_expired(self, now: float) -> list[int]:
         """Return the numbers of the subscriptions whose deadline has passed, and forget their deadlines."""
-        expired = []
-        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._timed):
-            number = heapq.heappop(self._deadlines)[1]
-            if self._timed.pop(number, None) is not None:
-                expired.append(number)
+        count = bisect_right(self._deadlines, now, key=itemgetter(0))
+        expired = [number for _, number, _ in self._deadlines[:count]]
+        del self._deadlines[:count]
         return expired
 
     def request_early_poll(self) -> None:
@@ -126,8 +122,7 @@ class PollSchedule:
     def _next_regular_poll(self, tracked_pods: int) -> float:
         due = self._last_regular_poll + self.interval * self._jitter
         if self._deadlines:
-            deadline, number = self._deadlines[0]
-            began = self._timed.get(number, deadline)
+            deadline, _, began = self._deadlines[0]
             last_poll = deadline - min(_LAST_POLL_BEFORE_DEADLINE_S, (deadline - began) / 10)
             if self._last_regular_poll < last_poll < due:
                 due = max(last_poll, self._next_early_poll(tracked_pods))

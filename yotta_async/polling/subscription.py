@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import attrs
 
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
@@ -45,15 +47,13 @@ class Observation(NamedTuple):
     error: Exception | None = None
 
 
+@attrs.define(eq=False)
 class PollRecord:
     """What became of requests: `in_flight`, `failed`, and the last failure with the number of its request."""
 
-    __slots__ = ("failed", "in_flight", "last_error")
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.failed = 0
-        self.last_error: tuple[int, YottaError | None] = (0, None)
+    in_flight: int = 0
+    failed: int = 0
+    last_error: tuple[int, YottaError | None] = (0, None)
 
     def note_failure(self, request_number: int, error: YottaError) -> None:
         """Count a failure."""
@@ -61,47 +61,21 @@ class PollRecord:
         self.last_error = (request_number, error)
 
 
-class Subscriber(Protocol):
-    """Whoever subscribes to a pod."""
-
-    def is_interested_in(self, status: PodStatus | None, *, status_changed: bool) -> bool:
-        """Whether to be notified of a pod with this status. Asked for the first one, and for every change."""
-        ...
-
-    def notify(self, observation: Observation) -> None:
-        """Take an observation."""
-        ...
-
-
+@attrs.define(eq=False)
 class TrackedPod:
     """A pod with subscriptions, and how it was last observed."""
 
-    __slots__ = (
-        "absent_since",
-        "index",
-        "last_request",
-        "needs_poll",
-        "notify_every_poll",
-        "observations",
-        "pod_id",
-        "record",
-        "source",
-        "status",
-        "subscriptions",
-    )
-
-    def __init__(self, pod_id: str) -> None:
-        self.pod_id = pod_id
-        self.subscriptions: list[Subscription] = []
-        self.notify_every_poll = 0  # how many of the subscriptions want every observation
-        self.needs_poll = True  # one of them waits for its first observation
-        self.status: PodStatus | None = None
-        self.source: PodListSnapshot | Pod | None = None
-        self.index = 0  # in the list, if the source is one
-        self.last_request = 0  # the number of the request whose response showed it last
-        self.absent_since = 0  # the number of the first request since then that did not find it; 0: none
-        self.observations = 0
-        self.record = PollRecord()  # of the requests for it alone
+    pod_id: str
+    subscriptions: list[Subscription] = attrs.field(factory=list)
+    notify_every_poll: int = 0  # how many of the subscriptions want every observation
+    needs_poll: bool = True  # one of them waits for its first observation
+    status: PodStatus | None = None
+    source: PodListSnapshot | Pod | None = None
+    index: int = 0  # in the list, if the source is one
+    last_request: int = 0  # the number of the request whose response showed it last
+    absent_since: int = 0  # the number of the first request since then that did not find it; 0: none
+    observations: int = 0
+    record: PollRecord = attrs.field(factory=PollRecord)  # of the requests for it alone
 
     def observe(
         self,
@@ -130,9 +104,8 @@ class TrackedPod:
                 self.needs_poll = True  # it wants a response to a request that starts later
             else:
                 changed = subscription.note(status, now)
-                if subscription.notify_every_poll or (
-                    changed and subscription.subscriber.is_interested_in(status, status_changed=changed)
-                ):
+                is_interested_in = subscription.is_interested_in
+                if is_interested_in is None or (changed and is_interested_in(status)):
                     interested.append((subscription, changed))
         return interested
 
@@ -161,50 +134,30 @@ class TrackedPod:
         return any(subscription.begins_after < request_number for subscription in self.subscriptions)
 
 
+@attrs.define(eq=False, kw_only=True)
 class Subscription:
     """One subscriber's interest in one pod, and its account of what was observed.
 
-    There may be tens of thousands of them, so they are small.
+    `is_interested_in` is asked about the first status that is observed and about every change; None: the subscriber is
+    notified of each poll. There may be tens of thousands of subscriptions, so they are small.
     """
 
-    __slots__ = (
-        "_base",
-        "_seen",
-        "_shared",
-        "began",
-        "begins_after",
-        "deadline",
-        "interval",
-        "notify_every_poll",
-        "number",
-        "subscriber",
-        "tracked",
-    )
+    notify: Callable[[Observation], None]
+    is_interested_in: Callable[[PodStatus | None], bool] | None
+    tracked: TrackedPod
+    number: int
+    poll_interval: PollInterval
+    interval: float  # what `poll_interval` is at its present age
+    began: float
+    deadline: float
+    begins_after: int  # it takes responses to later requests only
+    _lists: PollRecord
+    _seen: tuple[Any, ...] = ()  # status, when, status, when, …: pairs would be one more object each
+    _base: tuple[int, int, int] = attrs.field(init=False)
 
-    def __init__(
-        self,
-        subscriber: Subscriber,
-        tracked: TrackedPod,
-        shared: PollRecord,
-        *,
-        number: int,
-        interval: float,
-        began: float,
-        deadline: float,
-        begins_after: int,
-        notify_every_poll: bool,
-    ) -> None:
-        self.subscriber = subscriber
-        self.tracked = tracked
-        self.number = number
-        self.interval = interval
-        self.began = began
-        self.deadline = deadline
-        self.begins_after = begins_after  # it takes responses to later requests only
-        self.notify_every_poll = notify_every_poll
-        self._shared = shared  # the record of the lists
-        self._seen: tuple[Any, ...] = ()  # status, when, status, when, …: pairs would be one more object each
-        self._base = (tracked.observations, tracked.record.failed, shared.failed)
+    @_base.default
+    def _count(self) -> tuple[int, int, int]:
+        return (self.tracked.observations, self.tracked.record.failed, self._lists.failed)
 
     def note(self, status: PodStatus | None, now: float) -> bool:
         """Note an observed status, and return whether it is the first or differs from the one before."""
@@ -226,12 +179,12 @@ class Subscription:
     @property
     def failures(self) -> int:
         """How many polls failed."""
-        return self.tracked.record.failed - self._base[1] + self._shared.failed - self._base[2]
+        return self.tracked.record.failed - self._base[1] + self._lists.failed - self._base[2]
 
     @property
     def unanswered(self) -> int:
         """How many requests have been sent and not been answered yet."""
-        return self.tracked.record.in_flight + self._shared.in_flight
+        return self.tracked.record.in_flight + self._lists.in_flight
 
     @property
     def last_pod(self) -> Pod | None:
@@ -241,27 +194,19 @@ class Subscription:
     @property
     def last_error(self) -> YottaError | None:
         """The last failure of a poll."""
-        errors = (self.tracked.record.last_error, self._shared.last_error)
+        errors = (self.tracked.record.last_error, self._lists.last_error)
         return max(errors, key=itemgetter(0))[1] if self.failures else None
 
 
+@attrs.frozen(eq=False)
 class ListSubscription:
     """An interest in every whole list: `on_list` gets each, `on_error` the error that ends it.
 
     With `until_closed` it goes on while the client is being closed.
     """
 
-    def __init__(
-        self,
-        on_list: Callable[[PodListSnapshot], None],
-        on_error: Callable[[Exception], None],
-        *,
-        interval: float,
-        begins_after: int,
-        until_closed: bool,
-    ) -> None:
-        self.on_list = on_list
-        self.on_error = on_error
-        self.interval = interval
-        self.begins_after = begins_after
-        self.until_closed = until_closed
+    on_list: Callable[[PodListSnapshot], None]
+    on_error: Callable[[Exception], None]
+    interval: float
+    begins_after: int
+    until_closed: bool

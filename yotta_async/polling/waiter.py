@@ -14,9 +14,11 @@ import attrs
 from yotta_async.errors import InvalidRequestError, YottaError
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import PodStatus, can_reach
+from yotta_async.models.validators import seconds
 from yotta_async.polling.poller import StatusPoller
-from yotta_async.polling.subscription import Observation, ObservationKind, PollInterval
+from yotta_async.polling.subscription import Observation, ObservationKind, PollInterval, check_interval
 from yotta_async.polling.wait_errors import PodFailedError, PodGoneError, WaitError, WaitTimeoutError
+from yotta_async.support.clock import wait_within
 
 OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 """Called with the pod when a status is first seen and whenever it changes; it may be a coroutine function."""
@@ -24,23 +26,43 @@ OnChange: TypeAlias = Callable[[Pod], Awaitable[object] | object]
 Targets: TypeAlias = frozenset[PodStatus]
 
 
+def _check_timeout(timeout: float) -> float:
+    return seconds("timeout", timeout)
+
+
+@attrs.frozen
+class WaitOptions:
+    """How long a caller waits, how often the pod is polled meanwhile, and what is called with each change.
+
+    Raises InvalidRequestError.
+    """
+
+    timeout: float = attrs.field(converter=_check_timeout)
+    interval: PollInterval = attrs.field(converter=check_interval)
+    on_change: OnChange | None = attrs.field(default=None)
+
+    @on_change.validator
+    def _check_on_change(self, _: object, value: object) -> None:
+        if value is not None and not callable(value):
+            raise InvalidRequestError(f"on_change must be a function, not {type(value).__name__}")
+
+
 class StatusWaiter:
     """A subscriber that one coroutine drives: `next` returns the pod, or raises what ends the wait.
 
-    With `on_observation`, observations go to that function instead, and no coroutine waits.
+    With `every_poll` each observation counts, and not only changes. With `on_observation`, observations go to that
+    function instead, and no coroutine waits.
     """
 
     __slots__ = (
         "_observations",
-        "_on_change",
-        "_on_observation",
+        "_options",
         "_poller",
         "_wakeup",
         "action_error",
         "missing",
         "subscription",
         "targets",
-        "timeout",
     )
 
     def __init__(
@@ -48,26 +70,24 @@ class StatusWaiter:
         poller: StatusPoller,
         pod_id: str,
         targets: Targets,
+        options: WaitOptions,
         *,
-        timeout: float,
-        interval: PollInterval,
-        on_change: OnChange | None = None,
-        notify_every_poll: bool = False,
+        every_poll: bool = False,
         on_observation: Callable[[Observation], None] | None = None,
     ) -> None:
-        if on_change is not None and not callable(on_change):
-            raise InvalidRequestError(f"on_change must be a function, not {type(on_change).__name__}")
         self.targets = targets
-        self.timeout = timeout
         self.missing = ""  # what the wait still lacks, for the error of its deadline
         self.action_error: YottaError | None = None
         self._poller = poller
-        self._on_change = on_change
-        self._on_observation = on_observation
+        self._options = options
         self._observations: tuple[Observation, ...] = ()
         self._wakeup: asyncio.Future[None] | None = None
         self.subscription = poller.subscribe(
-            self, pod_id, interval=interval, timeout=timeout, notify_every_poll=notify_every_poll
+            pod_id,
+            on_observation or self._notify,
+            None if every_poll else self._is_interested_in,
+            interval=options.interval,
+            timeout=options.timeout,
         )
 
     def __enter__(self) -> Self:
@@ -82,17 +102,12 @@ class StatusWaiter:
 
     # As a subscriber
 
-    def is_interested_in(self, status: PodStatus | None, *, status_changed: bool) -> bool:
+    def _is_interested_in(self, status: PodStatus | None) -> bool:
         """Want what ends the wait and, with `on_change`, every change."""
-        if status_changed and self._on_change is not None:
-            return True
-        return status in self.targets or not self._is_possible(status)
+        return self._options.on_change is not None or status in self.targets or not self._is_possible(status)
 
-    def notify(self, observation: Observation) -> None:
+    def _notify(self, observation: Observation) -> None:
         """Keep an observation for the coroutine. Of those without news the last one is enough."""
-        if self._on_observation is not None:
-            self._on_observation(observation)
-            return
         if self._observations and observation.kind is ObservationKind.OBSERVED and not observation.status_changed:
             last = self._observations[-1]
             if last.kind is ObservationKind.OBSERVED:
@@ -103,10 +118,7 @@ class StatusWaiter:
             self._wakeup.set_result(None)
 
     def _is_possible(self, status: PodStatus | None) -> bool:
-        for target in self.targets:  # noqa: SIM110  # asked for each of thousands of waits; a generator costs more
-            if can_reach(status, target):
-                return True
-        return False
+        return any(can_reach(status, target) for target in self.targets)
 
     # As a coroutine's
 
@@ -132,20 +144,16 @@ class StatusWaiter:
         if not self._observations:
             await self.wait_for_observation()
         observation, self._observations = self._observations[0], self._observations[1:]
-        if observation.pod is not None and observation.status_changed and self._on_change is not None:
-            result = self._on_change(observation.pod)
+        if observation.pod is not None and observation.status_changed and self._options.on_change is not None:
+            result = self._options.on_change(observation.pod)
             if inspect.isawaitable(result):
                 await result
         return self.judge(observation)
 
-    async def next_within(self, seconds: float) -> Pod | None:
+    async def next_within(self, limit: float) -> Pod | None:
         """Return what `next` does, or None when nothing was observed for so long."""
         if not self._observations:
-            sleeper = asyncio.ensure_future(self._poller.clock.sleep(seconds))
-            try:
-                await asyncio.wait({self.wait_for_observation(), sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeper.cancel()
+            await wait_within(self._poller.clock, limit, self.wait_for_observation())
         return await self.next() if self._observations else None
 
     def poll_again(self) -> None:
@@ -169,7 +177,9 @@ class StatusWaiter:
             raise error from copy.copy(observation.error)
         if observation.error is not None:
             raise copy.copy(observation.error)  # one that all waits raised would hold the frames of all of them
-        raise self.build_error(WaitTimeoutError, self.missing or f"it was not {self._goal} within {self.timeout:g} s")
+        raise self.build_error(
+            WaitTimeoutError, self.missing or f"it was not {self._goal} within {self._options.timeout:g} s"
+        )
 
     @property
     def _goal(self) -> str:

@@ -6,13 +6,13 @@ import asyncio
 import copy
 import math
 from collections.abc import AsyncGenerator, Collection
+from functools import partial
 from typing import Literal
 
 import attrs
 
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.models.pod import Pod
-from yotta_async.models.status import PodStatus
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import ListSubscription, Observation, ObservationKind, Subscription
 
@@ -41,14 +41,14 @@ class _Stream:
         self._hashes: dict[str, int] = {}  # of the JSON of each pod that the last list showed
         self._known: dict[str, Pod] = {}  # as the reader saw them
         self._pending: dict[str, Pod | None] = {}  # as they are; None is removed
-        self._wakeup: asyncio.Future[None] | None = None
+        self._has_news = asyncio.Event()
         self._error: Exception | None = None
 
     def follow(self, pod_id: str) -> None:
         """Watch one pod."""
         if pod_id not in self._subscriptions:
             self._subscriptions[pod_id] = self._poller.subscribe(
-                _PodFeed(self, pod_id), pod_id, interval=self._interval, timeout=math.inf, notify_every_poll=True
+                pod_id, partial(self._take, pod_id), interval=self._interval, timeout=math.inf
             )
 
     def follow_all(self) -> None:
@@ -64,7 +64,7 @@ class _Stream:
         if self._list_subscription is not None:
             self._poller.unsubscribe_list(self._list_subscription)
 
-    def take(self, pod_id: str, observation: Observation) -> None:
+    def _take(self, pod_id: str, observation: Observation) -> None:
         """Take an observation of one pod."""
         if observation.error is not None and observation.kind is ObservationKind.CLOSED:
             self._fail(observation.error)
@@ -93,26 +93,22 @@ class _Stream:
 
     def _fail(self, error: Exception) -> None:
         self._error = error
-        self._wake()
+        self._has_news.set()
 
     def _note(self, pod_id: str, pod: Pod | None) -> None:
         """Note how a pod is now, or with None that it is gone."""
         self._pending.pop(pod_id, None)
         if pod != self._known.get(pod_id):
             self._pending[pod_id] = pod
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+            self._has_news.set()
 
     async def next(self) -> PodEvent:
         """Return the oldest pending event."""
         while not self._pending:
             if self._error is not None:
                 raise copy.copy(self._error)
-            self._wakeup = asyncio.get_running_loop().create_future()
-            await self._wakeup
+            self._has_news.clear()
+            await self._has_news.wait()
         pod_id = next(iter(self._pending))
         pod, previous = self._pending.pop(pod_id), self._known.pop(pod_id, None)
         if pod is None:
@@ -120,22 +116,6 @@ class _Stream:
             return PodEvent("removed", previous, previous)
         self._known[pod_id] = pod
         return PodEvent("changed" if previous else "added", pod, previous)
-
-
-class _PodFeed:
-    """A subscriber that feeds a stream with every observation of one pod."""
-
-    def __init__(self, stream: _Stream, pod_id: str) -> None:
-        self._stream = stream
-        self._pod_id = pod_id
-
-    def is_interested_in(self, status: PodStatus | None, *, status_changed: bool) -> bool:  # noqa: ARG002  # any field may have changed
-        """Want every observation."""
-        return True
-
-    def notify(self, observation: Observation) -> None:
-        """Pass an observation on."""
-        self._stream.take(self._pod_id, observation)
 
 
 async def watch(

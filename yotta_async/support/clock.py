@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -36,6 +36,16 @@ class Clock(Protocol):
 
         """
         ...
+
+
+async def wait_within(clock: Clock, seconds: float, *futures: asyncio.Future[Any]) -> None:
+    """Return when one of the futures is done, or after this many seconds of the clock."""
+    sleeping = [asyncio.ensure_future(clock.sleep(seconds))] if seconds < math.inf else []
+    try:
+        await asyncio.wait([*futures, *sleeping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for sleeper in sleeping:
+            sleeper.cancel()
 
 
 class RealClock:

@@ -55,6 +55,10 @@ class Transport:
         self._guard.check()
         self._pool.guard.check()
 
+    def own_pool(self) -> None:
+        """Close the pool with the client, although the client was given it."""
+        self._owns_pool = True
+
     async def send(
         self,
         request: Request,
