@@ -32,7 +32,7 @@ def test_missing_pod(command: str, run: Run) -> None:
 
 def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="")
-    assert "give --api-key or set $YOTTA_API_KEY" in done.stderr
+    assert "`yotta-async config set-key`, or set $YOTTA_API_KEY" in done.stderr
     assert "`yotta-async emulator`" in done.stderr
     check_words(done.stderr)
     done = run("pods", "list", code=4, YOTTA_API_KEY="wrong")

@@ -44,7 +44,7 @@ def test_one_pod_from_create_to_delete(run: Run) -> None:
     ready = run("pods", "wait", pod["id"], "--ready", "-o", "jsonl").stdout.splitlines()
     assert json.loads(ready[-1]) == {"event": "summary", "succeeded": 1, "failed": 0, "unknown": 0}
     assert (
-        "Nothing was changed. There is no terminal to ask on: add --yes."
+        "Nothing was changed. Add --yes, as there is no terminal to ask on."
         in run("pods", "delete", pod["id"], code=2).stderr
     )
     run("pods", "delete", pod["id"], "--yes", "--wait")

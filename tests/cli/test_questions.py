@@ -25,7 +25,7 @@ def test_sweep_shows_the_pods_and_asks(action: str, run: Run, environment: dict[
     arguments = ("pods", "sweep", "--match", "ci-*", "--action", action)
     done = run(*arguments, code=2)
     assert pod_id in done.stderr
-    assert "add --yes" in done.stderr
+    assert "Add --yes" in done.stderr
     done = run(*arguments, "--dry-run")
     assert pod_id in done.stdout
     code, shown = run_on_terminal(*arguments, environment=environment, answer="n\n")
@@ -47,7 +47,7 @@ def test_sweep_with_yes_needs_no_terminal(run: Run, emulator: Emulator) -> None:
 
 def test_job_without_yes_fails_on_the_day_without_pods_too(run: Run) -> None:
     for arguments in (("sweep", "--match", "*"), ("rm", "--all"), ("reap",)):
-        assert "add --yes" in run(*arguments, code=2).stderr
+        assert "Add --yes" in run(*arguments, code=2).stderr
 
 
 def test_delete_shows_what_all_means_and_asks(run: Run, environment: dict[str, str], emulator: Emulator) -> None:

@@ -30,14 +30,14 @@ ADDRESS = "pods.us-east-2.example.com:32000"
 POD = Pod(
     id=POD_ID,
     pod_name=NAME,
-    status=PodStatus.INITIALIZE,
+    status=PodStatus.RUNNING,
     gpu_display_name="H100 80GB HBM3",
     gpu_count=8,
     region="us-east-2",
     single_card_price=2.5,
     container_volume_price=0.001,
     container_volume_in_gb=100,
-    created_at=datetime.now(UTC) - timedelta(hours=12, minutes=30, seconds=5),
+    created_at=datetime.now(UTC) - timedelta(days=12, hours=5, minutes=30),
     expose=(ExposedPort(port=22, proxy_port=32000, host="pods.us-east-2.example.com"),),
 )
 
@@ -54,7 +54,7 @@ def test_ids_are_whole_and_nothing_is_lost_at_any_width(width: int) -> None:
     lines = draw(LIST_COLUMNS, width)
     assert sum(POD_ID in line for line in lines) == 1
     letters = "".join("".join(lines).split())
-    for text in ("INITIALIZE", "12h30m", "us-east-2", "20.10"):
+    for text in ("RUNNING", "12d5h", "us-east-2", "20.10"):
         assert text in letters
     # What wraps is in one column, with other columns between its lines.
     for text in (NAME, ADDRESS, "8xH100"):
@@ -139,11 +139,13 @@ def test_unknown_price_is_no_zero() -> None:
     unpriced = attrs.evolve(POD, container_volume_price=None)
     for status in (PodStatus.RUNNING, PodStatus.PAUSED):
         assert build_row(attrs.evolve(unpriced, status=status), ("$/h",)) == ("?",)
-    running = attrs.evolve(POD, status=PodStatus.RUNNING)
-    assert summarize([running, attrs.evolve(unpriced, id="2", status=PodStatus.PAUSED)], hidden=3) == (
+    assert summarize([POD, attrs.evolve(unpriced, id="2", status=PodStatus.PAUSED)], hidden=3) == (
         "2 pods: 1 PAUSED, 1 RUNNING. $20.10 an hour now, and 1 at an unknown price. 3 TERMINATED not shown: add --all."
     )
-    assert summarize([POD]) == "1 pod: 1 INITIALIZE. $0.00 an hour now, $20.10 more when all run."
+    assert (
+        summarize([attrs.evolve(POD, status=PodStatus.INITIALIZE)])
+        == "1 pod: 1 INITIALIZE. $0.00 an hour now, $20.10 more when all run."
+    )
     assert summarize([]) == "0 pods."
     assert [format_usd(amount) for amount in (None, 0, 0.00001, 0.005, 0.126)] == [
         "?",

@@ -379,7 +379,7 @@ def list_(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.pods import list_pods
 
-    run(list_pods(settings, **options), settings)
+    run(list_pods(settings, **options), settings, is_endless=options["watch"])
 
 
 @command(pods)
@@ -543,7 +543,7 @@ def watch(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.pods import watch_pods
 
-    run(watch_pods(settings, **options), settings)
+    run(watch_pods(settings, **options), settings, is_endless=True)
 
 
 @command(pods)

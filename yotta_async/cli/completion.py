@@ -51,10 +51,8 @@ def complete_gpu_types(context: click.Context, _: click.Parameter, incomplete: s
     """Complete a GPU type, in the words of the API's version."""
     settings = context.find_object(Settings) or Settings()
     version = settings.api_version or os.environ.get("YOTTA_API_VERSION") or "v1"
-    found = _read_catalogue()["gpu_types"]
-    return _select(
-        incomplete, [(gpu.get(version) or gpu["v1"], f"{gpu['display_name']}, {gpu['vram']} GB") for gpu in found]
-    )
+    found = [(gpu.get(version) or gpu["v1"], gpu) for gpu in _read_catalogue()["gpu_types"]]
+    return _select(incomplete, [(name, f"{gpu['display_name']}, {gpu['vram']} GB") for name, gpu in found])
 
 
 def complete_regions(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

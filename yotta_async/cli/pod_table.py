@@ -44,7 +44,7 @@ def build_row(pod: Pod, columns: Sequence[str], *, status_age_s: float | None = 
     address = format_address(pod.port(22) or next(iter(pod.expose), None))
     if address and len(pod.expose) > 1:
         address += f" +{len(pod.expose) - 1}"
-    if pod.status in DOWN:
+    if pod.status in (*STARTING, *DOWN):
         address = ""
     cells = {
         "id": pod.id,

@@ -196,6 +196,8 @@ class ProgressReporter:
             try:
                 yield
             except asyncio.CancelledError:
+                if self._total is None:
+                    raise
                 stack.callback(echo_err, f"Stopped with {self.format_summary()}.")
                 raise
         if self._timeline_path:

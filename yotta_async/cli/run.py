@@ -54,18 +54,24 @@ STDERR_FD = 2
 SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 
 
-def run(command: Coroutine[Any, Any, int], settings: Settings, *, is_server: bool = False) -> NoReturn:
-    """Run a command and exit with its code; print an error as one line. A signal is the usual end of a server."""
+def run(
+    command: Coroutine[Any, Any, int], settings: Settings, *, is_server: bool = False, is_endless: bool = False
+) -> NoReturn:
+    """Run a command and exit with its code; print an error as one line.
+
+    A signal is the usual end of a server, and of a command that is endless.
+    """
     if settings.verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("yotta_async").setLevel(logging.DEBUG)
-    signals = _Signals(is_quiet=is_server)
+    signals = _Signals(is_quiet=is_server or is_endless)
     try:
         code = asyncio.run(_run_until_signal(command, signals, is_server=is_server))
         if sys.stdout is not None:
             sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
-        echo_err("Interrupted.")
+        if not is_endless:
+            echo_err("Interrupted.")
         code = signals.exit_code
     except BrokenPipeError:
         # As with `| head`: what is still buffered is dropped, without a message from the interpreter's exit.
@@ -199,7 +205,7 @@ def ask_to_confirm(question: str, refusal: str = "Nothing was changed.", *, is_n
     That also holds where there is nothing to ask about, so that a job which lacks --yes fails on its first day.
     """
     if not is_terminal(sys.stdin):
-        echo_err(f"{refusal} There is no terminal to ask on: add --yes.")
+        echo_err(f"{refusal} Add --yes, as there is no terminal to ask on.")
         return False
     if not is_needed:
         return True
