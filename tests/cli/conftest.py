@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,12 +23,36 @@ FAST = Timings(initialize=0.1, pausing=0.0, terminating=0.0)
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def run_process(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a process, with changes to the environment."""
     environment = os.environ | {"COLUMNS": "80", "NO_COLOR": "1"} | changes
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False
     )
+
+
+def run_on_terminal(
+    *arguments: str, environment: dict[str, str], answer: str = "", columns: int = 80, **changes: str
+) -> tuple[int, str]:
+    """Run a command on a terminal of its own, type an answer, and return its exit code and all that it showed."""
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (40, columns))
+    environment = environment | {"COLUMNS": str(columns), "TERM": "xterm"} | changes
+    with subprocess.Popen([*COMMAND, *arguments], stdin=end, stdout=end, stderr=end, env=environment) as child:
+        os.close(end)
+        os.write(terminal, answer.encode())
+        shown = b""
+        with suppress(OSError):  # Linux says so at the end
+            while part := os.read(terminal, 65536):
+                shown += part
+        code = child.wait(60)
+    os.close(terminal)
+    return code, shown.decode()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -31,3 +32,9 @@ def test_demo_takes_forty_pods_through_their_life(tmp_path: Path) -> None:
     assert picture.count('class="pod"') == 41
     for status in ("INITIALIZE", "RUNNING", "PAUSED", "TERMINATED", "FAILED"):
         assert status in picture
+
+
+def test_demo_for_programs_is_json_alone(tmp_path: Path) -> None:
+    done = run_process("demo", "-o", "json", "--timeline", str(tmp_path / "demo.svg"))
+    result = json.loads(done.stdout)
+    assert (result["succeeded"], result["made"], result["left"], len(result["survived"])) == (40, 41, 0, 4)

@@ -75,6 +75,19 @@ def test_options_win_over_fields_and_variables_are_merged() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_option_that_wins_over_the_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "image: i\ngpu_type: G\ncount: 2\nenvironment_vars: {A: secret}"
+    read(text)
+    assert capsys.readouterr().err == ""
+    read(text, gpu_type="H", count=3, env=("A=hush",), name="mine")
+    assert capsys.readouterr().err.splitlines() == [
+        "--count wins over count in the file of --from.",
+        "--env wins over variables of environment_vars in the file of --from.",
+        "--gpu-type wins over gpu_type in the file of --from.",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
 def test_names_that_pods_share_are_numbered() -> None:
     specs = read("- {image: i, gpu_type: G, pod_name: a, count: 2}\n- {image: i, gpu_type: G, pod_name: b}")
     assert [spec.pod_name for spec in specs] == ["a-1", "a-2", "b"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from ruamel.yaml import YAML
 
-from tests.cli.conftest import COMMAND, POD, Run, run_process
+from tests.cli.conftest import COMMAND, POD, Run, run_on_terminal, run_process
 from tests.processes import start_process
 from tests.raw_server import RecordedRequest, Reply, envelope, raw_server
 from yotta_async.emulator import Emulator
@@ -40,9 +44,51 @@ def test_one_pod_from_create_to_delete(run: Run) -> None:
         assert (report["succeeded"], report["items"][0]["pod"]["status"]) == (1, status)
     ready = run("pods", "wait", pod["id"], "--ready", "-o", "jsonl").stdout.splitlines()
     assert json.loads(ready[-1]) == {"event": "summary", "succeeded": 1, "failed": 0, "unknown": 0}
-    assert "Nothing was deleted. Add --yes" in run("pods", "delete", pod["id"], code=2).stderr
+    assert (
+        "Nothing was changed. Add --yes, as there is no terminal to ask on."
+        in run("pods", "delete", pod["id"], code=2).stderr
+    )
     run("pods", "delete", pod["id"], "--yes", "--wait")
     assert run("pods", "list", "--status", "TERMINATED", "-o", "jsonl").stdout.count("\n") == 1
+
+
+def test_forms_of_a_pod(run: Run) -> None:
+    pod_id = json.loads(run("pods", "create", *POD, "--expose", "22:SSH", "--wait", "-o", "json").stdout)["id"]
+    lines = run("pods", "get", pod_id).stdout.splitlines()
+    assert len(lines) < 15
+    fields = dict(line.split(maxsplit=1) for line in lines)
+    assert (fields["id"], fields["gpu"]) == (pod_id, "1x L4 (NVIDIA_L4_24G, 24 GB each)")
+    assert re.fullmatch(r"22/SSH at 127\.0\.0\.1:\d+, healthy", fields["port"])
+    assert "YOTTA_CLIENT_TOKEN" not in fields
+    wide = run("pods", "get", pod_id, "-o", "wide").stdout
+    assert "single_card_vram_in_gb" in wide
+    assert "container_volume_price" in wide
+    document = YAML(typ="safe").load(run("pods", "get", pod_id, "-o", "yaml").stdout)
+    assert document == json.loads(run("pods", "get", pod_id, "-o", "json").stdout)
+    assert document["id"] == pod_id, "text, not a number"
+
+
+def test_list_hides_terminated_pods(run: Run) -> None:
+    kept, deleted = (json.loads(run("pods", "create", *POD, "--wait", "-o", "json").stdout)["id"] for _ in range(2))
+    run("pods", "rm", deleted, "-y", "--wait")
+    done = run("pods", "ls")
+    assert kept in done.stdout
+    assert deleted not in done.stdout
+    assert "1 TERMINATED not shown: add --all." in done.stderr
+    assert run("pods", "ls", "-q").stdout == f"{kept}\n"
+    for everything in (("--all",), ("--status", "TERMINATED")):
+        done = run("pods", "ls", *everything)
+        assert deleted in done.stdout
+        assert "not shown" not in done.stderr
+    assert [pod["id"] for pod in json.loads(run("pods", "ls", "-o", "json").stdout)] == [kept]
+
+
+def test_report_of_a_fan_out_has_addresses_times_and_costs(run: Run, emulator: Emulator) -> None:
+    done = run("pods", "create", *POD, "--count", "3", "--expose", "22:SSH", "--wait")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["id", "name", "status", "address", "ready", "cost"]
+    assert all(re.search(r"RUNNING +127\.0\.0\.1:\d+ +\d+\.\ds +<?0\.\d+$", line) for line in lines[1:])
+    assert re.search(r"3 of 3 pods done\. 3 RUNNING, \$1\.84 an hour now, \$<?0\.\d+ so far", done.stderr)
 
 
 # Many pods
@@ -59,11 +105,12 @@ def test_many_pods_with_a_timeline(run: Run, tmp_path: Path) -> None:
     picture = ElementTree.parse(tmp_path / "run.svg").getroot()  # our own
     assert sum(each.get("class") == "pod" for each in picture.iter()) == 12
     table = run("pods", "list", "--match", "train-0*").stdout.splitlines()
-    assert table[0].split() == ["id", "name", "status", "gpu", "region", "$/h", "changed"]
+    assert table[0].split() == ["id", "name", "status", "age", "gpu", "region", "$/h", "address"]
     assert len(table) == 10
     report = json.loads(run("pods", "pause", "--all", "--match", "train-0*", "--wait", "-o", "json").stdout)
     assert report["succeeded"] == 9
-    assert "12 pods, 3 of them running" in run("pods", "list").stderr
+    summary = run("pods", "list").stderr
+    assert "12 pods: 9 PAUSED, 3 RUNNING. $1.95 an hour now." in summary, "paused pods cost what their volumes do"
     swept = run("pods", "sweep", "--match", "train-*", "--action", "delete", "--dry-run", "-o", "json")
     assert len(json.loads(swept.stdout)) == 12
     assert json.loads(run("pods", "delete", "--all", "--yes", "-o", "json").stdout)["succeeded"] == 12
@@ -106,16 +153,35 @@ def test_watch_streams_events(environment: dict[str, str], emulator: Emulator, r
         assert process.wait(10) == 130
 
 
+@pytest.mark.parametrize("command", [["list", "--watch", "--match", "mine-*"], ["watch"]])
+def test_changes_in_a_pipe_are_lines(command: list[str], environment: dict[str, str], run: Run) -> None:
+    run("pods", "create", *POD, "--name", "other", "--wait")
+    arguments = [*COMMAND, "pods", *command]
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for name in ("mine-1", "mine-2"):
+            pod_id = json.loads(run("pods", "create", *POD, "--name", name, "-o", "json").stdout)["id"]
+            while not any(pod_id in line and "RUNNING" in line for line in lines):
+                lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert any("other" in line for line in lines) == (command == ["watch"])
+
+
 # Deletes, against a server whose pods are in odd states
 
 
 def serve_pods(pods: list[dict[str, Any]], *, refusal: int | None = None, is_gone: bool = False) -> Reply:
-    """Serve lists, gets and deletes; `refusal` is the code of every delete, `is_gone` makes every get fail."""
+    """Serve lists, gets and deletes; `refusal` is the code of every delete, `is_gone`: no pod outlives the first list."""
+    listed: list[dict[str, Any]] = pods
 
     async def reply(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        nonlocal listed
         pod = next((pod for pod in pods if pod["id"] == request.path.rpartition("/")[2]), None)
         if pod is None:
-            response = envelope(pods)
+            response = envelope(listed)
+            listed = [] if is_gone else pods
         elif request.method == "DELETE" and refusal is None:
             pod["status"] = "TERMINATED"
             response = envelope(None)
@@ -168,6 +234,18 @@ async def test_deleted_pod_is_success_for_delete_with_wait() -> None:
     assert (await delete_from(serve, "7", "--wait")).returncode == 0
     serve = serve_pods([{"id": "7", "status": "RUNNING"}], refusal=12001)
     assert (await delete_from(serve, "7", "--wait")).returncode == 1
+
+
+@pytest.mark.parametrize("command", ["watch", "list --watch"])
+async def test_watch_counts_a_status_from_its_last_change(command: str) -> None:
+    changed = datetime.now(UTC) - timedelta(hours=3, seconds=5)
+    pod = {"id": "7", "status": "RUNNING", "updatedAt": changed.isoformat()}
+    async with raw_server(serve_pods([pod])) as server:
+        environment = os.environ | {"YOTTA_BASE_URL": server.url, "YOTTA_API_KEY": "k"}
+        arguments = ("pods", *command.split(), "--timeout", "2")
+        code, shown = await asyncio.to_thread(run_on_terminal, *arguments, environment=environment)
+    assert code == 0
+    assert "3h0m" in shown
 
 
 # Ends

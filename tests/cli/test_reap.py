@@ -25,7 +25,7 @@ async def reap(api: PodServer, folder: Path, *arguments: str) -> subprocess.Comp
 async def test_reap_shows_and_deletes_what_a_killed_process_left(tmp_path: Path) -> None:
     journal = tmp_path / "yotta-async" / "journal"
     async with pod_server() as api:
-        done = await reap(api, tmp_path)
+        done = await reap(api, tmp_path, "--yes")
         assert (done.returncode, done.stdout) == (0, "0 pods left by processes that ended.\n")
         program = f"""
 import asyncio, os

@@ -1,15 +1,18 @@
-"""`yotta-async emulator` and `yotta-async mcp`, where they refuse."""
+"""`yotta-async emulator` and `yotta-async mcp`: what they print, and where they refuse."""
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
 from pathlib import Path
 
 import click
 import pytest
 
-from tests.cli.conftest import run_process
-from yotta_async.cli.servers import parse_address, parse_capacity, read_prices
+from tests.cli.conftest import COMMAND, run_process
+from yotta_async.cli.servers import format_exports, parse_address, parse_capacity, read_prices
 
 
 def test_emulator_that_cannot_listen_says_why_in_one_line() -> None:
@@ -23,6 +26,26 @@ def test_emulator_that_cannot_listen_says_why_in_one_line() -> None:
     done = run_process("emulator", "--host", "0.0.0.0")
     assert done.returncode == 2
     assert "loopback" in done.stderr
+
+
+def test_emulator_prints_what_a_shell_can_read() -> None:
+    environment = os.environ | {"SHELL": "/bin/bash"}
+    command = [*COMMAND, "emulator", "--port", "0", "--api-key", "a key's"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(2)]
+        child.terminate()
+        rest, messages = child.communicate(timeout=30)
+    assert rest.startswith("# Answered 0 requests")
+    assert messages == ""
+    script = f'{"".join(lines)}printf \'%s %s\' "$YOTTA_BASE_URL" "$YOTTA_API_KEY"'
+    shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+ a key's", shown)
+
+
+def test_exports_are_in_the_words_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert format_exports({"A": "x y", "B": "z"}) == "set -gx A 'x y'; set -gx B z"
 
 
 def test_capacity() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -11,18 +11,55 @@ from yotta_async._version import __version__
 from yotta_async.cli.run import EXIT_CODES_HELP, run
 from yotta_async.cli.settings import Settings, add_common_options, complete_profiles
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 # Imports in the commands' functions keep --help, --version and completion quick.
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Any]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES_HELP)
+# Names that people know from other tools.
+ALIASES = {"ls": "list", "ps": "list", "rm": "delete"}
+POINTER = "`yotta-async --help` has the options of every command, and the exit codes."
+
+
+class PodsGroup(click.Group):
+    """The commands of `pods`, by their names and aliases."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+class RootGroup(click.Group):
+    """All commands. Those of `pods` work without that word: `yotta-async ls` is `yotta-async pods list`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name."""
+        return super().get_command(ctx, cmd_name) or pods.get_command(ctx, cmd_name)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands before the many options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+
+@click.group(
+    cls=RootGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES_HELP,
+)
 @click.version_option(__version__, prog_name="yotta-async")
 def cli() -> None:
-    """Rent GPU pods from Yotta Labs, or emulate them on this machine."""
+    """Rent GPU pods from Yotta Labs, or emulate them on this machine.
+
+    The options below may stand before or after a command's name. The commands of `pods` work without that word, and ls
+    and rm are list and delete: `yotta-async ls`.
+    """
 
 
-@cli.group(epilog=EXIT_CODES_HELP)
+@cli.group(cls=PodsGroup, epilog=POINTER)
 def pods() -> None:
     """Create, see, wait for, pause, resume and delete pods.
 
@@ -34,15 +71,27 @@ def command(group: click.Group, name: str | None = None) -> Decorator:
     """Make a function of settings and its own options a command, with the options of every command after those."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = group.command(name, epilog=EXIT_CODES_HELP)(click.pass_obj(function))
-        add_common_options(made)
+        made = group.command(name, epilog=POINTER)(click.pass_obj(function))
+        add_common_options(made, hidden=True)
         return made
 
     return decorate
 
 
-for group in (cli, pods):
-    add_common_options(group)
+def complete(what: str) -> Callable[..., list[CompletionItem]]:
+    """Return the function that completes pods, statuses, policies, gpu_types or regions for a shell."""
+
+    def run_completion(*arguments: Any) -> list[CompletionItem]:
+        from yotta_async.cli import completion
+
+        found: list[CompletionItem] = getattr(completion, f"complete_{what}")(*arguments)
+        return found
+
+    return run_completion
+
+
+add_common_options(cli)
+add_common_options(pods, hidden=True)
 
 show_secrets = click.option(
     "--show-secrets", is_flag=True, help="Show values of variables and initialization commands."
@@ -54,7 +103,7 @@ wait = click.option("--wait", is_flag=True, help="Wait until it is done; --timeo
 yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 everything = click.option("--all", "everything", is_flag=True, help="Every pod for which it makes sense.")
 match = click.option("--match", metavar="PATTERN", help="Only pods with such a name, as in 'train-*'; needs --all.")
-pod_ids = click.argument("pod_ids", nargs=-1)
+pod_ids = click.argument("pod_ids", nargs=-1, metavar="[POD_ID]...", shell_complete=complete("pods"))
 dry_run = click.option("--dry-run", is_flag=True, help="Show which pods, and change nothing.")
 
 
@@ -72,7 +121,7 @@ def demo(settings: Settings, /, timeline: str) -> None:
     """
     from yotta_async.cli.demo import run_demo
 
-    run(run_demo(timeline), settings)
+    run(run_demo(settings, timeline), settings)
 
 
 @cli.command()
@@ -244,7 +293,8 @@ def remove(settings: Settings, /, name: str, *, yes: bool) -> None:
 def reap(settings: Settings, /, journal: str | None, *, dry_run: bool, yes: bool) -> None:
     """Delete the pods that killed processes left behind, and no others.
 
-    Finds them in the journal of creates: pods that no living process holds, that nobody got and nobody deleted.
+    Finds them in the journal of creates: pods that no living process holds, and that were neither handed over nor
+    deleted. Shows them and asks first; without a terminal it needs --yes.
 
     Example: yotta-async reap --dry-run
     """
@@ -306,25 +356,37 @@ def gpus(settings: Settings, /, action: str | None, region: str | None) -> None:
 
 
 @command(pods, "list")
-@click.option("--region", multiple=True, help="Only in this region; may be repeated.")
-@click.option("--status", multiple=True, help="Only in this status, by name or number; may be repeated.")
+@click.option(
+    "--region", multiple=True, shell_complete=complete("regions"), help="Only in this region; may be repeated."
+)
+@click.option(
+    "--status",
+    multiple=True,
+    shell_complete=complete("statuses"),
+    help="Only in this status, by name or number; may be repeated.",
+)
 @click.option("--match", metavar="PATTERN", help="Only pods with such a name, as in 'train-*'.")
+@click.option("--all", "-a", "everything", is_flag=True, help="TERMINATED pods too.")
+@click.option("--quiet", "-q", is_flag=True, help="Only the ids, one on each line.")
+@click.option("--watch", "-w", is_flag=True, help="Go on showing changes, until Ctrl-C or --timeout.")
 @show_secrets
 def list_(settings: Settings, /, **options: Any) -> None:
-    """List the pods, the last change first.
+    """List the pods, the last change first. Also: ls.
+
+    The price of a PAUSED pod is that of its volumes, and ? is a price that is unknown.
 
     Example: yotta-async pods list --status RUNNING -o json | jq '.[].id'
     """
     from yotta_async.cli.pods import list_pods
 
-    run(list_pods(settings, **options), settings)
+    run(list_pods(settings, **options), settings, is_endless=options["watch"])
 
 
 @command(pods)
-@click.argument("pod_id")
+@click.argument("pod_id", shell_complete=complete("pods"))
 @show_secrets
 def get(settings: Settings, /, **options: Any) -> None:
-    """Show one pod.
+    """Show one pod: the fields that matter, or with -o wide, json or yaml all of them.
 
     Example: yotta-async pods get 331864222263676928 -o json
     """
@@ -335,10 +397,10 @@ def get(settings: Settings, /, **options: Any) -> None:
 
 @command(pods)
 @click.option("--image", help="The container's image, such as yottalabsai/pytorch:2.8.0.")
-@click.option("--gpu-type", help="Such as NVIDIA_L4_24G.")
+@click.option("--gpu-type", shell_complete=complete("gpu_types"), help="Such as NVIDIA_L4_24G.")
 @click.option("--gpu-count", type=int, help="A power of two.")
 @click.option("--name", help="The pod's name; each of several gets a number.")
-@click.option("--region", multiple=True, help="Where it may be; may be repeated.")
+@click.option("--region", multiple=True, shell_complete=complete("regions"), help="Where it may be; may be repeated.")
 @click.option(
     "--env", multiple=True, metavar="KEY=VALUE", help="An environment variable; KEY alone takes its value from here."
 )
@@ -359,7 +421,8 @@ def get(settings: Settings, /, **options: Any) -> None:
     "--from",
     "path",
     type=click.Path(exists=True, dir_okay=False),
-    help="A file with a pod's fields or a list of pods, in YAML or JSON. Options win over its fields.",
+    help="A file with a pod's fields or a list of pods, in YAML or JSON. Options win over its fields, each time with a "
+    "line that says so.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="How many; prints a report then.")
 @click.option("--wait", is_flag=True, help="Wait until they run; --timeout says how long (900).")
@@ -367,6 +430,7 @@ def get(settings: Settings, /, **options: Any) -> None:
     "--policy",
     default="best_effort",
     show_default=True,
+    shell_complete=complete("policies"),
     help="What is enough: best_effort, all_or_nothing, or a number of pods; with fewer, all are deleted again.",
 )
 @click.option(
@@ -397,9 +461,14 @@ def create(settings: Settings, /, **options: Any) -> None:
 
 
 @command(pods, "wait")
-@click.argument("pod_ids", nargs=-1, required=True)
+@click.argument("pod_ids", nargs=-1, required=True, metavar="POD_ID...", shell_complete=complete("pods"))
 @click.option(
-    "--status", multiple=True, default=["RUNNING"], show_default=True, help="For this status; may be repeated."
+    "--status",
+    multiple=True,
+    default=["RUNNING"],
+    show_default=True,
+    shell_complete=complete("statuses"),
+    help="For this status; may be repeated.",
 )
 @click.option("--ready", is_flag=True, help="Until it runs and its ports accept connections.")
 @timeline
@@ -409,7 +478,7 @@ def wait_(settings: Settings, /, **options: Any) -> None:
 
     Example: yotta-async pods wait 331864222263676928 --status PAUSED --timeout 120
     """
-    from yotta_async.cli.pods import wait_for_pods
+    from yotta_async.cli.changes import wait_for_pods
 
     run(wait_for_pods(settings, **options), settings)
 
@@ -425,7 +494,7 @@ def pause(settings: Settings, /, **options: Any) -> None:
 
     Example: yotta-async pods pause --all --match 'train-*' --wait
     """
-    from yotta_async.cli.pods import change_pods
+    from yotta_async.cli.changes import change_pods
 
     run(change_pods(settings, "pause", **options), settings)
 
@@ -441,7 +510,7 @@ def resume(settings: Settings, /, **options: Any) -> None:
 
     Example: yotta-async pods resume 331864222263676928 --wait
     """
-    from yotta_async.cli.pods import change_pods
+    from yotta_async.cli.changes import change_pods
 
     run(change_pods(settings, "resume", **options), settings)
 
@@ -454,11 +523,11 @@ def resume(settings: Settings, /, **options: Any) -> None:
 @yes
 @timeline
 def delete(settings: Settings, /, **options: Any) -> None:
-    """Delete pods, for good. Asks first.
+    """Delete pods, for good. Asks first; without a terminal it needs --yes. Also: rm.
 
     Example: yotta-async pods delete --all --match 'train-*' --wait --yes
     """
-    from yotta_async.cli.pods import change_pods
+    from yotta_async.cli.changes import change_pods
 
     run(change_pods(settings, "delete", **options), settings)
 
@@ -474,21 +543,23 @@ def watch(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.pods import watch_pods
 
-    run(watch_pods(settings, **options), settings)
+    run(watch_pods(settings, **options), settings, is_endless=True)
 
 
 @command(pods)
 @click.option("--older-than", metavar="DURATION", help="Whose last change is this long ago: 90s, 30m, 2h or 3d.")
-@click.option("--idle-status", multiple=True, help="In this status; may be repeated.")
+@click.option(
+    "--idle-status", multiple=True, shell_complete=complete("statuses"), help="In this status; may be repeated."
+)
 @click.option("--match", metavar="PATTERN", help="With such a name, as in 'ci-*'.")
 @click.option("--action", type=click.Choice(["pause", "delete"]), default="pause", show_default=True)
 @dry_run
 @yes
 def sweep(settings: Settings, /, **options: Any) -> None:
-    """Pause or delete pods that are not needed any more.
+    """Pause or delete pods that are not needed any more. Shows them and asks first; without a terminal it needs --yes.
 
     Example: yotta-async pods sweep --older-than 12h --match 'ci-*' --action delete --dry-run
     """
-    from yotta_async.cli.pods import sweep_pods
+    from yotta_async.cli.changes import sweep_pods
 
     run(sweep_pods(settings, **options), settings)

@@ -17,7 +17,7 @@ from tomlkit.items import InlineTable
 from yarl import URL
 
 from yotta_async import ConfigurationError, SessionPool
-from yotta_async.cli.printing import echo_err, format_error, is_terminal, print_json, print_json_line, print_table
+from yotta_async.cli.printing import echo_err, format_error, is_terminal, print_table, print_value
 from yotta_async.cli.run import ExitCode, ask_to_confirm, end_at_once_on_signals
 from yotta_async.cli.settings import Settings, describe_profile_source, describe_source
 from yotta_async.profiles import (
@@ -79,7 +79,7 @@ async def show_config(settings: Settings) -> int:
     rows += [_to_row(connection, setting) for setting in connection.in_order()]
     rows.append(("file", None if connection.file.path.exists() else "does not exist", str(connection.file.path)))
     _print_rows(settings, ("setting", "source", "value"), rows)
-    if settings.output == "table" and connection.api_key.value is None:
+    if settings.is_for_people and connection.api_key.value is None:
         echo_err("There is no API key. To store one: yotta-async config set-key")
     return ExitCode.DONE
 
@@ -110,7 +110,7 @@ async def list_profiles(settings: Settings) -> int:
         key = "file" if "api_key" in profile.values else "keyring" if profile.is_key_in_keyring else None
         others = (profile.values[name].reveal() if name in profile.values else None for name in SHOWN_IN_LIST)
         rows.append((profile.name, profile.name == file.default_profile, key, *others))
-    if rows or settings.output != "table":
+    if rows or not settings.is_for_people:
         _print_rows(settings, ("profile", "default", "key in", *SHOWN_IN_LIST), rows)
     else:
         echo_err(f"There are no profiles in {file.path}. To add one: yotta-async config set-key --profile NAME")
@@ -118,16 +118,12 @@ async def list_profiles(settings: Settings) -> int:
 
 
 def _print_rows(settings: Settings, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
-    if settings.output == "table":
+    if settings.is_for_people:
         words = {None: "-", True: "yes", False: ""}
         print_table(columns, [[words[cell] if not isinstance(cell, str) else cell for cell in row] for row in rows])
         return
     objects = [dict(zip((name.replace(" ", "_") for name in columns), row, strict=True)) for row in rows]
-    if settings.output == "json":
-        print_json(objects)
-    else:
-        for each in objects:
-            print_json_line(each)
+    print_value(settings.output, objects)
 
 
 # Change

@@ -9,11 +9,12 @@ import click
 
 from yotta_async import FanOutError, FanOutItem, PodStatus, SpendLimit, YottaClient, YottaError
 from yotta_async.cli.pod_specs import build_specs, parse_fallbacks, parse_prices
+from yotta_async.cli.pod_table import STARTING
 from yotta_async.cli.pods import may_bill, print_pod
-from yotta_async.cli.printing import echo_err, format_error, pluralize
+from yotta_async.cli.printing import echo_err, pluralize
 from yotta_async.cli.progress import ProgressReporter
 from yotta_async.cli.reap import get_default_journal
-from yotta_async.cli.run import ExitCode, get_exit_code
+from yotta_async.cli.run import ExitCode, report_error
 from yotta_async.cli.settings import Settings, open_client
 
 CREATE_TIMEOUT_S = 900.0
@@ -102,10 +103,10 @@ async def _print_only_pod(
     settings: Settings, item: FanOutItem, reporter: ProgressReporter, yotta: YottaClient, *, show_secrets: bool
 ) -> int:
     if item.error is not None:
+        code = report_error(item.error, settings)
         if item.pod_id:
             echo_err(f"Pod {item.pod_id} exists, and may bill. Delete it with `yotta-async pods delete {item.pod_id}`.")
-        echo_err(f"Error: {format_error(item.error)}")
-        return get_exit_code(item.error, settings)
+        return code
     pod = item.pod
     if pod is None and item.pod_id:
         try:
@@ -114,4 +115,6 @@ async def _print_only_pod(
             pod = reporter.pods[item.pod_id].pod  # it is created, and need not be visible yet
     if pod is not None:
         print_pod(settings, pod, show_secrets=show_secrets)
+        if pod.status in STARTING:
+            echo_err(f"`yotta-async pods wait {pod.id} --ready` waits until it can be used.")
     return ExitCode.DONE

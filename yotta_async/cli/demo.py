@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 from yotta_async import FanOutReport, PodStatus, YottaClient
-from yotta_async.cli.printing import echo_err, print_table
+from yotta_async.cli.printing import echo_err, print_table, print_value
 from yotta_async.cli.progress import ProgressReporter
 from yotta_async.cli.run import ExitCode
 from yotta_async.cli.settings import Settings
@@ -31,10 +31,10 @@ FAULT_TEXTS = {
 }
 
 
-async def run_demo(timeline: str) -> int:
+async def run_demo(settings: Settings, timeline: str) -> int:
     """Start forty pods, pause and resume some, delete all, and print which faults were survived."""
     started_at = time.monotonic()
-    reporter = ProgressReporter(Settings(), POD_COUNT, timeline)
+    reporter = ProgressReporter(settings, POD_COUNT, timeline)
     async with (
         Emulator(timings=Timings(**TIMINGS_S), faults=FAULTS) as emulator,
         emulator.client(poll_interval=POLL_INTERVAL_S) as yotta,
@@ -45,15 +45,32 @@ async def run_demo(timeline: str) -> int:
         pods = await yotta.pods.list()
     faults = Counter(kind for request in emulator.requests for kind in request.faults)
     left = sum(pod.status != PodStatus.TERMINATED for pod in pods)
+    survived = [text for kind, text in FAULT_TEXTS.items() if faults[kind]]
+    duration_s = time.monotonic() - started_at
+    if not settings.is_for_people:
+        result = {
+            "pods": POD_COUNT,
+            "succeeded": len(created.succeeded),
+            "made": len(pods),
+            "left": left,
+            "hourly_price": round(price, 4),
+            "survived": survived,
+            "requests": len(emulator.requests),
+            "faults": sum(faults.values()),
+            "seconds": round(duration_s, 3),
+            "timeline": timeline,
+        }
+        print_value(settings.output, {"event": "summary", **result} if settings.output == "jsonl" else result)
+        return ExitCode.DONE
     echo_err("")
     print_table(
         ("demo", ""),
         [
             ("pods", f"{len(created.succeeded)} of {POD_COUNT} ran, for ${price:.2f} an hour; {left} left"),
             ("made", f"{len(pods)}, of which one failed and was replaced"),
-            *(("survived", text) for kind, text in FAULT_TEXTS.items() if faults[kind]),
+            *(("survived", text) for text in survived),
             ("requests", f"{len(emulator.requests)} over a real socket, {sum(faults.values())} with a fault"),
-            ("in all", f"{time.monotonic() - started_at:.1f} s"),
+            ("in all", f"{duration_s:.1f} s"),
         ],
     )
     echo_err("The same code drives the API: see examples/quickstart.py.")

@@ -22,7 +22,7 @@ import attrs
 from yarl import URL
 
 from yotta_async import ConfigurationError, PodStatus, RetryPolicy, SessionPool, YottaClient, YottaError, __version__
-from yotta_async.cli.printing import echo_err, format_error, print_json, print_json_line, print_table
+from yotta_async.cli.printing import echo_err, format_error, print_json_line, print_table, print_value
 from yotta_async.cli.run import ExitCode, get_exit_code
 from yotta_async.cli.settings import (
     Settings,
@@ -57,9 +57,9 @@ async def diagnose(settings: Settings) -> int:
         findings.append(finding)
         if settings.output == "jsonl":
             print_json_line(_to_json(finding))
-    if settings.output == "json":
-        print_json([_to_json(finding) for finding in findings])
-    elif settings.output == "table":
+    if settings.output in ("json", "yaml"):
+        print_value(settings.output, [_to_json(finding) for finding in findings])
+    elif settings.is_for_people:
         print_table(("check", "state", "what"), [(each.check, each.state, each.text) for each in findings])
         problems = sum(each.state == "problem" for each in findings)
         echo_err("All is well." if not problems else f"{problems} to fix; the first is likely the cause of the others.")

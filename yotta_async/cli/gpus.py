@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from yotta_async import GpuOffer
-from yotta_async.cli.printing import echo_err, pluralize, print_json, print_json_line, print_table, strip_control
+from yotta_async.cli.printing import echo_err, format_usd, pluralize, print_table, print_value, strip_control
 from yotta_async.cli.run import ExitCode
 from yotta_async.cli.settings import Settings, open_client
 
@@ -16,11 +16,8 @@ async def list_gpus(settings: Settings, *, region: str | None) -> int:
     """List GPU types in the chosen form, and return the exit code."""
     async with open_client(settings) as yotta:
         offers = await yotta.gpus.list(region=region)
-    if settings.output == "jsonl":
-        for offer in offers:
-            print_json_line(attrs.asdict(offer))
-    elif settings.output == "json":
-        print_json([attrs.asdict(offer) for offer in offers])
+    if not settings.is_for_people:
+        print_value(settings.output, [attrs.asdict(offer) for offer in offers])
     else:
         print_table(GPU_COLUMNS, map(_offer_to_row, offers))
         available = sum(bool(offer.available_regions) for offer in offers)
@@ -37,7 +34,7 @@ def _offer_to_row(offer: GpuOffer) -> tuple[str, ...]:
         offer.gpu_type,
         offer.display_name,
         "?" if offer.vram_in_gb is None else str(offer.vram_in_gb),
-        "?" if offer.hourly_price is None else f"{offer.hourly_price:.2f}",
+        format_usd(offer.hourly_price),
         ", ".join(offer.available_regions),
     )
     return tuple(map(strip_control, cells))

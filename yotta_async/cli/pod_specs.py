@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 import attrs
@@ -13,6 +14,7 @@ import click
 
 from yotta_async import InvalidRequestError, PodSpec
 from yotta_async.cli.pod_files import PodFields, read_env_file, read_pod_file
+from yotta_async.cli.printing import echo_err
 
 MAX_PODS = 10_000
 POD_FIELDS = frozenset(field.name for field in attrs.fields(PodSpec))
@@ -46,6 +48,7 @@ def build_specs(path: str | None, options: Mapping[str, Any], count: int | None)
     if path is None and not {"image", "gpu_type"} <= by_options.keys():
         raise click.UsageError("--image and --gpu-type say what to create, or --from a file")
     sources = [None] if path is None else read_pod_file(path, POD_FIELDS | {"count"})
+    _report_overridden(sources, by_options.keys() | (set() if count is None else {"count"}))
     pods: list[tuple[dict[str, Any], PodFields | None]] = []
     for source in sources:
         fields = _merge(source, by_options)
@@ -57,6 +60,19 @@ def build_specs(path: str | None, options: Mapping[str, Any], count: int | None)
         pods += [(dict(fields), source) for _ in range(times)]
     _number_names([fields for fields, _ in pods])
     return [_build_spec(fields, source, by_options) for fields, source in pods]
+
+
+def _report_overridden(sources: Iterable[PodFields | None], by_options: AbstractSet[str]) -> None:
+    """Print which options win over fields of the file."""
+    in_file = {name for source in sources if source is not None for name in source.values}
+    for field in sorted(in_file & by_options):
+        fields = f"variables of {field}" if field == "environment_vars" else field
+        echo_err(f"{name_option(field)} wins over {fields} in the file of --from.")
+
+
+def name_option(field: str) -> str:
+    """Return the option that gives a field of PodSpec."""
+    return f"--{OPTION_OF_FIELD.get(field, field).replace('_', '-')}"
 
 
 def parse_pod_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +199,7 @@ def _build_spec(fields: dict[str, Any], source: PodFields | None, by_options: Ma
     field = re.split(r"\W", problem, maxsplit=1)[0]
     if source is not None and field not in by_options:
         raise source.build_error(problem, field)
-    option = OPTION_OF_FIELD.get(field, field).replace("_", "-")
-    raise click.UsageError(f"--{option}{problem.removeprefix(field)}" if field in by_options else problem)
+    raise click.UsageError(f"{name_option(field)}{problem.removeprefix(field)}" if field in by_options else problem)
 
 
 def _strip_classes(error: InvalidRequestError) -> str:

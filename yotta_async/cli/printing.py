@@ -1,4 +1,4 @@
-"""What is printed: tables and messages for people, and one documented shape of JSON for programs.
+"""What is printed: tables and messages for people, and one documented shape of values for programs.
 
 A pod is an object with the fields of `yotta_async.Pod` in snake_case and `hourly_price`; ids are text, times are ISO
 8601 in UTC, and values of environment variables and initialization commands are "***" without --show-secrets.
@@ -7,6 +7,7 @@ A pod is an object with the fields of `yotta_async.Pod` in snake_case and `hourl
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,28 +19,56 @@ import attrs
 import click
 
 if TYPE_CHECKING:
-    from rich.console import OverflowMethod
+    from rich.table import Table
 
     from yotta_async import FanOutItem, FanOutReport, Pod
 
-POD_COLUMNS = ("id", "name", "status", "gpu", "region", "$/h", "changed")
-# For lack of room the other columns of a table give way, down to this width.
-UNCUT_COLUMNS = ("id", "gpu type", "status", "$/h", "changed", "check", "state", "field")
-MIN_COLUMN_CHARS = 4
+# Columns of which no part is left out or wrapped, at any width of a terminal.
+UNCUT_COLUMNS = ("id", "gpu type", "status", "age", "for", "$/h", "ready", "cost", "check", "state", "field")
+# Text columns give way to the terminal's width, evenly, down to about this.
+MIN_TEXT_CHARS = 12
 COLUMN_GAP_CHARS = 2
+STATUS_STYLES = {
+    "INITIALIZE": "yellow",
+    "RUNNING": "green",
+    "PAUSING": "blue",
+    "PAUSED": "cyan",
+    "TERMINATING": "magenta",
+    "TERMINATED": "bright_black",
+    "FAILED": "bold red",
+}
 # The library's messages name its arguments and calls. Here a person types options and commands.
 OPTIONS_FOR_ARGUMENTS = (
     ("`pods.list()`", "`yotta-async pods list`"),
+    ("`pods.get`", "`yotta-async pods get`"),
+    ("as `fallbacks` of create_many or ephemeral", "with --fallback gpu=TYPE,region=NAME"),
     ("or give trust_env=False to do without the environment's proxy", "or name the host in $NO_PROXY"),
     ("use yotta_async.emulator.Emulator and its client()", "run `yotta-async emulator`"),
+    (
+        "SpendLimit(prices={gpu_type: USD an hour for one GPU}), and volume_price=USD",
+        "--price GPU=USD, and --volume-price USD",
+    ),
+    ("Delete it, or use max_pods until the API tells its price", "Delete it, or create without --max-hourly"),
+    ("; `pods.unreadable_items` says after a list whether it is still so", ""),
+    ('give `statuses=`, such as ["RUNNING"], or `regions=`', "give --status or --region"),
+    (
+        "Call `await error.resolve()` until the pod shows, or see `pods.list()`",
+        "`yotta-async pods list` may show it later; `yotta-async reap` deletes it",
+    ),
+    ("(PodStatus(", "("),
+    ("and whether SessionPool(limit=…) is large enough", "and try a smaller --concurrency"),
     ("SessionPool(ssl=ssl.create_default_context(cafile=…))", "--ca-file"),
     ("SessionPool(proxy=…)", "--proxy"),
     ("SessionPool.proxy", "--proxy"),
     ("argument api_key", "--api-key"),
+    ("argument journal", "--journal"),
     ("api_key", "--api-key"),
     ("base_url", "--base-url"),
     ("max_hourly", "--max-hourly"),
 )
+
+GPU_TYPE_FRAME = re.compile(r"^(NVIDIA_|AMD_)?(GeForce_)?|_\d+G$")
+CLASS_NAME = re.compile(r"\b[A-Z]\w+Error: ")
 
 
 # Text
@@ -50,9 +79,15 @@ def strip_control(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def format_error(error: BaseException | None) -> str:
-    """Return an error's message as one line that is safe to print, and that names options."""
-    text = strip_control(" ".join(str(error).split()))
+def format_error(error: BaseException | None, *, advice: bool = True) -> str:
+    """Return an error's message as one line that is safe to print, and that names options.
+
+    `advice` is its last sentence, if it came from the API.
+    """
+    text = str(error)
+    if not advice:
+        text = text.removesuffix(getattr(error, "advice", "")).rstrip()
+    text = CLASS_NAME.sub("", strip_control(" ".join(text.split())))
     for argument, option in OPTIONS_FOR_ARGUMENTS:
         # Not after a dot or a quote, as in profiles.work.api_key: there it is the name of a key in the config file.
         text = re.sub(rf"(?<![\w.'\"]){re.escape(argument)}(?!\w)", option, text)
@@ -69,9 +104,20 @@ def format_duration(seconds: float) -> str:
 
 
 def format_gpus(pod: Pod) -> str:
-    """Return a pod's GPUs, such as 2x L4."""
+    """Return a pod's GPUs in the form that every table has, such as 2x L4."""
     count = f"{pod.gpu_count}x " if pod.gpu_count else ""
-    return count + (pod.gpu_display_name or pod.gpu_type or "?")
+    # A pod that was just created has the type alone: NVIDIA_GeForce_RTX_5090_32G is displayed as RTX 5090.
+    short_type = GPU_TYPE_FRAME.sub("", pod.gpu_type or "?").replace("_", " ")
+    return strip_control(count + (pod.gpu_display_name or short_type))
+
+
+def format_usd(amount: float | None) -> str:
+    """Return an amount of US dollars, in which unknown is no zero and little is none either."""
+    if amount is None:
+        return "?"
+    if 0 < amount < 0.01:
+        return f"{amount:.4f}" if amount >= 0.0001 else "<0.0001"
+    return f"{amount:.2f}"
 
 
 def pluralize(count: int, noun: str = "pod") -> str:
@@ -93,6 +139,11 @@ def echo_err(text: str) -> None:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person uses the stream; a stream that was closed before the start is None."""
     return stream is not None and stream.isatty()
+
+
+def can_redraw(stream: TextIO | None) -> bool:
+    """Whether the stream is a terminal on which a table can be drawn again and again."""
+    return is_terminal(stream) and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def can_encode_unicode(stream: TextIO | None) -> bool:
@@ -141,6 +192,22 @@ def _to_json(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def print_value(output: str, value: Any) -> None:
+    """Print a value for programs: as a document of JSON or YAML, or as a line of JSON for each item of a list."""
+    if output == "json":
+        print_json(value)
+    elif output == "jsonl":
+        for item in value if isinstance(value, list) else [value]:
+            print_json_line(item)
+    else:
+        from ruamel.yaml import YAML  # slow to import
+
+        yaml: Any = YAML()
+        yaml.allow_unicode = can_encode_unicode(sys.stdout)
+        yaml.width = sys.maxsize
+        yaml.dump(json.loads(json.dumps(value)), sys.stdout)  # plain types
+
+
 def print_json(value: Any) -> None:
     """Print a value as one JSON document."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=not can_encode_unicode(sys.stdout)))
@@ -154,21 +221,6 @@ def print_json_line(value: Any) -> None:
 # Tables
 
 
-def pod_to_row(pod: Pod, now: datetime) -> tuple[str, ...]:
-    """Return a pod's cells, by POD_COLUMNS."""
-    changed = pod.updated_at or pod.created_at
-    cells = (
-        pod.id,
-        pod.pod_name or "",
-        str(pod.status or "?"),
-        format_gpus(pod),
-        pod.region or "",
-        "?" if pod.hourly_price is None else f"{pod.hourly_price:.2f}",
-        format_duration((now - changed).total_seconds()) if changed else "",
-    )
-    return tuple(map(strip_control, cells))
-
-
 def pod_to_field_rows(pod: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a row for each field of a pod (as JSON values) that has a value."""
     return [
@@ -180,42 +232,74 @@ def _to_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "; ".join(map(_to_text, value))
     if isinstance(value, dict):
-        return " ".join(f"{name}={_to_text(each)}" for name, each in value.items() if each is not None)
+        return " ".join(f"{name}={_to_text(each)}" for name, each in value.items() if each not in (None, {}))
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: fitted to a terminal's width, or, where there is no terminal, with nothing cut."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    below: Iterable[tuple[str, str]] = (),
+    fit: bool = True,
+    to_stderr: bool = False,
+) -> None:
+    """Print a table, fitted to a terminal's width; in a pipe, or without `fit`, each row is one line, with nothing cut.
+
+    `below` has pairs of columns (lower, upper): on a narrow terminal the one is put below the other.
+    """
     lines = [tuple(columns), *rows]
-    if is_terminal(sys.stdout):
-        _print_fitted(lines)
+    if fit and is_terminal(sys.stderr if to_stderr else sys.stdout):
+        from rich.console import Console  # rich is slow to import
+
+        console = Console(stderr=to_stderr, highlight=False)
+        console.print(build_table(columns, lines[1:], console.width, below=below), crop=False)
         return
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
-        click.echo((" " * COLUMN_GAP_CHARS).join(map(str.ljust, line, widths)).rstrip())
+        click.echo((" " * COLUMN_GAP_CHARS).join(map(str.ljust, line, widths)).rstrip(), err=to_stderr)
 
 
-def _print_fitted(lines: Sequence[Sequence[str]]) -> None:
-    """Print a table whose widest columns give way to the terminal's width; ids are never cut."""
+def build_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, below: Iterable[tuple[str, str]] = ()
+) -> Table:
+    """Return a table for a terminal of this width: columns of UNCUT_COLUMNS are whole, the others wrap."""
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
-    gap = COLUMN_GAP_CHARS if sum(widths) + COLUMN_GAP_CHARS * (len(widths) - 1) <= console.width else 1
-    shrinkable = [place for place, name in enumerate(lines[0]) if name not in UNCUT_COLUMNS]
-    while sum(widths) + gap * (len(widths) - 1) > console.width:
-        widest = max(shrinkable, key=lambda place: widths[place])
-        if widths[widest] <= MIN_COLUMN_CHARS:
+    cells = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    headers = {name: name for name in columns}
+
+    def measure(name: str) -> int:
+        texts = [headers[name], *cells[name]]
+        widest = max(cell_len(line) for text in texts for line in text.split("\n"))
+        return widest if name in UNCUT_COLUMNS else min(widest, MIN_TEXT_CHARS)
+
+    for lower, upper in below:
+        if sum(map(measure, cells)) + len(cells) - 1 <= width:
             break
-        widths[widest] -= 1
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    cut: OverflowMethod = "ellipsis" if can_encode_unicode(sys.stdout) else "crop"
-    for place, (name, width) in enumerate(zip(lines[0], widths, strict=True), start=1):
-        is_last = place == len(widths)
-        table.add_column(name, width=width, no_wrap=not is_last, overflow="fold" if is_last else cut)
-    for line in lines[1:]:
-        table.add_row(*map(Text, line))
-    console.print(table)
+        if lower not in cells:
+            continue
+        cells[upper] = [
+            f"{above}\n{under}" if under else above for above, under in zip(cells[upper], cells[lower], strict=True)
+        ]
+        headers[upper] += f"\n{headers[lower]}"
+        del cells[lower]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in cells:
+        is_whole = name in UNCUT_COLUMNS
+        table.add_column(
+            headers[name],
+            no_wrap=is_whole,
+            min_width=measure(name) if is_whole else None,
+            overflow="fold",
+            justify="right" if name in ("$/h", "cost") else "left",
+        )
+    for row in zip(*cells.values(), strict=True):
+        styles = [
+            STATUS_STYLES.get(text.partition("\n")[0], "") if name == "status" else ""
+            for name, text in zip(cells, row, strict=True)
+        ]
+        table.add_row(*map(Text, row, styles))
+    return table

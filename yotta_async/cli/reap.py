@@ -14,8 +14,7 @@ from yotta_async.cli.printing import (
     format_gpus,
     pluralize,
     pod_to_json,
-    print_json,
-    print_json_line,
+    print_value,
     strip_control,
 )
 from yotta_async.cli.run import ExitCode, ask_to_confirm
@@ -30,7 +29,7 @@ def get_default_journal() -> str:
 
 async def reap_pods(settings: Settings, journal: str | None, *, dry_run: bool, yes: bool) -> int:
     """Show, ask and delete; return the exit code."""
-    is_table = settings.output == "table"
+    is_table = settings.is_for_people
     async with open_client(settings, journal=journal or get_default_journal()) as yotta:
         found = await yotta.pods.reap(dry_run=True)
         if is_table:
@@ -40,7 +39,8 @@ async def reap_pods(settings: Settings, journal: str | None, *, dry_run: bool, y
         if dry_run:
             _print_for_programs(settings, found)
             return ExitCode.DONE
-        if found.pods and not yes and not ask_to_confirm(f"Delete {pluralize(len(found.pods))}?"):
+        question = f"Delete {pluralize(len(found.pods))} for good?"
+        if not yes and not ask_to_confirm(question, is_needed=bool(found.pods)):
             return ExitCode.WRONG_USAGE
         report = await yotta.pods.reap(only=[reaped.pod for reaped in found.pods])
     _print_for_programs(settings, report)
@@ -60,11 +60,11 @@ def _print_for_programs(settings: Settings, report: ReapReport) -> None:
         }
         for reaped in report.pods
     ]
-    if settings.output == "json":
-        print_json({"pods": pods, "pending": report.pending, "other_accounts": report.other_accounts})
-    elif settings.output == "jsonl":
-        for pod in pods:
-            print_json_line(pod)
+    if settings.output == "jsonl":
+        print_value("jsonl", pods)
+    elif not settings.is_for_people:
+        counts = {"pending": report.pending, "other_accounts": report.other_accounts}
+        print_value(settings.output, {"pods": pods, **counts})
 
 
 def _format_pod(pod: Pod) -> str:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import click
 
@@ -22,46 +22,56 @@ from yotta_async.cli.settings import Settings
 
 
 class ExitCode(IntEnum):
-    """How a command ended. A signal that ends it gives 128 + the signal's number."""
+    """How a command ended, with the words of `yotta-async --help`."""
 
-    DONE = 0
-    API_FAILED = 1
-    WRONG_USAGE = 2
-    NO_SUCH_POD = 3
-    KEY_REFUSED = 4
-    SOME_FAILED = 5
-    TIMED_OUT = 124
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> Self:
+        """Make a member of a number and its meaning."""
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    DONE = 0, "done"
+    API_FAILED = 1, "the API, or the connection to it, failed"
+    WRONG_USAGE = 2, "wrong usage, or not confirmed"
+    NO_SUCH_POD = 3, "there is no such pod"
+    KEY_REFUSED = 4, "there is no key, or it was not accepted"
+    SOME_FAILED = 5, "some or all of many failed"
+    TIMED_OUT = 124, "what was waited for did not come in time"
 
 
-EXIT_CODES_HELP = """
-    \b
-    Exit codes:
-      0    done
-      1    the API, or the connection to it, failed
-      2    wrong usage, or not confirmed
-      3    there is no such pod
-      4    there is no key, or it was not accepted
-      5    some or all of many failed
-      124  what was waited for did not come in time
-      130  interrupted by Ctrl-C; by another signal: 128 + its number
-    """
+EXIT_CODES_HELP = "\n".join(
+    (
+        "\b\nExit codes:",
+        *(f"  {code.value:<7}  {code.meaning}" for code in ExitCode),
+        "  128 + n  ended by signal n; 130 is Ctrl-C",
+    )
+)
 SIGNAL_EXIT_BASE = 128
 STDERR_FD = 2
 SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 
 
-def run(command: Coroutine[Any, Any, int], settings: Settings, *, is_server: bool = False) -> NoReturn:
-    """Run a command and exit with its code; print an error as one line. A signal is the usual end of a server."""
+def run(
+    command: Coroutine[Any, Any, int], settings: Settings, *, is_server: bool = False, is_endless: bool = False
+) -> NoReturn:
+    """Run a command and exit with its code; print an error as one line.
+
+    A signal is the usual end of a server, and of a command that is endless.
+    """
     if settings.verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("yotta_async").setLevel(logging.DEBUG)
-    signals = _Signals(is_quiet=is_server)
+    signals = _Signals(is_quiet=is_server or is_endless)
     try:
         code = asyncio.run(_run_until_signal(command, signals, is_server=is_server))
         if sys.stdout is not None:
             sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
-        echo_err("Interrupted.")
+        if not is_endless:
+            echo_err("Interrupted.")
         code = signals.exit_code
     except BrokenPipeError:
         # As with `| head`: what is still buffered is dropped, without a message from the interpreter's exit.
@@ -121,13 +131,16 @@ class _Signals:
 
 
 def report_error(error: BaseException, settings: Settings) -> int:
-    """Print what went wrong, and return the exit code for it."""
+    """Print what went wrong and the next step, and return the exit code for it."""
     from yotta_async import YottaError  # keeps --help and --version quick
 
     if settings.verbose > 1:
         traceback.print_exception(error)
     elif isinstance(error, YottaError | OSError):
-        echo_err(f"Error: {format_error(error)}")
+        step = find_next_step(error)
+        echo_err(f"Error: {format_error(error, advice=not step)}")
+        if step:
+            echo_err(step)
     else:
         echo_err(f"Error: {type(error).__name__}: {format_error(error)}. This is our mistake: -vv shows where.")
     return get_exit_code(error, settings)
@@ -152,6 +165,25 @@ def get_exit_code(error: BaseException, settings: Settings) -> int:
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.API_FAILED)
 
 
+def find_next_step(error: BaseException) -> str:
+    """Return what to type after an error, in place of the library's advice; empty text where that, or nothing, fits."""
+    import yotta_async as ya  # keeps --help and --version quick
+
+    other_gpu = "Try another GPU or region with --fallback gpu=TYPE,region=NAME; `yotta-async gpus` lists them."
+    steps: list[tuple[type[BaseException], str]] = [
+        (ya.CapacityError, other_gpu),
+        (ya.AuthenticationError, "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`."),
+        (ya.NotFoundError, "`yotta-async pods list --all` shows the pods of the account."),
+        (ya.PodGoneError, "`yotta-async pods list --all` shows the pods of the account."),
+        (ya.InvalidStateError, "`yotta-async pods list --all` shows the status of each pod."),
+        (ya.PodFailedError, other_gpu),
+        (ya.WaitTimeoutError, "--timeout waits longer; `yotta-async pods watch` shows changes."),
+        (ya.CreateOutcomeUnknownError, "`yotta-async reap` finds and deletes it."),
+        (ya.TransportError, "`yotta-async doctor` checks the connection."),
+    ]
+    return next((step for kind, step in steps if isinstance(error, kind)), "")
+
+
 @contextmanager
 def end_at_once_on_signals() -> Iterator[None]:
     """Let a signal end a question, which blocks the loop. There is nothing to clean up while a person is asked."""
@@ -167,11 +199,16 @@ def end_at_once_on_signals() -> Iterator[None]:
         signal.set_wakeup_fd(wakeup_fd)
 
 
-def ask_to_confirm(question: str, refusal: str = "Nothing was deleted.") -> bool:
-    """Ask a person a yes-or-no question; without a terminal the answer is no."""
+def ask_to_confirm(question: str, refusal: str = "Nothing was changed.", *, is_needed: bool = True) -> bool:
+    """Ask a person a yes-or-no question, unless the answer does not matter; without a terminal the answer is no.
+
+    That also holds where there is nothing to ask about, so that a job which lacks --yes fails on its first day.
+    """
     if not is_terminal(sys.stdin):
-        echo_err(f"{refusal} Add --yes to go on without a question.")
+        echo_err(f"{refusal} Add --yes, as there is no terminal to ask on.")
         return False
+    if not is_needed:
+        return True
     with end_at_once_on_signals():
         is_confirmed = click.confirm(question, default=False, err=True)
     if not is_confirmed:

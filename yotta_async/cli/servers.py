@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,17 +43,18 @@ async def serve_emulator(*, capacity: Iterable[str], **options: Any) -> int:
             f"cannot listen on {options['host']} port {options['port']}: {error.strerror}. Try another --port."
         ) from None
     try:
-        click.echo(f"The emulator serves {emulator.url} until Ctrl-C. To use it from another terminal:")
-        click.echo(f"  export YOTTA_BASE_URL={emulator.url} YOTTA_API_KEY={shlex.quote(emulator.api_key)}")
+        # A shell can read all of standard output.
+        click.echo(f"# The emulator serves {emulator.url} until Ctrl-C. To use it, type in another terminal:")
+        click.echo(format_exports({"YOTTA_BASE_URL": emulator.url, "YOTTA_API_KEY": emulator.api_key}))
         if options["control"]:
-            click.echo(f"Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).")
+            click.echo(f"# Its clock, faults and record are at {emulator.url}/_emulator/ (see the README).")
         if options["runtime"] == "process":
             click.secho("Every program that has this key can run commands on this machine as you.", err=True)
         with suppress(asyncio.CancelledError):  # a signal
             await asyncio.get_running_loop().create_future()
     finally:
         await emulator.aclose()
-    click.echo(f"\nAnswered {len(emulator.requests)} requests.")
+    click.echo(f"# Answered {len(emulator.requests)} requests.")
     return ExitCode.DONE
 
 
@@ -110,6 +112,13 @@ async def _serve_stdio(server: ToolServer, session_ended: asyncio.Event) -> None
             await serving
         except* (BrokenPipeError, ConnectionResetError):
             pass  # the host has closed stdout
+
+
+def format_exports(variables: Mapping[str, str]) -> str:
+    """Return the line that sets variables in the user's shell."""
+    if Path(os.environ.get("SHELL", "")).name == "fish":
+        return "; ".join(f"set -gx {name} {shlex.quote(value)}" for name, value in variables.items())
+    return " ".join(["export", *(f"{name}={shlex.quote(value)}" for name, value in variables.items())])
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import attrs
 import click
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 # Shorter than the library's: a person watches.
 POLL_INTERVAL_S = 2.0
 
-Output: TypeAlias = Literal["table", "json", "jsonl"]
+Output: TypeAlias = Literal["table", "wide", "json", "jsonl", "yaml"]
+# The common options that the help of each command shows; `yotta-async --help` shows all.
+SHOWN_EVERYWHERE = ("output", "timeout")
 
 
 @attrs.define
@@ -43,6 +45,11 @@ class Settings:
         return resolve_settings(self.profile, {name: getattr(self, name) for name in SETTINGS})
 
     @property
+    def is_for_people(self) -> bool:
+        """Whether the output is a table, and no document for programs."""
+        return self.output in ("table", "wide")
+
+    @property
     def has_key(self) -> bool:
         """Whether there is a key, from any source; also true where the profile or its file cannot be used."""
         from yotta_async import ConfigurationError  # keeps --help and --version quick
@@ -63,10 +70,10 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(settings, str(parameter.name), value)
 
 
-def add_common_options(command: click.Command) -> None:
-    """Add the options of every command, after the command's own."""
+def add_common_options(command: click.Command, *, hidden: bool = False) -> None:
+    """Add the options of every command, after the command's own; `hidden`: its help shows only some of them."""
     option = functools.partial(click.Option, callback=_keep, expose_value=False)
-    command.params += [
+    options = [
         option(
             ["--profile"],
             metavar="NAME",
@@ -81,7 +88,11 @@ def add_common_options(command: click.Command) -> None:
             type=click.Choice(["v1", "v2"]),
             help="Which version of the API. [default: $YOTTA_API_VERSION, or v1]",
         ),
-        option(["-o", "--output"], type=click.Choice(["table", "json", "jsonl"]), help="For people, or for programs."),
+        option(
+            ["-o", "--output"],
+            type=click.Choice(get_args(Output)),
+            help="For people (wide: all columns or fields), or for programs.",
+        ),
         option(["--proxy"], metavar="URL", help="A proxy for https. [default: $HTTPS_PROXY, except for $NO_PROXY]"),
         option(
             ["--ca-file"],
@@ -95,6 +106,9 @@ def add_common_options(command: click.Command) -> None:
         ),
         option(["-v", "--verbose"], count=True, help="Log every request; twice: tracebacks of errors too."),
     ]
+    for each in options:
+        each.hidden = hidden and each.name not in SHOWN_EVERYWHERE
+    command.params += options
 
 
 def complete_profiles(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
