@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import getpass
 import os
 import shutil
 import signal
@@ -109,6 +110,8 @@ class ProcessRuntime:
             return
         previous = self._runs.get(pod.id)
         run = self._runs[pod.id] = _PodRun(pod)
+        with suppress(OSError, KeyError):  # this user has no name; KeyError until Python 3.13
+            pod.ssh_user = getpass.getuser()  # no other user can log in to an sshd that this one runs
         is_healthy = not pod.find_fault("unhealthy_port")
         for exposed in pod.wire.expose if pod.wire.initialization_command else ():
             run.inner_ports[exposed.port] = port = self._find_free_port()
