@@ -128,13 +128,19 @@ class _Messages:
 
     async def explain_end(self, connection: Connection) -> str:
         """Return why ssh ended, or did not start to forward, once it has ended."""
+        is_silent = self._process.stdout is not None and not self._process.stdout.at_eof()
         await end_process(self._process)
         await self.task
         text = "\n".join(self._lines)
         advice = [advice for pattern, advice in _ADVICE if re.search(pattern, text, re.IGNORECASE)]
         said = next((line for line in reversed(self._lines) if not line.startswith("Warning: Permanently added")), "")
         what = "the connection ended" if self.is_shown else "nothing is forwarded"
-        reason = f"ssh says {said!r}." if said else f"ssh says nothing within {START_TIMEOUT_S:g} s."
+        if said:
+            reason = f"ssh says {said!r}."
+        elif is_silent:
+            reason = f"ssh did not connect within {START_TIMEOUT_S:g} s."
+        else:
+            reason = f"ssh ended with status {self._process.returncode}."
         parts = [f"pod {self._pod_id} ({connection.address}): {what}, as {reason}", *advice[:1]]
         if connection.is_unhealthy:
             parts.append("The API says that its ssh port is not healthy.")

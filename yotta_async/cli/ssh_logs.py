@@ -73,8 +73,7 @@ async def print_log(
 
 def get_log_path(pod: Pod, pod_id: str) -> str:
     """Return the path of a pod's log as shell text. Raises click.ClickException if it was created without --log."""
-    command = pod.initialization_command
-    if command is not None and LOG_PREFIX not in command:
+    if LOG_PREFIX not in (pod.initialization_command or ""):
         raise click.ClickException(
             f"pod {pod_id} keeps no log: the API has none, and the pod was created without --log. Create it with "
             "`yotta-async pods create --log --init-command COMMAND --expose 22:SSH`. What a program in this pod writes "
