@@ -24,7 +24,7 @@ def cli() -> None:
 
 @cli.group(epilog=EXIT_CODES_HELP)
 def pods() -> None:
-    """Create, see, wait for, pause, resume and delete pods.
+    """Create, see, wait for, go into, pause, resume and delete pods.
 
     Example: yotta-async pods list --status RUNNING
     """
