@@ -157,8 +157,8 @@ async def test_hostile_ssh_command_never_reaches_ssh(run_on: Serve, command: str
 @pytest.mark.parametrize(
     ("status", "way"),
     [
-        ("PAUSED", "Start it again: `yotta-async pods resume 7 --wait`"),
-        ("PAUSING", "Once it is PAUSED: start it again: `yotta-async pods resume 7 --wait`"),
+        ("PAUSED", "`yotta-async pods resume 7 --wait` starts it again"),
+        ("PAUSING", "Once it is PAUSED, `yotta-async pods resume 7 --wait` starts it again"),
         ("INITIALIZE", "Add --wait"),
         ("REBUILDING\x1b[2J", "Add --wait"),
         ("FAILED", "It cannot be reached any more; `yotta-async pods create` makes another"),
@@ -284,6 +284,10 @@ async def test_used_local_port_is_named(run_on: Serve, used_port: int) -> None:
         ("echo 'root@h: Permission denied (publickey).' >&2; exit 255", "Permission denied (publickey).'. Name a key"),
         ("echo 'ssh: connect to host h port 1: Connection refused' >&2; exit 255", "refused'. Perhaps its ssh server"),
         ("printf 'odd \\033[2J' >&2; exit 255", "'odd ?[2J'"),
+        (
+            "echo 'Host key verification failed.' >&2; exit 255",
+            "`yotta-async pods ssh 7` shows how to forget that one",
+        ),
         ("exit 255", "ssh ended with status 255"),
         (
             "echo listening; echo 'Connection to h closed.' >&2; exit 255",

@@ -51,11 +51,21 @@ class Connection:
 
     def explain_failure(self) -> str:
         """Return what may be wrong when ssh did not connect, and what to do."""
-        health = " The API says that its ssh port is not healthy: perhaps no ssh server runs in it." * self.is_unhealthy
         return (
-            f"Pod {self.pod_id}: the connection to {self.address} by ssh failed, or was lost.{health} If your key was "
-            "refused, name one that the pod accepts: -i KEY. If nothing answered, wait until it does: --wait."
+            f"Pod {self.pod_id}: the connection to {self.address} by ssh failed, or was lost. If your key was refused, "
+            "name one that the pod accepts: -i KEY. If nothing answered, wait until it does: --wait."
+            f"{self.describe_server()}"
         )
+
+    def describe_server(self) -> str:
+        """Return what is known of the ssh server in the pod, as sentences after others."""
+        text = " The API says that its ssh port is not healthy: perhaps no ssh server runs in it." * self.is_unhealthy
+        if _is_loopback(self.address.host):
+            text += (
+                " A pod of the emulator has an ssh server only with `yotta-async emulator --runtime process`, if its "
+                "initialization command runs one."
+            )
+        return text
 
 
 async def connect(
@@ -152,11 +162,10 @@ async def get_running_pod(settings: Settings, pod_id: str, *, wait: bool, port: 
 
 
 # What to do about a pod for which no wait helps.
-_RESUME = "Start it again: `yotta-async pods resume {id} --wait`."
 _GONE = "It cannot be reached any more; `yotta-async pods create` makes another."
 _WAYS_BACK = {
-    PodStatus.PAUSED: _RESUME,
-    PodStatus.PAUSING: f"Once it is PAUSED: {_RESUME[0].lower()}{_RESUME[1:]}",
+    PodStatus.PAUSED: "`yotta-async pods resume {id} --wait` starts it again.",
+    PodStatus.PAUSING: "Once it is PAUSED, `yotta-async pods resume {id} --wait` starts it again.",
     PodStatus.FAILED: _GONE,
     PodStatus.TERMINATING: _GONE,
     PodStatus.TERMINATED: _GONE,

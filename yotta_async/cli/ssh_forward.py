@@ -20,11 +20,15 @@ LOCAL_HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
 _LISTENING = b"listening"
 _MAX_PORT = 65535
+_MAX_LINE_BYTES = 2**22  # ssh shows a server's greeting of up to 1 MiB
 # What ssh writes, and what that means for a pod.
 _ADVICE = (
     ("permission denied|too many authentication", "Name a key that the pod accepts: -i KEY, or a user: --user."),
     ("connection refused|timed out|connection (closed|reset)", "Perhaps its ssh server does not run yet: add --wait."),
-    ("identification has changed|verification failed", "A pod can have another key after a resume."),
+    (
+        "identification has changed|verification failed",
+        "Its key is not the one that it had before: `yotta-async pods ssh {id}` shows how to forget that one.",
+    ),
     ("could not resolve", "Check this machine's network."),
 )
 
@@ -49,6 +53,7 @@ async def forward_ports(
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
+        limit=_MAX_LINE_BYTES,
         env=os.environ | {"SHELL": "/bin/sh"},  # runs LocalCommand
     )
     messages = _Messages(process, pod_id, [remote for _, remote in pairs])
@@ -119,7 +124,7 @@ class _Messages:
     async def _read(self) -> None:
         assert self._process.stderr is not None  # noqa: S101  # it is a pipe
         while line := await self._process.stderr.readline():
-            text = strip_control(line.decode(errors="replace").strip())
+            text = strip_control(line.decode(errors="replace").strip()[:500])
             self._lines = [*self._lines[-9:], text] if text else self._lines
             if self.is_shown and text:
                 refused = re.search(r"open failed: connect failed: (.*)", text)
@@ -132,19 +137,18 @@ class _Messages:
         await end_process(self._process)
         await self.task
         text = "\n".join(self._lines)
-        advice = [advice for pattern, advice in _ADVICE if re.search(pattern, text, re.IGNORECASE)]
+        advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, text, re.IGNORECASE)), "")
         said = next((line for line in reversed(self._lines) if not line.startswith("Warning: Permanently added")), "")
         what = "the connection ended" if self.is_shown else "nothing is forwarded"
-        if said:
-            reason = f"ssh says {said!r}."
-        elif is_silent:
+        if is_silent:
             reason = f"ssh did not connect within {START_TIMEOUT_S:g} s."
+        elif said:
+            reason = f"ssh says {said!r}."
         else:
             reason = f"ssh ended with status {self._process.returncode}."
-        parts = [f"pod {self._pod_id} ({connection.address}): {what}, as {reason}", *advice[:1]]
-        if connection.is_unhealthy:
-            parts.append("The API says that its ssh port is not healthy.")
-        return " ".join(parts)
+        advice = f" {advice.format(id=self._pod_id)}" if advice else ""
+        server = "" if self.is_shown else connection.describe_server()
+        return f"pod {self._pod_id} ({connection.address}): {what}, as {reason}{advice}{server}"
 
 
 def _print_forwards(settings: Settings, pod_id: str, pairs: Sequence[tuple[int, int]]) -> None:
