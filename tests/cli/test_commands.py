@@ -30,7 +30,7 @@ def test_help_shows_every_command_with_an_example() -> None:
     text = run_process("--help").stdout
     found = list(walk_commands(cli))
     assert {"pods", "reap", "emulator", "demo", "doctor", "mcp", "config", "gpus"} == {names[0] for names, _ in found}
-    assert len(found) == 21
+    assert len(found) == 26
     for names, command in found:
         assert names[0] in text
         assert f": yotta-async {' '.join(names)}" in (command.help or ""), f"an example of {names}"
@@ -61,7 +61,7 @@ for names, _ in [((), None), *walk_commands(cli)]:
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(b"Usage:") == 22
+    assert done.stdout.count(b"Usage:") == 27
     done.stdout.decode(encoding)
 
 

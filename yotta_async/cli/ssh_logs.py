@@ -57,22 +57,23 @@ async def print_log(
     """Print what a pod's initialization command has written, by ssh; return the exit status."""
     find_program("ssh")  # before a wait
     pod = await get_running_pod(settings, pod_id, wait=wait)
-    path = get_log_path(pod, pod_id)
+    paths = get_log_paths(pod, pod_id)
     connection = build_connection(pod, pod_id, key=key, user=user)
     tail = f"tail -n {'+1' if lines is None else lines}{' -f' * follow}"
-    status = await run_program(connection.build_ssh(command=[f"test -r {path} || exit {_NO_LOG}; exec {tail} {path}"]))
+    command = f"for log in {paths}; do test -r $log && exec {tail} $log; done; exit {_NO_LOG}"
+    status = await run_program(connection.build_ssh(command=[command]))
     if status == SSH_FAILED:
         echo_err(connection.explain_failure())
     if status == _NO_LOG:
         raise click.ClickException(
-            f"there is no log in pod {pod_id} that this user can read ({path}): its initialization command has not "
-            "begun, or its image has no `tee` or `mkfifo`, or another user runs it (--user)."
+            f"there is no log in pod {pod_id} that this user can read ({LOG_PREFIX}*.log): its initialization "
+            "command has not begun, or its image has no `tee` or `mkfifo`, or another user runs it (--user)."
         )
     return status
 
 
-def get_log_path(pod: Pod, pod_id: str) -> str:
-    """Return the path of a pod's log as shell text. Raises click.ClickException if it was created without --log."""
+def get_log_paths(pod: Pod, pod_id: str) -> str:
+    """Return where a pod's log may be, as shell text. Raises click.ClickException if it was created without --log."""
     if LOG_PREFIX not in (pod.initialization_command or ""):
         raise click.ClickException(
             f"pod {pod_id} keeps no log: the API has none, and the pod was created without --log. Create it with "
@@ -80,4 +81,6 @@ def get_log_path(pod: Pod, pod_id: str) -> str:
             f"to a file can be read with `yotta-async pods ssh {pod_id} -- cat FILE`."
         )
     token = pod.client_token or ""
-    return f"{LOG_PREFIX}{token if re.fullmatch('[A-Za-z0-9_-]{1,128}', token) else '*'}.log"
+    # Where the API shows no token there is one log, unless pods share a machine.
+    own = [f"{LOG_PREFIX}{token}.log"] if re.fullmatch("[A-Za-z0-9_-]{1,128}", token) else []
+    return " ".join([*own, f"{LOG_PREFIX}*.log"])
