@@ -55,6 +55,7 @@ from .models.spec import PersistentVolumeRequest as PersistentVolumeRequest
 from .models.spec import PodFields as PodFields
 from .models.spec import PodSpec as PodSpec
 from .models.spec import PortRequest as PortRequest
+from .models.ssh import SshAddress as SshAddress
 from .models.status import PodStatus as PodStatus
 from .models.status import Statuses as Statuses
 from .pods import Pods as Pods
