@@ -172,7 +172,7 @@ async def test_unknown_fields_are_ignored_and_refused_by_a_strict_emulator(peer:
 
 
 async def test_environment_variables_and_statuses_by_option() -> None:
-    options: dict[str, Any] = {"v2_environment_vars": "shown", "v2_statuses": "guide"}
+    options: dict[str, Any] = {"v2_environment_vars": "hidden", "v2_statuses": "guide"}
     async with Emulator(clock="manual", **options) as emulator, aiohttp.ClientSession() as session:
         peer = PeerV2(emulator, session)
         variables = [{"key": "A", "value": "1"}]

@@ -167,9 +167,9 @@ def demo(settings: Settings, /, timeline: str) -> None:
 )
 @click.option(
     "--v2-environment-vars",
-    default="hidden",
+    default="shown",
     show_default=True,
-    type=click.Choice(["hidden", "shown"]),
+    type=click.Choice(["shown", "hidden"]),
     help="Whether pods in version 2 of the API show their environment variables.",
 )
 @click.option(
