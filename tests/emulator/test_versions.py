@@ -57,7 +57,7 @@ async def test_create_answers_the_pod_with_the_documented_fields(peer: PeerV2) -
         expose=[{"port": 22, "protocol": "SSH"}],
     )
     assert set(pod) == POD_FIELDS | {"environmentVars"}
-    assert "secret-value" not in json.dumps(pod)
+    assert pod["environmentVars"] == [{"key": "A", "value": "secret-value"}]
     assert (type(pod["id"]), pod["name"], pod["gpuType"], pod["gpuCount"]) == (str, "trainer", "NVIDIA_RTX_4090_24G", 2)
     assert (pod["region"], pod["status"], pod["singleCardPrice"]) == ("us-east-2", "INITIALIZE", "0.65")
     assert (pod["createdAt"], pod["updatedAt"]) == (1_767_225_600_000, 1_767_225_600_000)
