@@ -44,7 +44,10 @@ class PodCalls(Protocol):
 
 
 class PodHandle:
-    """One pod: its `id`, the latest `pod` that this handle saw (None before), and the calls of `Pods` on it."""
+    """One pod: its `id`, the latest `pod` that this handle saw (None before), and the calls of `Pods` on it.
+
+    API v2 answers a create with the pod, so that the handle of a new pod has it at once.
+    """
 
     def __init__(self, pods: PodCalls, pod_id: str, pod: Pod | None = None) -> None:
         self._pods = pods
@@ -151,7 +154,7 @@ class CreateOutcomeUnknownError(CreateUnknownError):
         if self.resolver is None:
             raise ConfigurationError(
                 "this error is no longer bound to a client, so it cannot find the pod: list the pods, and find the one "
-                "whose environment variable YOTTA_CLIENT_TOKEN is the error's client_token"
+                "whose `client_token` is that of the error"
             )
         return await self.resolver()
 

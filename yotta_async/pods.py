@@ -70,8 +70,9 @@ class Pods:
 
         Returns as soon as the API has answered with an id; the pod starts after that, so follow with `wait_until`.
         A create that may have reached the server is never sent again: the client searches for its pod instead, by a
-        random YOTTA_CLIENT_TOKEN in the pod's environment, unless it was made with `client_token=False`. A create that
-        is cancelled deletes its pod, and only then (within 30 s) raises the cancel.
+        random YOTTA_CLIENT_TOKEN in the pod's environment (with API v2 also in a name that the client draws, if you
+        give no `pod_name`), unless it was made with `client_token=False`. A create that is cancelled deletes its pod,
+        and only then (within 30 s) raises the cancel. API v2 answers with the pod, so that `handle.pod` is set.
 
         Raises:
             InvalidRequestError: before anything is sent.
@@ -79,7 +80,7 @@ class Pods:
             CapacityError: the API has no such GPU free.
             CreateOutcomeUnknownError: there may be a pod.
 
-        Source: POST /openapi/v1/pods/create.
+        Source: POST /openapi/v1/pods/create (here and below, `api/versions.py` has the paths of v2).
         """
         spec = spec_from(spec, fields)
         self._endpoints.check_spec(spec)

@@ -187,12 +187,12 @@ class CreateManyRun:
                     continue
                 await self._finish(slot, error)
                 return
-            pod, slot.attempt = slot.attempt.pod, None
+            slot.attempt = None
             self._record_pod(slot.pod_id, spec)
             if self._until is None:
-                await self._finish(slot, None, pod)
+                await self._finish(slot, None)
                 return
-            await call_hook(self._on_event, slot.build_item(None, pod))
+            await call_hook(self._on_event, slot.build_item(None))
             options = WaitOptions(max(0.001, self._deadline - self._poller.clock.time()), self._interval)
             slot.waiter = StatusWaiter(
                 self._poller, slot.pod_id, self._until, options, on_observation=partial(self._observe, slot)
