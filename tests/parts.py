@@ -9,6 +9,7 @@ from typing import Any
 from tests.conftest import KEY
 from yotta_async import RetryPolicy
 from yotta_async.api.endpoints import Endpoints
+from yotta_async.api.versions import read_api_version
 from yotta_async.emulator.clock import make_clock
 from yotta_async.support.secrets import Secret
 from yotta_async.transport.retry import Retrier
@@ -31,4 +32,5 @@ async def open_transport(url: str, key: str = KEY, **options: Any) -> AsyncItera
 async def open_endpoints(url: str, key: str = KEY, **options: Any) -> AsyncIterator[Endpoints]:
     """Yield the endpoints of a server, without retries; options are the transport's."""
     async with open_transport(url, key, **options) as transport:
-        yield Endpoints(transport, Retrier(RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto")))
+        retrier = Retrier(RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto"))
+        yield Endpoints(transport, retrier, read_api_version(None))
