@@ -27,7 +27,7 @@ async def job(yotta: YottaClient) -> None:
     try:
         await handle.drive(to=PodStatus.RUNNING)
         pod = await handle.wait_until_ready(timeout=300)
-        print(f"{pod.id} is ready; here the tests would run over {pod.ssh_cmd or pod.port(22)}")
+        print(f"{pod.id} is ready; here the tests would run over ssh to {pod.ssh}")
     finally:
         await handle.drive(to=PodStatus.PAUSED)
         print(f"{handle.id} is paused, and costs only its storage")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,24 @@ from yotta_async.emulator.clock import make_clock
 
 KEY = "key-that-nobody-may-see"
 SPEC: dict[str, Any] = {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G"}
+# For a pytest that a test starts: plugins that none of these tests uses, and that take seconds to import, stay out.
+PYTEST_OPTIONS = [
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:langsmith_plugin", "-p", "no:schemathesis"),
+    *("-p", "no:looptime_plugin", "-p", "no:looptime_chronometers", "-p", "no:looptime_timeproxies"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),  # pytest-asyncio 1.x warns without it
+]
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported out of garbage collections: many tests collect, to see what is left uncollected."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_in_every_run(request: pytest.FixtureRequest) -> None:
+    """Jitter and backoff are drawn from the module's generator."""
+    random.seed(request.node.nodeid)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

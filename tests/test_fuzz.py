@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.fuzz import ATTACKS, attack
 
+pytestmark = pytest.mark.slow
 COUNTS = {"cuts": 400, "faults": 150, "keepalive": 300, "cancels": 250, "early": 40}
 
 

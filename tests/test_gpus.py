@@ -16,6 +16,7 @@ from yotta_async import (
     GpuOffer,
     GpuRegion,
     InvalidRequestError,
+    NotFoundError,
     ProtocolError,
     ServerError,
     SpendLimit,
@@ -140,6 +141,12 @@ async def test_failures_are_those_of_other_reads(
 ) -> None:
     server.answers(reply)
     with pytest.raises(error, match="/v2/vms/types"):
+        await client_of().gpus.list()
+
+
+async def test_a_host_without_the_list_has_its_own_advice(server: RawServer, client_of: MakeClient) -> None:
+    server.answers(envelope(code=10007, status=404))
+    with pytest.raises(NotFoundError, match="This host has no list of GPU types"):
         await client_of().gpus.list()
 
 

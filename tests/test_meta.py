@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import os
@@ -20,12 +21,13 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from mypy import api as mypy
 
 import yotta_async
 import yotta_async.emulator
 from benchmarks import tables
 from benchmarks.measure import Row
+from tests.conftest import PYTEST_OPTIONS
+from tests.processes import start_process
 from yotta_async import CreateOutcomeUnknownError, Pod, PodStatus, YottaError, errors
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.emulator import Emulator
@@ -166,6 +168,10 @@ GOOD = """
             for each in pods:
                 if each.status is not None and not each.status.is_terminal:
                     await yotta.pods.delete(each, missing_ok=True)
+            for offer in await yotta.gpus.list(region="us-east-1"):
+                price: float | None = offer.hourly_price
+                print(offer.gpu_type, price, [region.name for region in offer.regions if region.is_available])
+            await yotta.pods.create_many([spec], fallbacks="available")
             port = pod.port(22)
             print(port.host if port else None, await yotta.pods.get(7))
         async with Emulator(clock="manual", timings=Timings(initialize=5)) as emulator, emulator.client() as other:
@@ -184,6 +190,8 @@ BAD = [
     "PodSpec(image='a', gpu_type='b', environment_vars={'A': 1})",
     "await yotta.pods.get(1.5)",
     "await yotta.pods.list(statuses=[1.5])",
+    "await yotta.gpus.list(region=['a'])",
+    "await yotta.pods.create_many([], fallbacks='availible')",
     "await yotta.pods.wait_until('7', status=None)",
     "await yotta.pods.wait_until('7', on_change='print')",
     "await yotta.pods.wait_until('7', until='RUNNING')",
@@ -208,16 +216,43 @@ def test_a_strangers_program_is_type_checked(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("\n".join(lines) + "\n")
     cache = ["--cache-dir", str(ROOT / ".mypy_cache")]
     options = ["--strict", "--no-error-summary", "--config-file", "", *cache]
-    report, complaint, _ = mypy.run([*options, str(tmp_path / "good.py"), str(tmp_path / "bad.py")])
-    assert complaint == ""
+    command = [sys.executable, "-m", "mypy", *options, str(tmp_path / "good.py"), str(tmp_path / "bad.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    report = done.stdout
+    assert done.stderr == ""
     assert "good.py" not in report, report
     wrong = {int(number) for number in re.findall(r"bad\.py:(\d+): error", report)}
     missed = [line for number, line in enumerate(BAD, 3) if number not in wrong]
     assert missed == [], report
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: str(path.name))
+# Frameworks that the test extra does not have, by what is imported. `agents` is the OpenAI Agents SDK.
+FRAMEWORKS = {"agents", "distributed", "langchain", "pydantic_ai"}
+
+
+def find_frameworks(program: str) -> set[str]:
+    """Return the frameworks that a program imports."""
+    return FRAMEWORKS.intersection(re.findall(r"^ *(?:from|import) (\w+)", program, re.MULTILINE))
+
+
+def mark_slow_if_it_needs_a_framework(program: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if find_frameworks(program) else []
+
+
+def skip_without_frameworks(program: str) -> None:
+    if missing := [name for name in sorted(find_frameworks(program)) if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"needs {', '.join(missing)}: pip install -e '.[test-all]'")
+
+
+EXAMPLES = [
+    pytest.param(path, id=path.name, marks=mark_slow_if_it_needs_a_framework(path.read_text()))
+    for path in sorted((ROOT / "examples").rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_runs(example: Path) -> None:
+    skip_without_frameworks(example.read_text())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("YOTTA_")}
     done = subprocess.run(
         [sys.executable, example], capture_output=True, text=True, timeout=60, env=environment, check=False
@@ -225,8 +260,6 @@ def test_every_example_runs(example: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
-
-LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio 1.x warns without it
 
 # Every guide with Python blocks. Those of the emulator's are run by tests/emulator/test_readme.py.
 GUIDES = (
@@ -238,7 +271,9 @@ GUIDES = (
 # "<!-- needs: NAME -->" above a block names a package that the test extra does not have.
 BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)```", re.DOTALL)
 BLOCKS = [
-    pytest.param(needed, block, id=f"{guide.relative_to(ROOT)}-{number}")
+    pytest.param(
+        needed, block, id=f"{guide.relative_to(ROOT)}-{number}", marks=mark_slow_if_it_needs_a_framework(block)
+    )
     for guide in GUIDES
     for number, (needed, block) in enumerate(BLOCK.findall(guide.read_text()))
 ]
@@ -253,7 +288,7 @@ asyncio.run(eval(code))
 def command_for(block: str) -> list[str]:
     """Return the arguments of the interpreter for a block: a test, a cell of a notebook, or a program."""
     if "def test_" in block:
-        return ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE, "test_block.py"]
+        return ["-m", "pytest", "-q", "-c", os.devnull, *PYTEST_OPTIONS, "test_block.py"]
     return (
         ["-c", NOTEBOOK]
         if re.search("^(.* )?await ", block, re.MULTILINE) and "def " not in block
@@ -265,18 +300,15 @@ def command_for(block: str) -> list[str]:
 def served_by_the_command_line(*options: str) -> Iterator[dict[str, str]]:
     """Serve as a reader would who has no account, and yield the variables that the command says to export."""
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0", *options]
-    with subprocess.Popen(
+    with start_process(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
     ) as served:
         assert served.stdout is not None
         served.stdout.readline()
-        try:
-            yield dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
-            served.send_signal(signal.SIGINT)
-            assert served.wait(10) == 0
-            assert "Answered" in served.stdout.read()
-        finally:
-            served.kill()  # without effect where it has ended
+        yield dict(pair.split("=", 1) for pair in served.stdout.readline().split()[1:])
+        served.send_signal(signal.SIGINT)
+        assert served.wait(10) == 0
+        assert "Answered" in served.stdout.read()
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +319,7 @@ def simulated() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize(("needed", "block"), BLOCKS)
 def test_every_block_of_the_guides_runs(needed: str, block: str, tmp_path: Path, simulated: dict[str, str]) -> None:
+    skip_without_frameworks(block)
     if needed:
         pytest.importorskip(needed, reason=f"the block needs {needed}, which the test extra does not have")
     requests.post(

@@ -7,7 +7,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -114,7 +113,12 @@ async def test_named_profile_never_takes_key_or_host_from_the_environment(
     assert YottaClient.from_profile("work").base_url == "https://api.yottalabs.ai"
 
 
-@pytest.mark.skipif("api_version" not in signature(YottaClient).parameters, reason="the client speaks one version")
+def test_profiles_without_a_default_are_named(write_config: WriteConfig) -> None:
+    write_config('[profiles.home]\napi_key = "k"\n[profiles.work]\napi_key = "k"\n')
+    with pytest.raises(ConfigurationError, match=r"no default profile but home, work: choose with .*config use NAME"):
+        YottaClient.from_profile()
+
+
 async def test_api_version_has_the_same_order(
     server: RawServer, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +175,15 @@ async def test_proxy_and_certificates_of_a_profile(tmp_path: Path, write_config:
             assert [request.target for request in proxy.requests] == [f"{host}:443"]
             with pytest.raises(ConfigurationError, match="YottaClient is closed"):
                 await yotta.pods.list()
+
+
+async def test_proxy_of_the_default_profile_does_not_keep_from_an_emulator(
+    server: RawServer, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config('[profiles.default]\napi_key = "k"\nproxy = "http://127.0.0.1:1"\n')
+    monkeypatch.setenv("YOTTA_API_KEY", "emulator-key")
+    monkeypatch.setenv("YOTTA_BASE_URL", server.url)
+    assert await get_key_in_use(server) == "emulator-key"
 
 
 async def test_pool_that_was_given_stays_open(server: RawServer, write_config: WriteConfig) -> None:

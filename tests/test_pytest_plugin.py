@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import PYTEST_OPTIONS
+
 ASYNC = """
 import asyncio, pytest
 from yotta_async import PodStatus, WaitTimeoutError
@@ -25,7 +27,7 @@ async def test_each_has_its_own(yotta_client, yotta_emulator, number):
 async def test_an_hour(yotta_client, yotta_emulator):
     handle = await yotta_client.pods.create(**SPEC)
     with pytest.raises(WaitTimeoutError):
-        await handle.wait_until(timeout=3600)
+        await handle.wait_until(timeout=3600, poll_interval=60)
     assert yotta_emulator.clock.time() >= 3600
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -95,9 +97,7 @@ def test_no_list(yotta_emulator): ...
 @pytest.mark.yotta([{"kind": "stuck"}])
 def test_no_name(yotta_emulator): ...
 """
-# Switch off what this project's own settings and plugins change.
-OPTIONS = ("-p", "no:cacheprovider", "-p", "no:looptime_plugin", "-p", "no:looptime_chronometers", "-p", "no:looptime_timeproxies",
-           "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error")  # fmt: skip
+OPTIONS = (*PYTEST_OPTIONS, "-W", "error")
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])

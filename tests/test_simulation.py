@@ -30,7 +30,7 @@ PARTS = 8
 pytestmark = pytest.mark.both_versions
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))])
 def test_nothing_is_made_twice_or_lost(part: int, api_version: str) -> None:
     fired: Counter[str] = Counter()
     intents = 0

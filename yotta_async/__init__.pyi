@@ -25,6 +25,7 @@ from .errors import ServerError as ServerError
 from .errors import SpendLimitError as SpendLimitError
 from .errors import TransportError as TransportError
 from .errors import YottaError as YottaError
+from .fleet.alternatives import Fallbacks as Fallbacks
 from .fleet.limit import SpendLimit as SpendLimit
 from .fleet.report import FanOutError as FanOutError
 from .fleet.report import FanOutItem as FanOutItem
@@ -54,6 +55,7 @@ from .models.spec import PersistentVolumeRequest as PersistentVolumeRequest
 from .models.spec import PodFields as PodFields
 from .models.spec import PodSpec as PodSpec
 from .models.spec import PortRequest as PortRequest
+from .models.ssh import SshAddress as SshAddress
 from .models.status import PodStatus as PodStatus
 from .models.status import Statuses as Statuses
 from .pods import Pods as Pods

@@ -174,8 +174,7 @@ class YottaClient:
         settings = resolve_settings(
             name, {key: options.pop(key, None) for key in ("api_key", "base_url", "api_version")}
         )
-        if settings.api_version.argument is not None:
-            options["api_version"] = settings.api_version.argument
+        options["api_version"] = settings.api_version.argument
         pool = options.pop("session_pool", None)
         is_own_pool = pool is None
         if pool is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import itertools
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -375,7 +376,9 @@ class Pods:
         """
         return await self._endpoints.get(pod_id_of(pod_id))
 
-    async def list(self, *, regions: Iterable[str] = (), statuses: Iterable[PodStatus | str | int] = ()) -> list[Pod]:
+    async def list(
+        self, *, regions: Iterable[str] = (), statuses: Iterable[PodStatus | str | int] = ()
+    ) -> builtins.list[Pod]:
         """Return the account's pods in the API's order, newest change first, with those TERMINATED today.
 
         Every pod whose id can be read is in it, once: a field that cannot be read is None, and named in

@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 from yarl import URL
 
+from yotta_async.api.versions import DEFAULT_VERSION, VERSIONS
 from yotta_async.errors import ConfigurationError
 from yotta_async.support.secrets import Secret as Secret  # of public signatures here
 from yotta_async.support.secrets import strip_traceback_frames
-from yotta_async.transport.settings import VENDOR_URL, read_base_url, read_key
+from yotta_async.transport.settings import VENDOR_URL, is_loopback, read_base_url, read_key
 
 if TYPE_CHECKING:
     from yotta_async.transport.session_pool import SessionPool
@@ -47,8 +48,7 @@ Source: TypeAlias = Literal["option", "profile", "environment", "default"]
 
 SETTINGS = ("api_key", "base_url", "api_version", "proxy", "ca_file")
 VARIABLES = {"api_key": "YOTTA_API_KEY", "base_url": "YOTTA_BASE_URL", "api_version": "YOTTA_API_VERSION"}
-DEFAULTS = {"base_url": VENDOR_URL, "api_version": "v1"}
-API_VERSIONS = ("v1", "v2")
+DEFAULTS = {"base_url": VENDOR_URL, "api_version": DEFAULT_VERSION.name}
 FALLBACK_PROFILE = "default"
 """The default profile of a file that does not name one."""
 KEYRING_SERVICE = "yotta-async"
@@ -151,13 +151,18 @@ class ConnectionSettings:
         """Raise ConfigurationError that says how to set a key, if there is none."""
         if self.api_key.value is not None:
             return
-        also = "" if self.profile_source == "option" else ", or set $YOTTA_API_KEY"
-        if self.profile is None:
-            text = f"there is no API key, and no profile in {self.file.path}: store one with "
-            text += f"`yotta-async config set-key`{also}; to work without an account, run `yotta-async emulator`"
-        else:
-            text = f"the profile {self.profile.name} in {self.file.path} has no API key: store one with "
+        path, also = self.file.path, "" if self.profile_source == "option" else ", or set $YOTTA_API_KEY"
+        if self.profile is not None:
+            text = f"the profile {self.profile.name} in {path} has no API key: store one with "
             text += f"`yotta-async config set-key --profile {self.profile.name}`{also}"
+        elif self.file.profiles:
+            text = (
+                f"there is no API key, and {path} has no default profile but {', '.join(self.file.profiles)}: choose "
+            )
+            text += f"with `yotta-async config use NAME` or $YOTTA_PROFILE{also}"
+        else:
+            text = f"there is no API key, and no profile in {path}: store one with `yotta-async config set-key`{also}; "
+            text += "to work without an account, run `yotta-async emulator`"
         raise ConfigurationError(text)
 
     def build_session_pool(self, **options: Any) -> SessionPool:
@@ -213,7 +218,7 @@ def resolve_settings(profile: str | None, options: Mapping[str, Any]) -> Connect
             value, source = Secret(options[name]), "option"
         elif name in variables and os.environ.get(variables[name]):
             value, source = Secret(os.environ[variables[name]]), "environment"
-        elif chosen is not None and name in chosen.values:
+        elif chosen is not None and name in chosen.values and not (name == "proxy" and _is_loopback(found["base_url"])):
             value, source = chosen.values[name], "profile"
         elif chosen is not None and name == "api_key" and chosen.is_key_in_keyring:
             value, source = _read_keyring(chosen.name), "profile"
@@ -221,6 +226,14 @@ def resolve_settings(profile: str | None, options: Mapping[str, Any]) -> Connect
             value, source = Secret(DEFAULTS[name]) if name in DEFAULTS else None, "default"
         found[name] = Setting(name, value, source)
     return ConnectionSettings(file=file, profile=chosen, profile_source=profile_source, **found)
+
+
+def _is_loopback(base_url: Setting) -> bool:
+    """Whether the API is this machine, which no proxy reaches: an emulator, whatever the default profile is."""
+    try:
+        return base_url.value is not None and is_loopback(URL(base_url.value.reveal()).host or "")
+    except Exception:  # noqa: BLE001  # yarl raises IndexError too; the client refuses such a URL
+        return False
 
 
 def _choose_profile(file: ProfileFile, name: str | None) -> tuple[Profile | None, Source]:
@@ -309,8 +322,8 @@ def check_setting(name: str, value: Secret[str], place: str) -> None:
             checks[name](value)
         except ConfigurationError as error:
             raise ConfigurationError(f"{place} {str(error).removeprefix(name).strip()}") from None
-    elif name == "api_version" and value.reveal() not in API_VERSIONS:
-        raise ConfigurationError(f"{place} must be {' or '.join(API_VERSIONS)}")
+    elif name == "api_version" and value.reveal() not in VERSIONS:
+        raise ConfigurationError(f"{place} must be {' or '.join(VERSIONS)}")
 
 
 def _parse_profile(path: Path, name: str, table: Any) -> Profile:

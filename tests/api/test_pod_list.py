@@ -7,6 +7,7 @@ import gc
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ def test_poll_of_a_list_builds_no_pod_and_splits_nothing() -> None:
     assert "raws" not in vars(snapshot)
 
 
+@pytest.mark.slow
 def test_list_of_a_very_large_account() -> None:
     """An account that creates and deletes 50,000 pods a day lists them all: deleted pods stay for a day."""
     count = 60_000

@@ -12,6 +12,7 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import SPEC
+from tests.parts import open_endpoints
 from tests.raw_server import RawServer, RecordedRequest, envelope, http, reset
 from yotta_async import (
     BadRequestError,
@@ -216,7 +217,8 @@ async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client
     with pytest.raises(ProtocolError, match="data is not a list"):
         await yotta.pods.list()
     with pytest.raises(ProtocolError, match="data is not a list"):
-        await yotta.pods._endpoints.snapshot()
+        async with open_endpoints(server.url) as endpoints:
+            await endpoints.snapshot()
 
 
 async def test_list_that_is_too_large_names_what_to_filter(

@@ -379,12 +379,13 @@ async def test_environment_decides_over_a_name(server: RawServer, client_of: Mak
         await create_and_lose(server, client_of, pod)
 
 
-async def test_lost_create_with_a_name_is_found_where_lists_show_the_environment() -> None:
+@pytest.mark.parametrize(("shown", "fields"), [("shown", {"pod_name": "mine"}), ("hidden", {})])
+async def test_lost_create_is_found_by_its_environment_or_its_drawn_name(shown: Any, fields: dict[str, str]) -> None:
     async with (
-        Emulator(clock="auto", v2_environment_vars="shown") as emulator,
+        Emulator(clock="auto", v2_environment_vars=shown) as emulator,
         emulator.client(api_version="v2") as yotta,
     ):
         emulator.faults.add(kind="answer_lost_after_commit", on="create", times=1)
-        handle = await yotta.pods.create(**SPEC, pod_name="mine")
-        assert (await handle.refresh()).pod_name == "mine"
+        handle = await yotta.pods.create(**SPEC | fields)
+        assert fields.items() <= {"pod_name": (await handle.refresh()).pod_name}.items()
         assert len(await yotta.pods.list()) == 1

@@ -16,6 +16,7 @@ import pytest
 
 import yotta_async.cli
 from tests.cli.conftest import COMMAND, POD, Run, run_process
+from tests.processes import start_process
 from yotta_async import __version__
 from yotta_async.cli.commands import cli
 from yotta_async.cli.run import ExitCode
@@ -150,7 +151,7 @@ def test_missing_package_is_named_with_the_extra_that_has_it(
 
 def test_closed_pipe_is_no_traceback() -> None:
     command = [*COMMAND, "doctor", "--api-key", "key", "--base-url", "http://127.0.0.1:1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+    with start_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
         assert doctor.stdout is not None
         doctor.stdout.close()
         doctor.stdout = None

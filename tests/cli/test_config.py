@@ -227,7 +227,7 @@ def test_list_use_and_remove(run: Run, config_file: Path) -> None:
         "home              -       https://a.example  -",
         "work     yes      -       -                  v1",
     ]
-    assert "Add --yes" in run("config", "remove", "work", code=2).stderr
+    assert "--yes" in run("config", "remove", "work", code=2).stderr
     assert "it was the default profile" in run("config", "remove", "work", "-y").stderr.lower()
     assert config_file.read_text() == "\n[profiles.home]\nbase_url = 'https://a.example'\n\n"
     assert "it has home" in run("config", "remove", "work", "-y", code=2).stderr
@@ -277,6 +277,18 @@ def test_doctor_names_profile_key_and_version(run: Run, emulator: Emulator, conf
     said = {each["check"]: each for each in json.loads(done.stdout)}
     assert said["key"]["state"] == "warning"
     assert "name the profile by --profile local" in said["key"]["said"]
+
+
+def test_api_version_by_option_and_by_profile(run: Run, emulator: Emulator, config_file: Path) -> None:
+    config_file.parent.mkdir(parents=True)
+    config_file.write_text(
+        f"[profiles.new]\napi_key = '{emulator.api_key}'\nbase_url = '{emulator.url}'\napi_version = 'v2'\n"
+    )
+    config_file.chmod(0o600)
+    run("pods", "list", "--profile", "new")
+    run("pods", "list", "--profile", "new", "--api-version", "v1")
+    assert [request.path for request in emulator.requests] == ["/v2/pods", "/openapi/v1/pods/list"]
+    assert get_settings(run, "--profile", "new")["api_version"] == ("v2", "profile new")
 
 
 def test_completion_of_profiles(config_file: Path) -> None:

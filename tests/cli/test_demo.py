@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import run_process
 
 
+@pytest.mark.slow
 def test_demo_takes_forty_pods_through_their_life(tmp_path: Path) -> None:
     done = run_process("demo", "--timeline", str(tmp_path / "demo.svg"))
     assert done.returncode == 0, done.stderr

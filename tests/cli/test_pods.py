@@ -18,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.cli.conftest import COMMAND, POD, Run, run_on_terminal, run_process
+from tests.processes import start_process
 from tests.raw_server import RecordedRequest, Reply, envelope, raw_server
 from yotta_async.emulator import Emulator
 
@@ -143,7 +144,7 @@ def test_failed_pod_is_named_with_the_command_that_deletes_it(run: Run, emulator
 
 def test_watch_streams_events(environment: dict[str, str], emulator: Emulator, run: Run) -> None:
     command = [*COMMAND, "pods", "watch", "-o", "jsonl"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with start_process(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while not emulator.requests:
             time.sleep(0.01)

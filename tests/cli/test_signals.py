@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, POD, Run
+from tests.processes import start_process
 from yotta_async import PodStatus
 from yotta_async.emulator import Emulator
 
@@ -23,9 +24,14 @@ SECOND_SIGNAL_CHILDREN = 100
 MAX_END_S = 20.0
 
 
-def wait_for_creates(emulator: Emulator, count: int) -> None:
-    while sum(request.method == "POST" for request in emulator.requests) < count:
-        time.sleep(0.01)
+def read_five_creates(child: subprocess.Popen[str]) -> None:
+    """Return when the command has said that its five pods are created."""
+    assert child.stderr is not None
+    created = 0
+    while created < 5:
+        line = child.stderr.readline()
+        assert line, "the command ended"
+        created += " created " in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -34,11 +40,11 @@ def test_signal_during_create_deletes_the_pods(
 ) -> None:
     emulator.faults.add(kind="stuck")
     command = [*CREATE_FIVE, "--timeline", str(tmp_path / "run.html")]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        wait_for_creates(emulator, 5)
-        time.sleep(0.2)
+    with start_process(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        read_five_creates(child)
         child.send_signal(number)
-        _, messages = child.communicate(timeout=40)
+        assert child.stderr is not None
+        messages = child.stderr.read()
     assert child.returncode == 128 + number
     assert "Stopping: what was begun is cleaned up." in messages
     assert "5 pods had been started; none is left." in messages
@@ -52,7 +58,8 @@ def test_hangup_of_the_terminal_deletes_the_pods(environment: dict[str, str], em
     child, terminal = pty.fork()
     if child == 0:
         os.execvpe(CREATE_FIVE[0], CREATE_FIVE, environment)
-    wait_for_creates(emulator, 5)
+    while sum(request.method == "POST" for request in emulator.requests) < 5:
+        time.sleep(0.01)
     os.read(terminal, 1000)
     os.close(terminal)  # the kernel sends SIGHUP, and every write fails from now on
     _, status = os.waitpid(child, 0)
@@ -62,7 +69,7 @@ def test_hangup_of_the_terminal_deletes_the_pods(environment: dict[str, str], em
 
 def test_ignored_hangup_stays_ignored(environment: dict[str, str], emulator: Emulator) -> None:
     command = ["nohup", *COMMAND, "pods", "watch", "-o", "jsonl"]
-    with subprocess.Popen(
+    with start_process(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as child:
         while not emulator.requests:
@@ -76,16 +83,16 @@ def test_ignored_hangup_stays_ignored(environment: dict[str, str], emulator: Emu
 
 def test_second_signal_ends_a_blocked_cleanup_at_once(environment: dict[str, str], emulator: Emulator) -> None:
     emulator.faults.add(kind="stuck")
-    emulator.faults.add(kind="delay", on="delete", seconds=30)
-    with subprocess.Popen(CREATE_FIVE, env=environment, stderr=subprocess.PIPE, text=True) as child:
-        wait_for_creates(emulator, 5)
+    blocked = emulator.faults.add(kind="delay", on="delete", seconds=50)
+    with start_process(CREATE_FIVE, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        read_five_creates(child)
         child.send_signal(signal.SIGTERM)
-        time.sleep(1)
-        assert child.poll() is None
+        while not blocked.fired:
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        _, messages = child.communicate(timeout=10)
-    assert time.monotonic() - started < 0.5
+        child.wait(20)  # less than the delete takes
+        assert child.stderr is not None
+        messages = child.stderr.read()
     assert child.returncode == 128 + signal.SIGINT
     assert "`yotta-async reap` finds pods that are left" in messages
     assert "Traceback" not in messages

@@ -63,6 +63,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files(folder) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.both_versions
 async def test_an_intent_is_on_the_disk_before_it_is_sent(api: PodServer, folder: Path) -> None:
     seen: list[list[dict[str, Any]]] = []
 
@@ -216,6 +217,7 @@ KILLED_IN_THE_BLOCK = """async with yotta.pods.ephemeral(**SPEC):
             os.kill(os.getpid(), signal.SIGKILL)"""
 
 
+@pytest.mark.both_versions
 async def test_what_a_killed_process_left_is_reaped(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as yotta:
         held = await yotta.pods.create(**SPEC)
@@ -271,6 +273,7 @@ async def test_a_create_that_may_be_slow_is_kept_in_mind_for_an_hour(api: PodSer
         assert await yotta.pods.reap() == ReapReport()
 
 
+@pytest.mark.both_versions
 async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     api.fault = lambda what: "reset before" if what == "create" else "none"
@@ -307,6 +310,7 @@ async def test_a_pod_that_cannot_be_deleted_is_in_the_report(api: PodServer, fol
     assert api.alive == []
 
 
+@pytest.mark.both_versions
 async def test_an_unknown_create_is_reaped_once_its_client_is_closed(api: PodServer, folder: Path) -> None:
     api.fault = lambda what: "reset after" if what == "create" else "reset before"
     async with client_of(api, folder) as yotta:
@@ -318,6 +322,7 @@ async def test_an_unknown_create_is_reaped_once_its_client_is_closed(api: PodSer
     assert api.alive == []
 
 
+@pytest.mark.both_versions
 async def test_what_was_resolved_is_not_reaped(api: PodServer, folder: Path) -> None:
     api.fault = lambda what: "reset after" if what == "create" else "reset before"
     async with client_of(api, folder) as yotta:
@@ -494,6 +499,7 @@ def test_directory_of_root_is_trusted(folder: Path, monkeypatch: pytest.MonkeyPa
 # One wrong answer
 
 
+@pytest.mark.both_versions
 async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -> None:
     await die(api, folder, KILLED_IN_THE_BLOCK)
     wrong = iter(["DELETE"])
@@ -516,6 +522,7 @@ async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock) -> Non
     await clock.advance(3700)
 
 
+@pytest.mark.both_versions
 async def test_one_list_without_a_pod_writes_no_intent_off(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     await leave_unknown(api, folder, clock)
@@ -527,6 +534,7 @@ async def test_one_list_without_a_pod_writes_no_intent_off(api: PodServer, folde
     assert files(folder) == []
 
 
+@pytest.mark.both_versions
 async def test_intent_that_a_second_list_cannot_confirm_stays_open(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     await leave_unknown(api, folder, clock)
@@ -538,4 +546,37 @@ async def test_intent_that_a_second_list_cannot_confirm_stays_open(api: PodServe
         api.fault = lambda _: "none"
         api.listed = lambda pods: pods
         assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
+async def test_intent_stays_open_while_a_pod_without_environment_may_be_its_own(api: PodServer, folder: Path) -> None:
+    """No response of v2 shows the environment, and a caller's name is no token: nothing is deleted, nothing forgotten."""
+    clock = ManualClock()
+    named = {**SPEC, "pod_name": "mine"}
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    options: dict[str, Any] = {"settle_timeout": 0.01, "api_version": "v2"}
+    async with client_of(api, folder, **options, clock=DatedClock(clock)) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**named)
+    async with client_of(api, folder, **options, clock=clock) as yotta:
+        await clock.advance(7200)
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        assert len(api.alive) == 1
+        async with client_of(api, folder, api_version="v1", clock=clock) as other:
+            assert [each.deleted for each in (await other.pods.reap()).pods] == [True], "v1 shows the environment"
+        assert await yotta.pods.reap() == ReapReport()
+    assert api.alive == []
+
+
+async def test_pod_of_a_killed_process_is_not_reaped_by_its_id_alone(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOTTA_API_VERSION", "v2")
+    script = KILLED_IN_THE_BLOCK.replace("**SPEC", "**SPEC, pod_name='mine'")
+    await die(api, folder, script)
+    async with client_of(api, folder) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        [left] = api.alive
+        api.hidden_in_v2 = set()
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
     assert api.alive == []

@@ -8,12 +8,15 @@ import sys
 
 import pytest
 
+from tests.processes import start_process
+
 PROGRAM = """
-import asyncio, time
+import asyncio, os, time
 from yotta_async import install_signal_handlers
 
 async def main():
-    install_signal_handlers(on_signal=lambda number, count: print(number.name, count, flush=True))
+    # Not print: the second signal may come while the program is in a print of its own.
+    install_signal_handlers(on_signal=lambda number, count: os.write(1, b"%s %d\\n" % (number.name.encode(), count)))
     try:
         print("ready", flush=True)
         await asyncio.sleep(60)
@@ -29,7 +32,7 @@ asyncio.run(main())
 def run_and_send(cleanup: str, *signals: signal.Signals) -> tuple[int, list[str], str]:
     """Return exit status, output and errors of the program; each signal is sent after another line of output."""
     command = [sys.executable, "-c", PROGRAM.format(cleanup=cleanup)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with start_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines: list[str] = []
         for number in signals:

@@ -17,6 +17,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples/durable_fan_out.py"
 JOBS = 24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("seed", range(3))
 async def test_each_job_has_one_result_after_kills(tmp_path: Path, seed: int) -> None:

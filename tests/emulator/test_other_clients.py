@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -13,13 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from yotta.error import ClientError  # type: ignore[import-untyped]  # the vendor's
 from yotta.pod import PodApi  # type: ignore[import-untyped]  # likewise
 
@@ -135,42 +130,43 @@ def test_guide_has_an_example_of_each_endpoint() -> None:
     assert (len(CURL), len(PYTHON)) == (6, 6)
 
 
-CHECKED = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-
-
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of the fuzzer
 @pytest.mark.parametrize(("prefix", "count"), [("v1", 6), ("v2", 7), ("skypilot", 6)])
 def test_fuzz_by_the_openapi_document(emulator: Emulator, prefix: str, count: int) -> None:
+    import schemathesis  # takes seconds
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    checked = [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
     document = requests.get(f"{emulator.url}/openapi.json", timeout=5).json()
     schema: Any = schemathesis.openapi.from_dict(document)
     operations = [result.ok() for result in schema.get_all_operations()]
     fuzzed = [each for each in operations if each.definition.raw["operationId"].startswith(f"{prefix}.")]
     with requests.Session() as session:
-        for operation in fuzzed:
-            for case in generate_cases(operation):
+        for operation, mode in itertools.product(fuzzed, schemathesis.GenerationMode):
+            for case in generate_cases(operation, mode):
                 response = case.call(base_url=emulator.url, session=session, headers={"x-api-key": emulator.api_key})
-                case.validate_response(response, checks=CHECKED)
+                case.validate_response(response, checks=checked)
     assert (len(fuzzed), len(operations)) == (count, 19)
 
 
-def generate_cases(operation: Any) -> list[Any]:
-    """Return cases that the document allows and cases that it does not; the seed is fixed."""
-    from hypothesis import HealthCheck, Phase, given, seed, settings
-
+def generate_cases(operation: Any, mode: object) -> list[Any]:
+    """Return cases that the document allows or cases that it does not, by the mode; the seed is fixed."""
     found: list[Any] = []
-    for mode in schemathesis.GenerationMode:
 
-        @seed(7)
-        @settings(
-            max_examples=25,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def collect(case: Any) -> None:
-            found.append(case)
+    @seed(7)
+    @settings(
+        max_examples=25, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def collect(case: Any) -> None:
+        found.append(case)
 
-        collect()
+    collect()
     return found

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 import yotta_async.emulator
+from tests.conftest import PYTEST_OPTIONS
 from yotta_async.emulator import Emulator
 
 README = (Path(yotta_async.emulator.__file__).parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-LOOP_SCOPE = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio 1.x warns without it
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block-{number}" for number in range(len(BLOCKS))])
 def test_every_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     (tmp_path / "test_block.py").write_text(block)
-    options = ["-m", "pytest", "-q", "-c", os.devnull, "-o", LOOP_SCOPE] if "def test_" in block else []
+    options = ["-m", "pytest", "-q", "-c", os.devnull, *PYTEST_OPTIONS] if "def test_" in block else []
     with Emulator() as emulator:  # as in a reader's terminal
         variables = {"YOTTA_BASE_URL": emulator.url, "YOTTA_API_KEY": emulator.api_key}
         done = subprocess.run(

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import SPEC
+from tests.processes import start_process
 from yotta_async import PodFailedError, PodHandle, YottaClient
 from yotta_async.emulator import Emulator, Timings
 
@@ -183,7 +184,7 @@ async def test_all_processes_of_a_pod_end(emulator: Emulator, yotta: YottaClient
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 async def test_all_processes_end_when_the_emulator_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
-    with subprocess.Popen(
+    with start_process(
         [*command, "--runtime", "process", "--control"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -262,7 +263,7 @@ def test_command_line_prints_the_key_of_the_process_runtime(tmp_path: Path) -> N
         ((), {"YOTTA_EMULATOR_API_KEY": "by variable"}),
         (("--api-key", "by-option"), {}),
     ):
-        with subprocess.Popen(
+        with start_process(
             [*command, "--runtime", "process", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import SPEC
+from tests.processes import start_process
 from yotta_async import CreateOutcomeUnknownError, RetryPolicy
 from yotta_async.emulator import Emulator, Timings
 
@@ -65,7 +66,7 @@ async def test_confirmed_creates_survive_a_kill(tmp_path: Path) -> None:
     confirmed: set[str] = set()
     for _ in range(3):
         command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
-        with subprocess.Popen([*command, "--state", str(path)], stdout=subprocess.PIPE) as process:
+        with start_process([*command, "--state", str(path)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             url = process.stdout.readline().decode().split()[3]
             async with aiohttp.ClientSession(f"{url}/openapi/v1/pods/", headers={"x-api-key": "emulator-key"}) as peer:

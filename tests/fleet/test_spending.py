@@ -97,6 +97,22 @@ async def test_a_price_is_not_passed_and_an_unknown_one_is_not_zero(emulator: Em
         assert len(await yotta.pods.list()) == 2
 
 
+async def test_price_of_volumes_is_given_where_the_api_names_none(emulator: Emulator) -> None:
+    async with emulator.client(api_version="v2") as yotta:
+        await yotta.pods.create(L4)
+        [pod] = await yotta.pods.list()
+        assert (pod.hourly_price, pod.container_volume_price) == (None, None)
+        with pytest.raises(SpendLimitError, match="give SpendLimit\\(volume_price="):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=5, prices=PRICES))
+        limit = SpendLimit(max_hourly=5, prices=PRICES, volume_price=0.00005)
+        plan = await yotta.pods.plan([L4], spend_limit=limit)
+        assert plan.refusal is None
+        assert plan.hourly_now
+        await yotta.pods.create(L4, spend_limit=limit)
+        with pytest.raises(SpendLimitError, match="would pass max_hourly"):
+            await yotta.pods.create(L4, spend_limit=SpendLimit(max_hourly=1, prices=PRICES, volume_price=0.00005))
+
+
 async def test_a_pod_without_a_price_makes_the_sum_unknown(api: PodServer) -> None:
     async with client_of(api) as yotta:
         await yotta.pods.create(L4)

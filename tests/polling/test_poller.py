@@ -1,4 +1,4 @@
-"""One poll for everyone: how many requests there are, of which kind, and that no answer is older than its waiter."""
+"""One poll for all waits: how many requests there are, of which kind, and that no response is older than its waiter."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import KEY, SPEC
+from tests.parts import open_endpoints
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset, silence
 from yotta_async import (
     AuthenticationError,
@@ -27,8 +28,8 @@ from yotta_async import (
 )
 from yotta_async.emulator import Emulator, Timings
 from yotta_async.emulator.clock import ManualClock, make_clock
-from yotta_async.emulator.schema import Create
 from yotta_async.polling import poller
+from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import Observation, Subscription
 
 pytestmark = pytest.mark.both_versions
@@ -45,15 +46,26 @@ def kinds(emulator: Emulator) -> Counter[str]:
     return Counter(name_call(request) for request in emulator.requests if request.method == "GET")
 
 
+class AheadClock:
+    """The emulator's clock, and some seconds more."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.ahead = 0.0
+        self._clock = clock
+        self.now, self.sleep, self.call = clock.now, clock.sleep, clock.call
+
+    def time(self) -> float:
+        return self._clock.time() + self.ahead
+
+
 @pytest.mark.one_version  # takes long
-async def test_two_thousand_waiters_share_one_list_a_tick() -> None:
+async def test_a_thousand_waiters_share_one_list_a_poll() -> None:
     async with (
         Emulator(clock="auto", timings=Timings(initialize=(1.0, 5.0))) as emulator,
         emulator.client(poll_interval=0.5) as yotta,
     ):
-        for _ in range(2000):
-            emulator._server.account.create(Create(image="a", gpu_type="b"), emulator.clock.now())
-        ids = [pod.id for pod in await yotta.pods.list()]
+        report = await yotta.pods.create_many([SPEC] * 1_000)
+        ids = [item.pod_id for item in report.items if item.pod_id is not None]
         before = len(emulator.requests)
         pods = await asyncio.gather(*(yotta.pods.wait_until(pod_id) for pod_id in ids))
         assert {pod.status for pod in pods} == {"RUNNING"}
@@ -75,36 +87,44 @@ async def test_a_subscription_that_ends_while_others_are_notified_is_not_notifie
         asyncio.get_running_loop().call_soon(ours.unsubscribe, other)
 
     async with Emulator(clock="auto", timings=Timings(initialize=5.0)) as emulator, emulator.client() as yotta:
-        ours = yotta.pods._poller
-        ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
-        subscriptions += [
-            ours.subscribe(each, partial(notify, each), PodStatus.RUNNING.__eq__, interval=1, timeout=60)
-            for each in ids[::-1]
-        ]
-        await yotta.pods.wait_many(ids)
+        clock = emulator.clock
+        assert isinstance(clock, ManualClock)
+        async with open_endpoints(emulator.url, emulator.api_key, clock=clock) as endpoints:
+            ours = StatusPoller(endpoints, clock)
+            ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+            subscriptions += [
+                ours.subscribe(each, partial(notify, each), PodStatus.RUNNING.__eq__, interval=1, timeout=60)
+                for each in ids[::-1]
+            ]
+            await yotta.pods.wait_many(ids)
+            await clock.sleep(10)
     ended = {subscriptions[2].tracked.pod_id, subscriptions[4].tracked.pod_id}
     assert sorted(notified) == sorted({*ids} - ended)
 
 
-async def test_what_was_seen_in_time_counts_though_the_time_ends_while_others_are_told(
+async def test_observation_before_the_deadline_counts_even_if_notifying_others_takes_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(poller, "_NOTIFY_BATCH_SIZE", 1)
-    async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator, emulator.client() as yotta:
+    async with Emulator(clock="manual", timings=Timings(initialize=50.0)) as emulator:
         assert isinstance(emulator.clock, ManualClock)
-        clock = emulator.clock
+        clock = AheadClock(emulator.clock)
+        yotta = emulator.client(clock=clock)
         ids = [(await yotta.pods.create(**SPEC)).id for _ in range(20)]
+        others = []
 
         def slow(pod: Pod) -> None:
             if pod.status == PodStatus.RUNNING:
-                clock._time += 10.0  # what it does takes so long
-                yotta.pods._poller._wake()
+                clock.ahead += 10.0  # it takes so long
+                others.append(asyncio.ensure_future(yotta.pods.wait_until(pod.id)))  # which wakes the poller
 
         waits = [asyncio.ensure_future(yotta.pods.wait_until(each, timeout=60, on_change=slow)) for each in ids]
         for _ in range(30):
-            await clock.advance(2)
-        pods = await asyncio.gather(*waits)
+            await emulator.clock.advance(2)
+        pods = await asyncio.gather(*waits, *others)
         assert {pod.status for pod in pods} == {"RUNNING"}
+        assert others
+        await yotta.aclose()
 
 
 async def test_one_waiter_in_a_large_account_asks_for_its_pod_alone() -> None:

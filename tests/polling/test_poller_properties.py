@@ -1,4 +1,4 @@
-"""Random lifecycles, random failures, waiters that come and go: each of them ends, and none by a stale answer."""
+"""Random lifecycles, random failures, waiters that come and go: each of them ends, and none by a stale response."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
+from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.emulator.clock import AutoClock
 from yotta_async.models.status import can_reach
@@ -88,25 +90,25 @@ class Cloud:
         await (envelope(found[0]) if found else envelope(code=13000))(request, writer)
 
 
-def number_answers(yotta: YottaClient) -> itertools.count[int]:
-    """Let every pod bear, as its name, the number of the request that showed it, counted where requests begin."""
-    numbers = itertools.count(1)
-    endpoints = yotta.pods._endpoints
-    get_once, snapshot_once = endpoints.get_once, endpoints.snapshot_once
+class NumberedEndpoints(Endpoints):
+    """Gives every pod, as its name, the number of the request that showed it, counted where requests begin."""
 
-    async def numbered_get(pod_id: str, **options: Any) -> Pod:
-        number = next(numbers)
-        return attrs.evolve(await get_once(pod_id, **options), pod_name=str(number))
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.begun = 0
 
-    async def numbered_listing(statuses: Collection[PodStatus]) -> PodListSnapshot:
-        number = next(numbers)
-        listing = await snapshot_once(statuses)
-        build = listing.pod
-        listing.pod = lambda index: (pod := build(index)) and attrs.evolve(pod, pod_name=str(number))  # type: ignore[method-assign]  # to number it
-        return listing
+    async def get_once(self, pod_id: str, **options: Any) -> Pod:
+        self.begun += 1
+        number = self.begun
+        return attrs.evolve(await super().get_once(pod_id, **options), pod_name=str(number))
 
-    endpoints.get_once, endpoints.snapshot_once = numbered_get, numbered_listing  # type: ignore[method-assign]  # likewise
-    return numbers
+    async def snapshot_once(self, statuses: Collection[PodStatus]) -> PodListSnapshot:
+        self.begun += 1
+        number = self.begun
+        snapshot = await super().snapshot_once(statuses)
+        build = snapshot.pod
+        snapshot.pod = lambda index: (pod := build(index)) and attrs.evolve(pod, pod_name=str(number))  # type: ignore[method-assign]  # to number it
+        return snapshot
 
 
 async def live_through(
@@ -115,13 +117,20 @@ async def live_through(
     async with AsyncExitStack() as stack:
         clock = AutoClock()
         server = await stack.enter_async_context(raw_server(Cloud(clock, lives, faults)))
-        yotta = await stack.enter_async_context(YottaClient(KEY, base_url=server.url, clock=clock, poll_interval=1))
-        numbers = number_answers(yotta)
+        made: list[NumberedEndpoints] = []
+
+        def make(*args: Any, **options: Any) -> Endpoints:
+            made.append(NumberedEndpoints(*args, **options))
+            return made[0]
+
+        with patch("yotta_async.client.Endpoints", make):
+            yotta = await stack.enter_async_context(YottaClient(KEY, base_url=server.url, clock=clock, poll_interval=1))
+        [endpoints] = made
 
         async def wait(number: int, target: str, delay: float, timeout: float) -> None:
             await clock.sleep(delay)
             began = clock.time()
-            sent = int(repr(numbers)[6:-1])  # the one that comes next
+            first = endpoints.begun + 1
             try:
                 pod = await yotta.pods.wait_until(number, status=target, timeout=timeout)
             except WaitTimeoutError:
@@ -134,7 +143,7 @@ async def live_through(
             else:
                 assert pod.status == target
                 if pod.pod_name is not None and pod.status is not PodStatus.TERMINATED:
-                    assert int(pod.pod_name) >= sent, "an answer to what was asked before the wait"
+                    assert int(pod.pod_name) >= first, "a response to a request that began before the wait"
             assert clock.time() <= began + timeout + 1e-6
 
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:

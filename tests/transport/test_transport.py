@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
+from tests.parts import open_transport
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, raw, reset, silence
 from yotta_async import (
     BadRequestError,
@@ -218,16 +218,15 @@ def test_what_came_unasked_while_the_loop_was_busy_is_not_taken_for_an_answer_ei
     received: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:
-        for answer in (good, bad):
-            with listener.accept()[0] as connection:
-                received.append(connection.recv(2**16))
-                connection.sendall(answer)
-                if answer is good:
-                    asks.wait(10)
-                    connection.sendall(good)
-                    has_spoken.set()
-                    with contextlib.suppress(ConnectionError):
-                        connection.recv(1)  # until the client has closed it
+        with listener.accept()[0] as first:
+            received.append(first.recv(2**16))
+            first.sendall(good)
+            asks.wait(10)
+            first.sendall(good)
+            has_spoken.set()
+            with listener.accept()[0] as second:
+                received.append(second.recv(2**16))
+                second.sendall(bad)
 
     async def call(url: str) -> None:
         async with YottaClient(KEY, base_url=url, retry=ONCE) as yotta:
@@ -263,11 +262,11 @@ async def test_closing_the_pool_ends_the_calls_over_it(server: RawServer, stage:
     fields = {**SPEC, "environment_vars": {"BIG": "x" * (2**25 if stage == "writing" else 1)}}
     async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as other, SessionPool() as pool:
         url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}" if stage == "writing" else server.url
-        async with YottaClient(KEY, base_url=url, session_pool=pool, retry=ONCE, settle_timeout=0.01) as yotta:
-            sending = asyncio.ensure_future(yotta._transport.send(build_create_request(PodSpec(**fields), None)))
+        async with open_transport(url, pool=pool) as transport:
+            sending = asyncio.ensure_future(transport.send(build_create_request(PodSpec(**fields), None)))
             while not (received.is_set() or server.received):
                 await asyncio.sleep(0)
-            await asyncio.sleep(0.01)  # for the first byte of the answer, where there is one
+            await asyncio.sleep(0.01)  # for the first byte of the response, where there is one
             await asyncio.wait_for(pool.aclose(), 5)
             with pytest.raises(ConnectionLostError, match="was closed before the response"):
                 await asyncio.wait_for(sending, 5)
@@ -309,9 +308,8 @@ async def test_what_is_left_of_a_create_is_not_sent_on(unused_tcp_port: int, ans
 
     async with await asyncio.start_server(stalled, "127.0.0.1", unused_tcp_port, limit=1024):
         fields = SPEC | {"environment_vars": {"BIG": "x" * 2**25}}
-        client = YottaClient(KEY, base_url=f"http://127.0.0.1:{unused_tcp_port}", retry=ONCE, settle_timeout=0.01)
-        async with client:
-            sending = client._transport.send(build_create_request(PodSpec(**fields), None), seconds=0.1)
+        async with open_transport(f"http://127.0.0.1:{unused_tcp_port}") as transport:
+            sending = transport.send(build_create_request(PodSpec(**fields), None), seconds=0.5)
             if answers:
                 assert (await sending).status == 413
             else:
@@ -413,17 +411,16 @@ async def test_a_cancel_goes_through_without_the_frames_that_hold_the_request(
         await call
 
 
-async def test_each_call_ends_at_its_own_limit(server: RawServer, client_of: Make) -> None:
+async def test_each_request_ends_at_its_own_limit(server: RawServer) -> None:
     server.answers(silence)
-    client = client_of(timeout=60)
-    ended = []
+    ended: list[float] = []
 
     async def call(seconds: float) -> None:
         with pytest.raises(RequestTimeoutError, match=f"within {seconds:g} s"):
-            await client._transport.send(build_get_request("5"), seconds=seconds)
+            await transport.send(build_get_request("5"), seconds=seconds)
         ended.append(seconds)
 
-    async with asyncio.TaskGroup() as calls:
+    async with open_transport(server.url) as transport, asyncio.TaskGroup() as calls:
         for seconds in (0.3, 0.1, 0.2):
             calls.create_task(call(seconds))
     assert ended == [0.1, 0.2, 0.3]

@@ -116,7 +116,12 @@ class Endpoints:
 
         async def attempt() -> tuple[GpuOffer, ...]:
             seconds = self._retrier.seconds_left(deadline)
-            return parse_gpu_offers(request, await self._transport.send(request, seconds=seconds))
+            response = await self._transport.send(request, seconds=seconds)
+            try:
+                return parse_gpu_offers(request, response)
+            except NotFoundError as error:
+                error.advice = "This host has no list of GPU types: check base_url."
+                raise
 
         return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 

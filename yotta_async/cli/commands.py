@@ -61,7 +61,7 @@ def cli() -> None:
 
 @cli.group(cls=PodsGroup, epilog=POINTER)
 def pods() -> None:
-    """Create, see, wait for, pause, resume and delete pods.
+    """Create, see, wait for, go into, pause, resume and delete pods.
 
     Example: yotta-async pods list --status RUNNING
     """
@@ -167,9 +167,9 @@ def demo(settings: Settings, /, timeline: str) -> None:
 )
 @click.option(
     "--v2-environment-vars",
-    default="hidden",
+    default="shown",
     show_default=True,
-    type=click.Choice(["hidden", "shown"]),
+    type=click.Choice(["shown", "hidden"]),
     help="Whether pods in version 2 of the API show their environment variables.",
 )
 @click.option(
@@ -407,6 +407,7 @@ def get(settings: Settings, /, **options: Any) -> None:
 @click.option("--env-file", type=click.Path(exists=True, dir_okay=False), help="Variables, one KEY=VALUE per line.")
 @click.option("--expose", multiple=True, metavar="PORT[:PROTOCOL]", help="A port to expose, such as 22:SSH.")
 @click.option("--init-command", help="What the pod runs when it starts.")
+@click.option("--log", is_flag=True, help="Keep what the initialization command writes, for `pods logs`.")
 @click.option("--shm-gb", type=int, help="Shared memory, in GB.")
 @click.option("--container-volume-gb", type=int, help="The container's volume, in GB.")
 @click.option("--persistent-volume-gb", type=int, help="A persistent volume, in GB; needs --persistent-mount-path.")
@@ -563,3 +564,113 @@ def sweep(settings: Settings, /, **options: Any) -> None:
     from yotta_async.cli.changes import sweep_pods
 
     run(sweep_pods(settings, **options), settings)
+
+
+# Into a pod
+
+
+pod_id = click.argument("pod_id", metavar="ID")
+wait_until_reachable = click.option(
+    "--wait", is_flag=True, help="Wait until the pod can be reached; --timeout says how long (600 s)."
+)
+
+
+def ssh_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of commands that use ssh."""
+    for option in (
+        wait_until_reachable,
+        click.option("-l", "--user", help="Log in as this user. [default: the one that the API names]"),
+        click.option(
+            "-i",
+            "--identity",
+            "key",
+            metavar="KEY",
+            type=click.Path(exists=True, dir_okay=False),
+            help="The private key. [default: as ssh is configured]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@command(pods)
+@pod_id
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@ssh_options
+@click.option("-t", "--tty", is_flag=True, help="Give the command a terminal, as programs such as htop need.")
+def ssh(settings: Settings, /, **options: Any) -> None:
+    """Open a shell in a pod, or run a command in it after `--`, by this machine's ssh.
+
+    Examples: yotta-async pods ssh 331864222263676928 --wait -i ~/.ssh/id_ed25519
+
+      yotta-async pods ssh 331864222263676928 -- nvidia-smi -L
+
+    The exit status is that of ssh: the command's own, or 255 if the connection failed.
+    """
+    from yotta_async.cli.ssh_commands import open_shell
+
+    run(open_shell(settings, **options), settings, is_server=True)  # a signal is the usual end
+
+
+@command(pods)
+@click.argument("paths", metavar="SRC... DST", nargs=-1, required=True)
+@click.option("-r", "--recursive", is_flag=True, help="Copy directories with what is in them.")
+@ssh_options
+def cp(settings: Settings, /, **options: Any) -> None:
+    """Copy files to a pod or from it, by this machine's scp. A path in a pod is ID:PATH.
+
+    Examples: yotta-async pods cp train.py 331864222263676928:/workspace/
+
+      yotta-async pods cp -r 331864222263676928:/workspace/results .
+    """
+    from yotta_async.cli.ssh_commands import copy_files
+
+    run(copy_files(settings, **options), settings, is_server=True)  # a signal is the usual end
+
+
+@command(pods, "port-forward")
+@pod_id
+@click.argument("ports", metavar="LOCAL:REMOTE...", nargs=-1, required=True)
+@ssh_options
+def port_forward(settings: Settings, /, **options: Any) -> None:
+    """Forward ports of this machine to ports in a pod, by ssh, until Ctrl-C.
+
+    The ports in the pod need not be exposed, except the one for ssh. 0:REMOTE takes a free local port.
+
+    Example: yotta-async pods port-forward 331864222263676928 8888:8888 6006:6006
+    """
+    from yotta_async.cli.ssh_forward import forward_ports
+
+    run(forward_ports(settings, **options), settings, is_server=True)  # a signal is the usual end
+
+
+@command(pods, "open")
+@pod_id
+@click.argument("port", metavar="PORT", type=click.IntRange(1, 65535))
+@click.option("--print", "only_print", is_flag=True, help="Only print the URL.")
+@wait_until_reachable
+def open_(settings: Settings, /, **options: Any) -> None:
+    """Show an HTTP port of a pod in the browser.
+
+    Example: yotta-async pods open 331864222263676928 8888
+    """
+    from yotta_async.cli.open_port import open_port
+
+    run(open_port(settings, **options), settings)
+
+
+@command(pods)
+@pod_id
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), help="Only the last lines. [default: all]")
+@ssh_options
+def logs(settings: Settings, /, **options: Any) -> None:
+    """Print what a pod's initialization command has written, by ssh.
+
+    The API keeps no logs: the pod must be created with --log.
+
+    Example: yotta-async pods logs 331864222263676928 -f
+    """
+    from yotta_async.cli.ssh_logs import print_log
+
+    run(print_log(settings, **options), settings, is_server=True)  # a signal is the usual end

@@ -16,6 +16,7 @@ from yotta_async.cli.progress import ProgressReporter
 from yotta_async.cli.reap import get_default_journal
 from yotta_async.cli.run import ExitCode, report_error
 from yotta_async.cli.settings import Settings, open_client
+from yotta_async.cli.ssh_logs import add_log
 
 CREATE_TIMEOUT_S = 900.0
 FINAL_LIST_TIMEOUT_S = 10.0
@@ -33,6 +34,7 @@ async def create_pods(
     price: tuple[str, ...],
     volume_price: float | None,
     concurrency: int,
+    log: bool,
     timeline: str | None,
     show_secrets: bool,
     **pod_options: Any,
@@ -40,6 +42,8 @@ async def create_pods(
     """Create pods, wait if that is wanted, print the outcome, and return the exit code."""
     prices, needed, fallbacks = parse_prices(price), _parse_policy(policy), parse_fallbacks(fallback)
     specs = build_specs(path, pod_options, count)
+    if log:
+        specs = add_log(specs)
     is_one = count is None and len(specs) == 1
     reporter = ProgressReporter(settings, len(specs), timeline, show_secrets=show_secrets)
     limit = None

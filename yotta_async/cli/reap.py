@@ -21,10 +21,14 @@ from yotta_async.cli.run import ExitCode, ask_to_confirm
 from yotta_async.cli.settings import Settings, open_client
 
 
+def get_state_directory() -> Path:
+    """Return where the command line keeps files of its own."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "yotta-async"
+
+
 def get_default_journal() -> str:
     """Return the command line's journal directory: $YOTTA_JOURNAL, or one in the user's state directory."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return os.environ.get("YOTTA_JOURNAL") or str(Path(state) / "yotta-async" / "journal")
+    return os.environ.get("YOTTA_JOURNAL") or str(get_state_directory() / "journal")
 
 
 async def reap_pods(settings: Settings, journal: str | None, *, dry_run: bool, yes: bool) -> int:

@@ -147,8 +147,7 @@ def build_client(settings: Settings, *, waits: bool = False, **options: Any) -> 
     connection = settings.connection
     if not waits and settings.timeout is not None:
         options["timeout"] = settings.timeout
-    if connection.api_version.argument is not None:
-        options["api_version"] = connection.api_version.argument
+    options["api_version"] = connection.api_version.argument
     connection.require_key()
     return YottaClient(
         connection.api_key.argument, base_url=connection.base_url.argument, poll_interval=POLL_INTERVAL_S, **options

@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -206,10 +207,12 @@ def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
         raise ConfigurationError(f"journal must be the path of a directory, not {type(path).__name__}")
     try:
         folder = Path(path).expanduser()
-        if not folder.exists():
-            return DiskFolder(folder)
-        if folder.is_dir():
-            checked = DiskFolder(folder)
+        checked = DiskFolder(folder)
+        try:
+            is_folder = stat.S_ISDIR(folder.stat().st_mode)  # not is_dir(), which hides a name that is too long
+        except (FileNotFoundError, NotADirectoryError):
+            return checked  # if it cannot be made, creates say so
+        if is_folder:
             checked.check()
             return checked
         why = "it must be a directory, as each client that creates has a file of its own in it"

@@ -29,7 +29,8 @@ def install_signal_handlers(*signals: int, on_signal: OnSignal | None = None) ->
 
     Args:
         signals: handled besides SIGINT, instead of SIGTERM.
-        on_signal: called with the signal, and 1 or 2 for the first or the second, before the signal takes effect.
+        on_signal: called with the signal, and 1 or 2 for the first or the second, before the signal takes effect. The
+            second one may come in the middle of a `print`, and what is printed then is lost; `os.write` always works.
 
     Raises:
         ConfigurationError: outside the main thread or a running event loop, or for a signal that cannot be handled.

@@ -73,8 +73,8 @@ class Emulator:
         control: whether to serve `/_emulator/`, by which programs in any language advance the clock and inject faults.
         strict: whether to refuse creates with GPU types that the catalogue does not have, which else get filler values,
             and with fields that the API does not have, which else are ignored.
-        v2_environment_vars: whether pods in v2 show their environment variables. "hidden" is what the documents of v2
-            say, none of which has them in a pod: what works then also works if the API shows them.
+        v2_environment_vars: "shown" or "hidden": whether pods in v2 show their environment variables, as those in v1
+            do. No document of v2 has them in a pod, so test with "hidden" too.
         v2_statuses: "reference", where v2 has the names of v1; or "guide", where INITIALIZE is INITIALIZING and PAUSED
             is STOPPED. The documents disagree; the vendor's own script waits for PAUSED.
 
@@ -102,7 +102,7 @@ class Emulator:
         state: str | os.PathLike[str] | None = None,
         control: bool = False,
         strict: bool = False,
-        v2_environment_vars: EnvironmentForm = "hidden",
+        v2_environment_vars: EnvironmentForm = "shown",
         v2_statuses: StatusForm = "reference",
     ) -> None:
         _check_arguments(host, port, seed, balance)

@@ -40,6 +40,7 @@ class EmulatedPod:
     def __init__(self, wire: Pod) -> None:
         self.wire = wire
         self.id = str(wire.id)
+        self.ssh_user = "user"
         self.last_change = (0.0, 0)
         self.next_transition: tuple[float, str] | None = None
         self.status_history: list[tuple[float, str, str]] = []
@@ -97,7 +98,7 @@ class EmulatedPod:
         """Change the public address of an exposed port."""
         previous_url = exposed.ingress_url
         exposed.proxy_port = proxy_port
-        exposed.ingress_url = _format_ingress(exposed.protocol, exposed.host, proxy_port)
+        exposed.ingress_url = _format_ingress(exposed.protocol, exposed.host, proxy_port, self.ssh_user)
         if self.wire.ssh_cmd == previous_url:
             self.wire.ssh_cmd = exposed.ingress_url
         self.invalidate_json()
@@ -211,9 +212,9 @@ def build_pod(
     return EmulatedPod(wire)
 
 
-def _format_ingress(protocol: str, host: str, proxy_port: int) -> str:
+def _format_ingress(protocol: str, host: str, proxy_port: int, ssh_user: str = "user") -> str:
     urls = {
-        "SSH": f"ssh user@{host} -p {proxy_port} -i <private key file>",
+        "SSH": f"ssh {ssh_user}@{host} -p {proxy_port} -i <private key file>",
         "HTTP": f"http://{host}:{proxy_port}",
     }
     return urls.get(protocol.upper(), f"{host}:{proxy_port}")

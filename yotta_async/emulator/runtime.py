@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import getpass
 import os
 import shutil
 import signal
@@ -109,6 +110,8 @@ class ProcessRuntime:
             return
         previous = self._runs.get(pod.id)
         run = self._runs[pod.id] = _PodRun(pod)
+        with suppress(OSError, KeyError):  # this user has no name; KeyError until Python 3.13
+            pod.ssh_user = getpass.getuser()  # no other user can log in to an sshd that this one runs
         is_healthy = not pod.find_fault("unhealthy_port")
         for exposed in pod.wire.expose if pod.wire.initialization_command else ():
             run.inner_ports[exposed.port] = port = self._find_free_port()
@@ -258,14 +261,15 @@ class ProcessRuntime:
 
     async def _probe_ports(self, run: _PodRun, exposed: list[ExposedPort]) -> None:
         run.pod.set_unhealthy()
-        while exposed and not run.has_ended.is_set():
-            results = await asyncio.gather(*(_is_accepting(run.inner_ports[port.port]) for port in exposed))
-            for port, is_healthy in zip(exposed, results, strict=True):
-                if is_healthy != port.healthy and not run.is_stopping.is_set():
-                    port.healthy = is_healthy
-                    run.pod.invalidate_json()
-            are_healthy = all(port.healthy for port in exposed)
-            interval = _HEALTHY_PROBE_INTERVAL_S if are_healthy else _UNHEALTHY_PROBE_INTERVAL_S
+        await asyncio.gather(*(self._probe_port(run, port) for port in exposed))
+
+    async def _probe_port(self, run: _PodRun, exposed: ExposedPort) -> None:
+        while not run.has_ended.is_set():
+            is_healthy = await _is_accepting(run.inner_ports[exposed.port])
+            if is_healthy != exposed.healthy and not run.is_stopping.is_set():
+                exposed.healthy = is_healthy
+                run.pod.invalidate_json()
+            interval = _HEALTHY_PROBE_INTERVAL_S if is_healthy else _UNHEALTHY_PROBE_INTERVAL_S
             with suppress(TimeoutError):  # cancelling this task instead would leak a connection that is being opened
                 await asyncio.wait_for(run.has_ended.wait(), interval)
 

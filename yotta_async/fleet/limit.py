@@ -30,7 +30,8 @@ class SpendLimit:
         max_pods: how many pods there may be.
         max_hourly: how many USD an hour they may cost together while they run.
         prices: USD an hour for one GPU, by `gpu_type`, where no pod of the account shows them.
-        volume_price: USD an hour for one GB of `container_volume_in_gb` or `persistent_volume_in_gb`, likewise.
+        volume_price: USD an hour for one GB of `container_volume_in_gb` or `persistent_volume_in_gb`, likewise, and of
+            pods that exist where the API names no price. API v2 names none.
         of: "account" counts all pods of the account, "client" only those that this client made.
 
     Raises:

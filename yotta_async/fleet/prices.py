@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import attrs
+
+from yotta_async.api.pod_list import PodList
 from yotta_async.errors import ConfigurationError
 from yotta_async.models.gpu_names import gpu_key
 from yotta_async.models.pod import Pod
@@ -21,6 +24,23 @@ def check_prices(prices: Mapping[str, float] | None) -> dict[str, float]:
     if not all(isinstance(gpu, str) and type(price) in (int, float) and price >= 0 for gpu, price in checked.items()):
         raise ConfigurationError("prices must map each gpu_type to USD an hour for one GPU")
     return checked
+
+
+def fill_volume_prices(listed: PodList, volume_price: float | None) -> PodList:
+    """Take `volume_price` for the volumes of pods whose price the API does not name, as v2 names none."""
+    if volume_price is None:
+        return listed
+    return listed._replace(pods=[_fill_volume_prices(pod, volume_price) for pod in listed.pods])
+
+
+def _fill_volume_prices(pod: Pod, price: float) -> Pod:
+    if not {"containerVolumePrice", "persistentVolumePrice"}.isdisjoint(pod.unreadable):
+        return pod  # the API names one
+    return attrs.evolve(
+        pod,
+        container_volume_price=price if pod.container_volume_price is None else pod.container_volume_price,
+        persistent_volume_price=price if pod.persistent_volume_price is None else pod.persistent_volume_price,
+    )
 
 
 class PriceTable(NamedTuple):

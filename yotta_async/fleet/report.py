@@ -17,9 +17,6 @@ from yotta_async.support.html import build_html_table
 
 _SHOWN_ERRORS = 3
 
-OnEvent: TypeAlias = "Callable[[FanOutItem], Awaitable[object] | object]"
-"""Called with an item when something about it is known; it may be a coroutine function."""
-
 
 class RolledBackError(PodGoneError):
     """The pod did not fail: it was deleted, or not created, because too many others of its fan-out failed."""
@@ -49,6 +46,10 @@ class FanOutItem:
     def redacted(self) -> FanOutItem:
         """Return a copy whose spec and pod have no secrets."""
         return attrs.evolve(self, spec=self.spec and self.spec.redacted(), pod=self.pod and self.pod.redacted())
+
+
+OnEvent: TypeAlias = Callable[[FanOutItem], Awaitable[object] | object]
+"""Called with an item when something about it is known; it may be a coroutine function."""
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from yotta_async.api.pod_list import PodList
 from yotta_async.creation.ephemeral import RecordPod
 from yotta_async.errors import InvalidRequestError, SpendLimitError
 from yotta_async.fleet.limit import SpendLimit
-from yotta_async.fleet.prices import PriceTable, check_prices
+from yotta_async.fleet.prices import PriceTable, check_prices, fill_volume_prices
 from yotta_async.models.pod import Pod
 from yotta_async.models.prices import sum_prices
 from yotta_async.models.spec import Alternatives, PodSpec
@@ -102,16 +102,18 @@ class SpendTracker:
         given, limits = check_prices(prices), self._limits(limit)
         volume_price = next((each.volume_price for each in limits if each.volume_price is not None), None)
         listed = await self._endpoints.list()
-        existing = [pod for pod in listed.pods if not pod.is_being_deleted]
+        priced_pods = fill_volume_prices(listed, volume_price).pods
+        existing = [pod for pod in priced_pods if not pod.is_being_deleted]
         hourly_now = None if listed.unreadable_items else sum_prices(map(_current_price, existing))
-        table = PriceTable.build(listed.pods, given, volume_price)
+        table = PriceTable.build(priced_pods, given, volume_price)
         items = tuple(PlannedPod(each[0], table.price(each[0])) for each in alternatives)
 
         def find_refusal(count: int) -> SpendLimitError | None:
             try:
                 for each in limits:
-                    known = PriceTable.build(listed.pods, each.prices, each.volume_price)
-                    self._check(each, [known.highest_price(some) for some in alternatives[:count]], listed)
+                    priced = fill_volume_prices(listed, each.volume_price)
+                    known = PriceTable.build(priced.pods, each.prices, each.volume_price)
+                    self._check(each, [known.highest_price(some) for some in alternatives[:count]], priced)
             except SpendLimitError as error:
                 return error
             return None
@@ -177,9 +179,10 @@ class SpendTracker:
             listed = await self._list()
             # Nothing is awaited from here on until the reservation counts.
             for each in limits:
-                table = PriceTable.build(listed.pods, each.prices, each.volume_price)
+                priced = fill_volume_prices(listed, each.volume_price)
+                table = PriceTable.build(priced.pods, each.prices, each.volume_price)
                 prices = [table.highest_price(some) for some in alternatives]
-                self._check(each, prices, listed)
+                self._check(each, prices, priced)
         reservation = Reservation(prices, table, self._created)
         self._reservations.add(reservation)
         try:
@@ -230,7 +233,8 @@ class SpendTracker:
             named = ", ".join(unpriced[:_NAMED_PODS]) + (" …" if len(unpriced) > _NAMED_PODS else "")
             raise SpendLimitError(
                 f"nothing was sent: the price of one of {whose} pods is unknown, so max_hourly={limit.max_hourly:g} "
-                f"cannot be checked{named and f': {named}'}. Delete it, or use max_pods until the API tells its price"
+                f"cannot be checked{named and f': {named}'}. Delete it, or use max_pods until the API tells its price; "
+                "where it tells none for volumes, as API v2, give SpendLimit(volume_price=USD an hour for one GB)"
             )
         if before + added > limit.max_hourly + _ROUNDING_USD:
             raise SpendLimitError(

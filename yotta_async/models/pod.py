@@ -15,9 +15,11 @@ from typing import Annotated, Any, TypeAlias
 
 import attrs
 
+from yotta_async.errors import InvalidRequestError, ProtocolError
 from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
 from yotta_async.models.enums import CloudType, ImagePublicType, ImageSource, ResourceType
 from yotta_async.models.redaction import SECRET, UNDOCUMENTED, Redactable
+from yotta_async.models.ssh import SSH_PORT, SshAddress, is_host, is_http_url, parse_ssh_command
 from yotta_async.models.status import PodStatus
 
 Id: TypeAlias = Annotated[str, "id"]
@@ -60,6 +62,20 @@ class ExposedPort(Redactable):
     ingress_url: str | None = None
     service_name: str | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, metadata=UNDOCUMENTED)
+
+    @property
+    def ingress(self) -> str | None:
+        """The URL of an HTTP port, for a browser or an HTTP client; None for other ports or without an address.
+
+        It is `ingress_url` if that is an http or https URL without user and password, else made of `host` and
+        `proxy_port`.
+        """
+        if self.ingress_url and is_http_url(self.ingress_url):
+            return self.ingress_url
+        scheme = (self.protocol or "").lower()
+        if scheme not in ("http", "https") or not self.host or not self.proxy_port or not is_host(self.host):
+            return None
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.proxy_port}"
 
 
 @attrs.frozen(repr=False, kw_only=True, weakref_slot=False)
@@ -223,6 +239,42 @@ class Pod(Redactable):
     def is_being_deleted(self) -> bool:
         """True when the status is TERMINATING or TERMINATED; an unknown or missing status is neither."""
         return self.status is not None and self.status.is_being_deleted
+
+    @property
+    def ssh(self) -> SshAddress | None:
+        """Where ssh reaches the pod, from `ssh_cmd` or else from the exposed SSH port; None if there is neither.
+
+        Raises:
+            ProtocolError: What the API says of it cannot be an address: a host or user begins with `-` or has odd
+                characters, or there are options other than a port, a user and a key file.
+
+        Example:
+            address = pod.ssh
+            if address is not None:
+                print(address.host, address.port, address.user)
+        """
+        exposed = self.ssh_port
+        try:
+            if self.ssh_cmd and self.ssh_cmd.strip():
+                return parse_ssh_command(self.ssh_cmd)
+            if exposed is None:
+                return None
+            if exposed.ingress_url and exposed.ingress_url.startswith("ssh "):
+                return parse_ssh_command(exposed.ingress_url)
+            if exposed.host and exposed.proxy_port:
+                return SshAddress(host=exposed.host, port=exposed.proxy_port)
+        except InvalidRequestError as error:
+            raise ProtocolError(
+                f"the ssh address that the API gives for pod {self.id} is refused: {error}. Nothing was run; "
+                "compare it with what the console shows"
+            ) from None
+        return None
+
+    @property
+    def ssh_port(self) -> ExposedPort | None:
+        """The exposed port for ssh: 22, or else the first one that is exposed as SSH; None if there is none."""
+        by_protocol = (exposed for exposed in self.expose if (exposed.protocol or "").upper() == "SSH")
+        return self.port(SSH_PORT) or next(by_protocol, None)
 
     def port(self, number: int) -> ExposedPort | None:
         """Return how the container's port `number` is reached from outside, or None when it is not exposed."""

@@ -1,0 +1,34 @@
+"""Parts of a client by themselves, for the tests of one part."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.conftest import KEY
+from yotta_async import RetryPolicy
+from yotta_async.api.endpoints import Endpoints
+from yotta_async.emulator.clock import make_clock
+from yotta_async.support.secrets import Secret
+from yotta_async.transport.retry import Retrier
+from yotta_async.transport.settings import read_base_url
+from yotta_async.transport.transport import Transport
+
+
+@asynccontextmanager
+async def open_transport(url: str, key: str = KEY, **options: Any) -> AsyncIterator[Transport]:
+    """Yield a transport to a server, as a client makes it."""
+    defaults = {"timeout": 60, "pool": None, "clock": make_clock("auto")}
+    transport = Transport(base_url=read_base_url(Secret(url)), key=Secret(key), **defaults | options)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+@asynccontextmanager
+async def open_endpoints(url: str, key: str = KEY, **options: Any) -> AsyncIterator[Endpoints]:
+    """Yield the endpoints of a server, without retries; options are the transport's."""
+    async with open_transport(url, key, **options) as transport:
+        yield Endpoints(transport, Retrier(RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto")))
