@@ -83,6 +83,8 @@ def test_new_pod_says_how_to_wait_for_it(run: Run) -> None:
     done = run("pods", "create", *POD)
     [pod_id] = re.findall(r"^id +(\d+)$", done.stdout, re.MULTILINE)
     assert f"`yotta-async pods wait {pod_id} --ready`" in done.stderr
+    done = run("pods", "create", *POD, "--expose", "22:SSH", "--wait")
+    assert re.search(r"`yotta-async pods ssh \d+ --wait` opens a shell in it\.", done.stderr)
 
 
 def test_no_colours_and_no_moves_of_the_cursor_where_they_are_not_wanted(run: Run, environment: dict[str, str]) -> None:
