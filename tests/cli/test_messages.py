@@ -26,7 +26,7 @@ def test_missing_pod(command: str, run: Run) -> None:
     yes = ["--yes"] if command == "delete" else []
     done = run("pods", command, "99", *yes, code=3)
     assert done.stderr.count("Error: ") == 1
-    assert done.stderr.endswith("`yotta-async pods list --all` shows the pods of the account.\n")
+    assert "\n`yotta-async pods list --all` shows the pods" in done.stderr
     check_words(done.stderr)
 
 
@@ -58,7 +58,7 @@ def test_lack_of_capacity(fault: dict[str, str], run: Run, emulator: Emulator) -
         emulator.faults.add(kind="failed")
     for count in ([], ["--count", "2"]):
         done = run("pods", "create", *POD, "--wait", *count, code=5 if count else 1)
-        assert done.stderr.count("--fallback gpu=TYPE,region=NAME; `yotta-async gpus` lists them.") == 1
+        assert done.stderr.count("--fallback gpu=TYPE,region=NAME` tries another; `yotta-async gpus` lists them.") == 1
         text = done.stdout + done.stderr
         reason = "insufficient capacity" if fault["kind"] == "status" else "no capacity for it"
         assert text.count(reason) == (2 if count else 1), "each pod's error is printed once"
@@ -83,6 +83,8 @@ def test_new_pod_says_how_to_wait_for_it(run: Run) -> None:
     done = run("pods", "create", *POD)
     [pod_id] = re.findall(r"^id +(\d+)$", done.stdout, re.MULTILINE)
     assert f"`yotta-async pods wait {pod_id} --ready`" in done.stderr
+    done = run("pods", "create", *POD, "--expose", "22:SSH", "--wait")
+    assert re.search(r"`yotta-async pods ssh \d+ --wait` opens a shell in it\.", done.stderr)
 
 
 def test_no_colours_and_no_moves_of_the_cursor_where_they_are_not_wanted(run: Run, environment: dict[str, str]) -> None:

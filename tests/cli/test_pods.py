@@ -75,6 +75,8 @@ def test_list_hides_terminated_pods(run: Run) -> None:
     assert kept in done.stdout
     assert deleted not in done.stdout
     assert "1 TERMINATED not shown: add --all." in done.stderr
+    for options in (("-q",), ("-o", "json")):
+        assert "1 TERMINATED not shown: add --all.\n" in run("pods", "ls", *options).stderr
     assert run("pods", "ls", "-q").stdout == f"{kept}\n"
     for everything in (("--all",), ("--status", "TERMINATED")):
         done = run("pods", "ls", *everything)

@@ -31,7 +31,7 @@ def test_sweep_shows_the_pods_and_asks(action: str, run: Run, environment: dict[
     code, shown = run_on_terminal(*arguments, environment=environment, answer="n\n")
     assert code == 2
     assert pod_id in shown
-    assert f"{action.capitalize()} this 1 pod" in shown
+    assert f"{action.capitalize()} this pod" in shown
     assert count_changes(emulator) == 0
     code, shown = run_on_terminal(*arguments, environment=environment, answer="y\n")
     assert code == 0, shown

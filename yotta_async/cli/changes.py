@@ -150,8 +150,9 @@ async def sweep_pods(
 
 
 def _build_question(action: Action, count: int, *, were_shown: bool) -> str:
-    these = ("this " if count == 1 else "these ") if were_shown else ""
-    return f"{action.capitalize()} {these}{pluralize(count)}{' for good' if action == 'delete' else ''}?"
+    what = pluralize(count) if count > 1 or not were_shown else "pod"
+    which = ("these " if count > 1 else "this ") if were_shown else ""
+    return f"{action.capitalize()} {which}{what}{' for good' if action == 'delete' else ''}?"
 
 
 def _allows(action: Action, pod: Pod) -> bool:

@@ -569,7 +569,7 @@ def sweep(settings: Settings, /, **options: Any) -> None:
 # Into a pod
 
 
-pod_id = click.argument("pod_id", metavar="ID")
+pod_id = click.argument("pod_id", metavar="ID", shell_complete=complete("pods"))
 wait_until_reachable = click.option(
     "--wait", is_flag=True, help="Wait until the pod can be reached; --timeout says how long (600 s)."
 )

@@ -121,4 +121,6 @@ async def _print_only_pod(
         print_pod(settings, pod, show_secrets=show_secrets)
         if pod.status in STARTING:
             echo_err(f"`yotta-async pods wait {pod.id} --ready` waits until it can be used.")
+        elif pod.ssh_cmd:
+            echo_err(f"`yotta-async pods ssh {pod.id} --wait` opens a shell in it.")
     return ExitCode.DONE

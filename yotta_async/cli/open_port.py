@@ -7,7 +7,7 @@ import webbrowser
 import click
 
 from yotta_async import Pod
-from yotta_async.cli.printing import echo_err, print_json, print_json_line, strip_control
+from yotta_async.cli.printing import echo_err, print_value, strip_control
 from yotta_async.cli.run import ExitCode
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import format_ports, get_running_pod
@@ -19,8 +19,8 @@ async def open_port(settings: Settings, *, pod_id: str, port: int, only_print: b
     """Open the port's URL, or print it; return the exit code."""
     pod = await get_running_pod(settings, pod_id, wait=wait, port=port)
     url = get_url(pod, pod_id, port)
-    if settings.output != "table":
-        (print_json if settings.output == "json" else print_json_line)({"pod_id": pod_id, "port": port, "url": url})
+    if not settings.is_for_people:
+        print_value(settings.output, {"pod_id": pod_id, "port": port, "url": url})
         return ExitCode.DONE
     click.echo(url)
     if not only_print and not webbrowser.open(url):

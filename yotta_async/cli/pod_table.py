@@ -100,8 +100,13 @@ def summarize(pods: Sequence[Pod], *, hidden: int = 0) -> str:
     if pods:
         parts.append(format_total(pods))
     if hidden:
-        parts.append(f"{hidden} TERMINATED not shown: add --all")
+        parts.append(format_hidden(hidden))
     return ". ".join(parts) + "."
+
+
+def format_hidden(count: int) -> str:
+    """Return how many pods a list leaves out, and the option that shows them."""
+    return f"{count} TERMINATED not shown: add --all"
 
 
 def format_total(pods: Sequence[Pod]) -> str:

@@ -10,7 +10,15 @@ import click
 
 from yotta_async import Pod, PodStatus, YottaClient
 from yotta_async.cli.completion import remember_pods
-from yotta_async.cli.pod_table import BELOW, LIST_COLUMNS, WIDE_COLUMNS, build_detail_rows, build_row, summarize
+from yotta_async.cli.pod_table import (
+    BELOW,
+    LIST_COLUMNS,
+    WIDE_COLUMNS,
+    build_detail_rows,
+    build_row,
+    format_hidden,
+    summarize,
+)
 from yotta_async.cli.printing import echo_err, pod_to_field_rows, pod_to_json, print_table, print_value
 from yotta_async.cli.run import ExitCode
 from yotta_async.cli.settings import Settings, open_client
@@ -39,11 +47,14 @@ async def list_pods(
     remember_pods(settings, listed)
     named = [pod for pod in listed if is_named(pod)]
     pods = [pod for pod in named if pod.status not in hides]
+    hidden = len(named) - len(pods)
     if quiet:
         for pod in pods:
             click.echo(pod.id)
     else:
-        print_pods(settings, pods, hidden=len(named) - len(pods), show_secrets=show_secrets)
+        print_pods(settings, pods, hidden=hidden, show_secrets=show_secrets)
+    if hidden and (quiet or not settings.is_for_people):
+        echo_err(f"{format_hidden(hidden)}.")
     return ExitCode.DONE
 
 

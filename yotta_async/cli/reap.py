@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from yotta_async import Pod, ReapReport
+from yotta_async import ReapReport
+from yotta_async.cli.pod_table import BELOW, LIST_COLUMNS, build_row
 from yotta_async.cli.printing import (
     error_to_json,
     format_error,
-    format_gpus,
     pluralize,
     pod_to_json,
+    print_table,
     print_value,
-    strip_control,
 )
 from yotta_async.cli.run import ExitCode, ask_to_confirm
 from yotta_async.cli.settings import Settings, open_client
@@ -37,8 +37,9 @@ async def reap_pods(settings: Settings, journal: str | None, *, dry_run: bool, y
     async with open_client(settings, journal=journal or get_default_journal()) as yotta:
         found = await yotta.pods.reap(dry_run=True)
         if is_table:
-            for reaped in found.pods:
-                click.echo(_format_pod(reaped.pod))
+            if found.pods:
+                rows = [build_row(reaped.pod, LIST_COLUMNS) for reaped in found.pods]
+                print_table(LIST_COLUMNS, rows, below=BELOW, fit=settings.output == "table")
             _print_counts(found)
         if dry_run:
             _print_for_programs(settings, found)
@@ -69,11 +70,6 @@ def _print_for_programs(settings: Settings, report: ReapReport) -> None:
     elif not settings.is_for_people:
         counts = {"pending": report.pending, "other_accounts": report.other_accounts}
         print_value(settings.output, {"pods": pods, **counts})
-
-
-def _format_pod(pod: Pod) -> str:
-    price = "at an unknown price" if pod.hourly_price is None else f"${pod.hourly_price:.2f} an hour"
-    return strip_control(f"{pod.id}  {pod.status}  {format_gpus(pod)}  {pod.region}  {price}")
 
 
 def _print_counts(report: ReapReport) -> None:

@@ -169,13 +169,20 @@ def find_next_step(error: BaseException) -> str:
     """Return what to type after an error, in place of the library's advice; empty text where that, or nothing, fits."""
     import yotta_async as ya  # keeps --help and --version quick
 
-    other_gpu = "Try another GPU or region with --fallback gpu=TYPE,region=NAME; `yotta-async gpus` lists them."
+    other_gpu = (
+        "`yotta-async pods create --fallback gpu=TYPE,region=NAME` tries another; `yotta-async gpus` lists them."
+    )
+    all_pods = "`yotta-async pods list --all` shows the pods of the account, with their statuses."
+    if isinstance(error, ya.PodFailedError) and error.last_pod and error.last_pod.status != ya.PodStatus.FAILED:
+        return all_pods
+    if isinstance(error, ya.NotFoundError) and "/pods/" not in error.path:
+        return ""
     steps: list[tuple[type[BaseException], str]] = [
         (ya.CapacityError, other_gpu),
         (ya.AuthenticationError, "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`."),
-        (ya.NotFoundError, "`yotta-async pods list --all` shows the pods of the account."),
-        (ya.PodGoneError, "`yotta-async pods list --all` shows the pods of the account."),
-        (ya.InvalidStateError, "`yotta-async pods list --all` shows the status of each pod."),
+        (ya.NotFoundError, all_pods),
+        (ya.PodGoneError, all_pods),
+        (ya.InvalidStateError, all_pods),
         (ya.PodFailedError, other_gpu),
         (ya.WaitTimeoutError, "--timeout waits longer; `yotta-async pods watch` shows changes."),
         (ya.CreateOutcomeUnknownError, "`yotta-async reap` finds and deletes it."),

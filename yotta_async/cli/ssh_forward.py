@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from yotta_async.cli.printing import echo_err, is_terminal, print_json, print_json_line, strip_control
+from yotta_async.cli.printing import echo_err, is_terminal, print_value, strip_control
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import Connection, connect, end_process
 
@@ -152,14 +152,10 @@ class _Messages:
 
 
 def _print_forwards(settings: Settings, pod_id: str, pairs: Sequence[tuple[int, int]]) -> None:
-    if settings.output == "table":
+    if settings.is_for_people:
         for local, remote in pairs:
             click.echo(f"Forwarding {LOCAL_HOST}:{local} -> {remote} of pod {pod_id}")
     else:
         shown = [{"host": LOCAL_HOST, "local": local, "remote": remote, "pod_id": pod_id} for local, remote in pairs]
-        if settings.output == "json":
-            print_json(shown)
-        else:
-            for each in shown:
-                print_json_line(each)
+        print_value(settings.output, shown)
     sys.stdout.flush()
