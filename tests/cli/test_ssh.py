@@ -186,6 +186,18 @@ async def test_pod_without_port_22_is_told_with_the_ports_that_it_has(
     assert "--expose 22:SSH" in done.stderr
 
 
+async def test_wait_for_a_port_that_cannot_come_ends_at_once(run_on: Serve) -> None:
+    pod = RUNNING | {"status": "INITIALIZE", "sshCmd": "", "expose": PORTS[1:]}
+    assert "exposes no port 22" in (await run_on(pod, "ssh", "7", "--wait", code=1)).stderr
+    assert "does not expose port 80" in (await run_on(pod, "open", "7", "80", "--wait", code=1)).stderr
+
+
+async def test_wait_names_the_port_and_the_time(run_on: Serve) -> None:
+    pod = RUNNING | {"expose": [PORTS[0] | {"healthy": False}]}
+    done = await run_on(pod, "ssh", "7", "--wait", "--timeout", "1", code=124)
+    assert "pod 7: it was not ready within 1 s: it is RUNNING, and port 22 is not healthy" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["ssh", "scp"])
 async def test_missing_program_is_named_with_how_to_install_it(run_on: Serve, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
