@@ -22,6 +22,7 @@ from yotta_async import Pod
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import build_connection
 from yotta_async.cli.ssh_forward import forward_ports
+from yotta_async.cli.ssh_logs import find_log
 from yotta_async.emulator import Emulator
 
 PRINT_ARGUMENTS = '#!/bin/sh\nprintf "<%s>\\n" "$@"\nexit ${STATUS:-0}\n'
@@ -183,6 +184,18 @@ async def test_pod_without_port_22_is_told_with_the_ports_that_it_has(
     assert "pod 7 exposes no port 22" in done.stderr
     assert "8080 (HTTP), 9000 (TCP)" in done.stderr
     assert "--expose 22:SSH" in done.stderr
+
+
+async def test_wait_for_a_port_that_cannot_come_ends_at_once(run_on: Serve) -> None:
+    pod = RUNNING | {"status": "INITIALIZE", "sshCmd": "", "expose": PORTS[1:]}
+    assert "exposes no port 22" in (await run_on(pod, "ssh", "7", "--wait", code=1)).stderr
+    assert "does not expose port 80" in (await run_on(pod, "open", "7", "80", "--wait", code=1)).stderr
+
+
+async def test_wait_names_the_port_and_the_time(run_on: Serve) -> None:
+    pod = RUNNING | {"expose": [PORTS[0] | {"healthy": False}]}
+    done = await run_on(pod, "ssh", "7", "--wait", "--timeout", "1", code=124)
+    assert "pod 7: it was not ready within 1 s: it is RUNNING, and port 22 is not healthy" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["ssh", "scp"])
@@ -366,18 +379,24 @@ async def test_pod_that_was_created_without_log_is_refused(run_on: Serve) -> Non
         assert "yotta-async pods create --log" in done.stderr
 
 
-async def test_log_is_read_by_a_command_without_text_of_the_server(run_on: Serve) -> None:
-    def pod(token: str) -> dict[str, Any]:
-        variable = {"key": "YOTTA_CLIENT_TOKEN", "value": token}
-        return RUNNING | {"initializationCommand": "tee /tmp/yotta-async-x", "environmentVars": [variable]}
+LOG = "/tmp/yotta-async-0123456789abcdef.log"
 
-    given = arguments_of(await run_on(pod("abc12"), "logs", "7", "-f", "-n", "5"))
-    paths = "/tmp/yotta-async-abc12.log /tmp/yotta-async-*.log"
-    assert given[-1] == f"for log in {paths}; do test -r $log && exec tail -n 5 -f $log; done; exit 66"
-    command = arguments_of(await run_on(pod("$(id)"), "logs", "7"))[-1]
-    assert command == "for log in /tmp/yotta-async-*.log; do test -r $log && exec tail -n +1 $log; done; exit 66"
-    done = await run_on(pod("abc12"), "logs", "7", code=1, STATUS="66")
-    assert "there is no log in pod 7 that this user can read" in done.stderr
+
+async def test_log_is_read_by_a_command_without_text_of_the_server(run_on: Serve) -> None:
+    pod = RUNNING | {"initializationCommand": f"tee -a {LOG};id"}
+    command = arguments_of(await run_on(pod, "logs", "7", "-f", "-n", "5"))[-1]
+    assert command == f"test -r {LOG} || exit 66; exec tail -n 5 -f {LOG}"
+    assert arguments_of(await run_on(pod, "logs", "7"))[-1].endswith(f"exec tail -n +1 {LOG}")
+    done = await run_on(pod, "logs", "7", code=1, STATUS="66")
+    assert f"there is no log in pod 7 that this user can read ({LOG})" in done.stderr
+    pod = RUNNING | {"initializationCommand": "tee -a /tmp/yotta-async-$(id).log"}
+    assert "pod 7 keeps no log" in (await run_on(pod, "logs", "7", code=1)).stderr
+
+
+def test_each_of_many_pods_has_a_log_of_its_own(run: Run, emulator: Emulator) -> None:
+    run("pods", "create", *POD, "--log", "--init-command", "true", "--expose", "22:SSH", "--count", "3")
+    pods = json.loads(run("pods", "list", "--show-secrets", "-o", "json").stdout)
+    assert len({pod["initialization_command"] for pod in pods}) == 3
 
 
 def test_log_needs_a_command(run: Run, emulator: Emulator) -> None:
@@ -417,11 +436,11 @@ def test_log_has_the_output_of_any_command(
     shown = json.loads(run("pods", "list", "--show-secrets", "-o", "json").stdout)[0]
     wrapped = shown["initialization_command"]
     assert wrapped.endswith(f"\n{command}")
-    log = Path(f"/tmp/yotta-async-{shown['environment_vars'][-1]['value']}.log")
+    log = Path(find_log(Pod(id="7", initialization_command=wrapped), "7"))
     try:
         done = subprocess.run(
             [*shell, "-c", wrapped], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False,
-            env={"PATH": os.environ["PATH"], "YOTTA_CLIENT_TOKEN": log.stem.removeprefix("yotta-async-")},
+            env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
         assert done.returncode == code
         assert log.read_text() == done.stdout

@@ -20,6 +20,8 @@ import attrs
 import pytest
 
 from tests.cli.conftest import COMMAND, FAST, POD
+from yotta_async import Pod
+from yotta_async.cli.ssh_logs import find_log
 from yotta_async.emulator import Emulator
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -119,8 +121,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodWithSsh]:
             assert done.returncode == 0, done.stderr + emulator.logs(made.id)
             yield made
         finally:
-            for path in Path("/tmp").glob(f"yotta-async-{shown['environment_vars'][-1]['value']}.*"):
-                path.unlink()
+            Path(find_log(Pod(id=made.id, initialization_command=shown["initialization_command"]), made.id)).unlink()
 
 
 def test_command_runs_in_the_pod_with_its_input_output_and_exit_status(pod: PodWithSsh) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import attrs
 import click
 
-from yotta_async import Pod, PodStatus, SshAddress
+from yotta_async import ExposedPort, Pod, PodStatus, SshAddress
 from yotta_async.cli.printing import echo_err, is_terminal, strip_control
 from yotta_async.cli.reap import get_state_directory
 from yotta_async.cli.run import SIGNAL_EXIT_BASE
@@ -149,15 +150,21 @@ async def get_running_pod(settings: Settings, pod_id: str, *, wait: bool, port: 
             return pod
         deadline = time.monotonic() + (settings.timeout or WAIT_TIMEOUT_S)
 
+        def find_port() -> ExposedPort | None:
+            return pod.ssh_port if port is None else pod.port(port)
+
         def show(changed: Pod) -> None:
             if is_terminal(sys.stderr):
                 echo_err(f"Pod {pod_id} is {strip_control(str(changed.status))}.")
 
-        pod = await yotta.pods.wait_until(pod_id, timeout=deadline - time.monotonic(), on_change=show)
-        exposed = pod.ssh_port if port is None else pod.port(port)
+        if find_port() is None:
+            if pod.expose and not (port is None and pod.ssh_cmd):
+                return pod  # ports are not added later: the caller says so at once
+            pod = await yotta.pods.wait_until(pod_id, timeout=deadline - time.monotonic(), on_change=show)
+        exposed = find_port()
         if exposed is not None and exposed.port is not None:
-            left = max(1.0, deadline - time.monotonic())
-            pod = await yotta.pods.wait_until_ready(pod_id, ports=[exposed.port], timeout=left)
+            left = max(1, math.ceil(deadline - time.monotonic()))
+            pod = await yotta.pods.wait_until_ready(pod_id, ports=[exposed.port], timeout=left, on_change=show)
     return pod
 
 

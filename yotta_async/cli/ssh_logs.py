@@ -5,6 +5,7 @@ The API has no call for logs. So shell text before the command copies its output
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -16,18 +17,9 @@ from yotta_async.cli.printing import echo_err
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import SSH_FAILED, build_connection, find_program, get_running_pod, run_program
 
-LOG_PREFIX = "/tmp/yotta-async-"  # noqa: S108  # a pod's own; the token after it is random
-# The pod's client token tells the files of pods apart that share a machine, as in the emulator.
-_LOG = f"{LOG_PREFIX}$YOTTA_CLIENT_TOKEN.log"
-_PIPE = f"{LOG_PREFIX}$YOTTA_CLIENT_TOKEN.pipe"
-# The command's shell writes to a pipe, from which tee copies to the log and to where the output went before. So the
-# command follows as it is, on its own lines, and keeps its exit code. The second pair of parentheses makes tee no child
-# of the shell, for which a `wait` in the command would wait. The trap gives tee time to copy the last lines before the
-# container ends. Without tee or mkfifo there is no log. There are no quotes, so that the text can stand in some.
-_COPY_OUTPUT = (
-    f"command -v tee >/dev/null && rm -f {_PIPE} && mkfifo {_PIPE} && {{ (tee -a {_LOG} <{_PIPE} &) ; "
-    f"exec >{_PIPE} 2>&1 ; rm -f {_PIPE} ; trap sleep\\ 1 EXIT ; }}"
-)
+_PREFIX = "/tmp/yotta-async-"  # noqa: S108  # in the pod, and the rest of the name is random
+_LOG = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}\.log")
+# The exit status of the command that reads a log, if there is none.
 _NO_LOG = 66
 
 
@@ -35,13 +27,26 @@ def add_log(specs: Sequence[PodSpec]) -> list[PodSpec]:
     """Return specs whose initialization commands write their output to a file of the pod too."""
     if not all(spec.initialization_command and spec.initialization_command.strip() for spec in specs):
         raise click.UsageError("--log keeps the output of the initialization command: give one with --init-command")
-    if not all(
-        any(port.port == 22 or (port.protocol or "").upper() == "SSH" for port in spec.expose) for spec in specs
-    ):
+    protocols = [{port.port: (port.protocol or "").upper() for port in spec.expose} for spec in specs]
+    if not all(22 in by_port or "SSH" in by_port.values() for by_port in protocols):
         echo_err("`pods logs` reads the log by ssh, for which a pod needs an ssh server and --expose 22:SSH.")
-    return [
-        attrs.evolve(spec, initialization_command=f"{_COPY_OUTPUT}\n{spec.initialization_command}") for spec in specs
-    ]
+    return [attrs.evolve(spec, initialization_command=_add_copying(spec.initialization_command)) for spec in specs]
+
+
+def _add_copying(command: str | None) -> str:
+    """Return a command after shell text that lets what it writes go to a new log too.
+
+    The shell writes to a pipe, from which tee copies to the log and to where the output went before. So the command
+    follows as it is, on its own lines, and keeps its exit code. The second pair of parentheses makes tee no child of
+    the shell, for which a `wait` in the command would wait. The trap gives tee time to copy the last lines before the
+    container ends. Without tee or mkfifo there is no log. There are no quotes and no $, so that the text can be quoted.
+    """
+    path = f"{_PREFIX}{os.urandom(8).hex()}"  # one for each pod: those of the emulator share a machine
+    log, pipe = f"{path}.log", f"{path}.pipe"
+    return (
+        f"command -v tee >/dev/null && rm -f {pipe} && mkfifo {pipe} && {{ (tee -a {log} <{pipe} &) ; "
+        f"exec >{pipe} 2>&1 ; rm -f {pipe} ; trap sleep\\ 1 EXIT ; }}\n{command}"
+    )
 
 
 async def print_log(
@@ -57,30 +62,27 @@ async def print_log(
     """Print what a pod's initialization command has written, by ssh; return the exit status."""
     find_program("ssh")  # before a wait
     pod = await get_running_pod(settings, pod_id, wait=wait)
-    paths = get_log_paths(pod, pod_id)
+    path = find_log(pod, pod_id)
     connection = build_connection(pod, pod_id, key=key, user=user)
     tail = f"tail -n {'+1' if lines is None else lines}{' -f' * follow}"
-    command = f"for log in {paths}; do test -r $log && exec {tail} $log; done; exit {_NO_LOG}"
-    status = await run_program(connection.build_ssh(command=[command]))
+    status = await run_program(connection.build_ssh(command=[f"test -r {path} || exit {_NO_LOG}; exec {tail} {path}"]))
     if status == SSH_FAILED:
         echo_err(connection.explain_failure())
     if status == _NO_LOG:
         raise click.ClickException(
-            f"there is no log in pod {pod_id} that this user can read ({LOG_PREFIX}*.log): its initialization "
+            f"there is no log in pod {pod_id} that this user can read ({path}): its initialization "
             "command has not begun, or its image has no `tee` or `mkfifo`, or another user runs it (--user)."
         )
     return status
 
 
-def get_log_paths(pod: Pod, pod_id: str) -> str:
-    """Return where a pod's log may be, as shell text. Raises click.ClickException if it was created without --log."""
-    if LOG_PREFIX not in (pod.initialization_command or ""):
+def find_log(pod: Pod, pod_id: str) -> str:
+    """Return the path of a pod's log, from its command. Raises click.ClickException if it was created without --log."""
+    found = _LOG.search(pod.initialization_command or "")
+    if found is None:
         raise click.ClickException(
             f"pod {pod_id} keeps no log: the API has none, and the pod was created without --log. Create it with "
             "`yotta-async pods create --log --init-command COMMAND --expose 22:SSH`. What a program in this pod writes "
             f"to a file can be read with `yotta-async pods ssh {pod_id} -- cat FILE`."
         )
-    token = pod.client_token or ""
-    # Where the API shows no token there is one log, unless pods share a machine.
-    own = [f"{LOG_PREFIX}{token}.log"] if re.fullmatch("[A-Za-z0-9_-]{1,128}", token) else []
-    return " ".join([*own, f"{LOG_PREFIX}*.log"])
+    return found[0]
