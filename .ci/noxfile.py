@@ -73,10 +73,7 @@ def test(session: nox.Session) -> None:
 def test_all(session: nox.Session) -> None:
     """All tests, the slow ones and those of every extra included, with the coverage by branch."""
     install(session, "test-all")
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "2", "-m", "not live", *session.posargs)
-    session.run("coverage", "combine", "-q")
-    session.run("coverage", "report")
+    session.run("pytest", "-n", "2", "-m", "not live", "--cov", *session.posargs)
 
 
 @nox.session(python=find_pythons())

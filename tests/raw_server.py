@@ -10,6 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from yotta_async.emulator.clock import EmulatorClock
+
+A_DAY_S = 86_400.0
+
 
 @dataclass
 class RecordedRequest:
@@ -67,6 +71,20 @@ async def silence(_: RecordedRequest, writer: asyncio.StreamWriter) -> None:
     """Say nothing until the client goes."""
     with suppress(ConnectionError):
         await writer.wait_closed()
+
+
+def silence_on(clock: EmulatorClock) -> Reply:
+    """Say nothing, while a client's clock moves on to the end of what the call may take.
+
+    With real time a limit so short that a test can wait for it may pass before the request is sent.
+    """
+
+    async def reply(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        delay = asyncio.create_task(clock.delay(A_DAY_S))
+        await silence(request, writer)
+        delay.cancel()
+
+    return reply
 
 
 @dataclass

@@ -12,7 +12,18 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.parts import open_transport
-from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, raw, raw_server, reset, silence
+from tests.raw_server import (
+    RawServer,
+    RecordedRequest,
+    Reply,
+    envelope,
+    http,
+    raw,
+    raw_server,
+    reset,
+    silence,
+    silence_on,
+)
 from yotta_async import (
     ConnectError,
     ConnectionLostError,
@@ -66,8 +77,9 @@ HEARD: dict[str, tuple[Reply, type[YottaError]]] = {
 @pytest.mark.parametrize("row", HEARD)
 async def test_a_create_that_may_have_been_received_is_settled(server: RawServer, row: str) -> None:
     reply, kind = HEARD[row]
-    server.answers(reply, envelope([]))
-    async with client_of(server.url, timeout=0.1 if row == "silent" else 5) as yotta:
+    clock = make_clock("auto")
+    server.answers(silence_on(clock) if row == "silent" else reply, envelope([]))
+    async with client_of(server.url, timeout=45, clock=clock) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
     assert isinstance(caught.value.__cause__, kind)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.pretty import Pretty
 from rich.traceback import Traceback
 
-from tests.raw_server import RawServer, envelope, http, reset, silence
+from tests.raw_server import RawServer, envelope, http, reset, silence, silence_on
 from yotta_async import (
     ConfigurationError,
     EnvironmentVariable,
@@ -33,6 +33,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async.emulator.clock import make_clock
 from yotta_async.models.redaction import SECRET, Redactable, is_redacted, secret_texts
 from yotta_async.support.secrets import Secret, redact
 
@@ -135,12 +136,14 @@ async def test_no_failure_shows_a_secret(
 
 
 async def test_a_timeout_and_a_cancel_show_no_secret(server: RawServer) -> None:
-    server.answers(silence)
+    clock = make_clock("auto")
+    server.answers(silence_on(clock))
     async with YottaClient(
-        SECRETS[0], base_url=server.url, timeout=0.05, retry=RetryPolicy(max_attempts=1), settle_timeout=0.05
+        SECRETS[0], base_url=server.url, timeout=45, retry=RetryPolicy(max_attempts=1), clock=clock
     ) as client:
         assert_clean(shown(await failure_of(client.pods.get(7))))
         assert_clean(shown(await failure_of(client.pods.create(**fields()))))
+    server.answers(silence)
     async with YottaClient(SECRETS[0], base_url=server.url) as client:
         call = asyncio.create_task(client.pods.get(7))
         count = len(server.received)

@@ -179,7 +179,10 @@ WAYS = {
             task.cancel(); await asyncio.sleep(0.02)
         await asyncio.wait({task})""",
     "timeout": """
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(None) as limit:
+            async def expire():
+                await entered.wait(); limit.reschedule(0)
+            expiring = asyncio.create_task(expire())
             await work()""",
     "sibling": """
         async def fail():

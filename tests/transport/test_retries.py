@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence
+from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence_on
 from yotta_async import (
     APIError,
     AuthenticationError,
@@ -130,9 +130,10 @@ async def test_a_create_that_may_have_been_received_is_never_sent_again(
 
 
 async def test_an_unknown_create_that_timed_out(server: RawServer, client_of: Make) -> None:
-    server.answers(silence)
+    clock = make_clock("auto")
+    server.answers(silence_on(clock))
     with pytest.raises(CreateOutcomeUnknownError):
-        await create(client_of(timeout=0.05))
+        await create(client_of(timeout=45, clock=clock))
     assert [request.method for request in server.received].count("POST") == 1
 
 

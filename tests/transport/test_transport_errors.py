@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.exposure import catch, error_chain, exposed_text
-from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence
+from tests.raw_server import RawServer, Reply, envelope, http, raw, reset, silence, silence_on
 from yotta_async import (
     APIError,
     ConnectError,
@@ -27,6 +27,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async.emulator.clock import make_clock
 
 ONCE = RetryPolicy(max_attempts=1)
 SECRET_VALUE = "environment-value-that-nobody-may-see"
@@ -137,8 +138,9 @@ async def test_a_lost_response_keeps_its_cause_without_secrets(
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_timeout_shows_no_secret(server: RawServer, call: Call) -> None:
-    server.answers(silence)
-    async with YottaClient(KEY, base_url=server.url, timeout=0.05, retry=ONCE, settle_timeout=0.05) as yotta:
+    clock = make_clock("auto")
+    server.answers(silence_on(clock))
+    async with YottaClient(KEY, base_url=server.url, timeout=45, retry=ONCE, clock=clock) as yotta:
         error = await catch(YottaError, call(yotta))
     assert isinstance(error, RequestTimeoutError | CreateOutcomeUnknownError)
     assert_no_secret(error)
