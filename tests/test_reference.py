@@ -1,0 +1,205 @@
+"""Every public name has a docstring in Google style, with its arguments, its attributes, its result and its errors."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from types import ModuleType
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+import yotta_async
+
+MODULES = (
+    "yotta_async",
+    "yotta_async.agents",
+    "yotta_async.dask",
+    "yotta_async.emulator",
+    "yotta_async.pytest_plugin",
+    "yotta_async.timeline",
+)
+# A class whose docstring has these words says how it is obtained instead of what its constructor takes.
+NOT_CONSTRUCTED = "Not constructed directly"
+# Its keys are the fields of a class, which documents them.
+FIELDS_OF = {"yotta_async.PodFields": yotta_async.PodSpec}
+NO_RESULT = (None, "None", "Iterator[None]")
+
+
+def list_public_names(module: ModuleType) -> list[str]:
+    """Return `__all__`, or for a module without it the functions and classes that it defines."""
+    return getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith(("_", "pytest_"))
+    ]
+
+
+def find_gaps(module: ModuleType) -> Iterator[str]:
+    """Yield what the docstrings of a module's public names lack."""
+    documented_variables = find_entries(module, "Attributes")
+    for name in list_public_names(module):
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            yield from find_gaps_of_class(f"{module.__name__}.{name}", value)
+        elif inspect.isroutine(value):
+            has_arguments = module.__name__ != "yotta_async.pytest_plugin"  # pytest gives fixtures theirs
+            yield from find_gaps_of_function(f"{module.__name__}.{name}", value, has_arguments=has_arguments)
+        elif name != "__version__" and name not in documented_variables:
+            yield f"{module.__name__}.{name}: not in the attributes of the module"
+
+
+def find_gaps_of_class(name: str, cls: type) -> Iterator[str]:
+    if not has_docstring(cls):
+        yield f"{name}: no docstring"
+    bases = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "yotta_async"]
+    attributes = {entry for base in bases for entry in find_entries(base, "Attributes", "Args")}
+    arguments = find_entries(cls, "Args") | attributes
+    wanted = set(list_fields(cls))
+    if has_constructor(cls) and NOT_CONSTRUCTED not in (cls.__doc__ or ""):
+        wanted |= list_arguments(cls)
+    if name in FIELDS_OF:
+        attributes = arguments = find_entries(FIELDS_OF[name], "Args")
+    for base in bases:
+        wanted |= list_instance_variables(base)
+    yield from (f"{name}: {each} is not documented" for each in sorted(wanted - arguments))
+    members = {each: value for base in reversed(bases) for each, value in vars(base).items() if is_public(each)}
+    for each, value in members.items():
+        if isinstance(value, property):
+            if not has_docstring(value):
+                yield f"{name}.{each}: no docstring"
+        elif inspect.isroutine(value):
+            yield from find_gaps_of_function(f"{name}.{each}", getattr(cls, each))
+
+
+def find_gaps_of_function(name: str, function: Any, *, has_arguments: bool = True) -> Iterator[str]:
+    if not has_docstring(function):
+        yield f"{name}: no docstring"
+    if has_arguments:
+        missing = list_arguments(function) - find_entries(function, "Args")
+        yield from (f"{name}: argument {each} is not documented" for each in sorted(missing))
+    result = inspect.signature(function).return_annotation
+    if result not in NO_RESULT and not re.search(r"^(Returns|Yields):$", inspect.getdoc(function) or "", re.MULTILINE):
+        yield f"{name}: no Returns"
+    missing = list_raised(function) - find_entries(function, "Raises")
+    yield from (f"{name}: {each} is not documented" for each in sorted(missing))
+
+
+def is_public(name: str) -> bool:
+    return not name.startswith("_") or name == "__call__"
+
+
+def has_docstring(thing: Any) -> bool:
+    """Return whether there is a docstring that somebody wrote; dataclasses and named tuples generate a signature."""
+    docstring = thing.__doc__ or ""
+    return bool(docstring.strip()) and not docstring.startswith(f"{getattr(thing, '__name__', '')}(")
+
+
+def find_entries(thing: Any, *sections: str) -> set[str]:
+    """Return the names that sections of a docstring describe, as in `timeout: seconds for …`."""
+    found = set()
+    for section in sections:
+        for text in re.findall(
+            rf"^{section}:\n((?:    .*\n|\n)+)", inspect.cleandoc(thing.__doc__ or "") + "\n", re.MULTILINE
+        ):
+            found |= set(re.findall(r"^    ([\w.]+): \S", text, re.MULTILINE))
+    return found
+
+
+def has_constructor(cls: type) -> bool:
+    """Return whether users construct the class; errors, which they catch, have attributes instead."""
+    is_protocol = getattr(cls, "_is_protocol", False)
+    return not (is_protocol or typing.is_typeddict(cls) or issubclass(cls, Enum | BaseException))
+
+
+def list_arguments(function: Any) -> set[str]:
+    """Return the names of what a caller gives."""
+    names = inspect.signature(function).parameters
+    return {name for name in names if name != "self" and not name.startswith("_")}
+
+
+def list_raised(function: Any) -> set[str]:
+    """Return the names of the errors that the function's own lines raise."""
+    tree = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    return {
+        ast.unparse(node.exc.func) for node in tree if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    }
+
+
+def list_fields(cls: type) -> list[str]:
+    """Return the public fields of a class of attrs or msgspec, the keys of a TypedDict, the members of an Enum."""
+    names: Any = getattr(cls, "__members__", {})
+    if attrs.has(cls):
+        names = [field.name for field in attrs.fields(cls)]
+    elif issubclass(cls, msgspec.Struct):
+        names = cls.__struct_fields__
+    elif typing.is_typeddict(cls):
+        names = cls.__annotations__
+    return [name for name in names if not name.startswith("_")]
+
+
+def list_instance_variables(cls: type) -> set[str]:
+    """Return the public variables that a constructor sets and no docstring below the assignment describes."""
+    if not inspect.isfunction(vars(cls).get("__init__")) or attrs.has(cls):
+        return set()
+    [function] = ast.parse(textwrap.dedent(inspect.getsource(vars(cls)["__init__"]))).body
+    assert isinstance(function, ast.FunctionDef)
+    found = set()
+    for statement, following in zip(function.body, [*function.body[1:], None], strict=True):
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and not is_text(following):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            found |= {ast.unparse(target) for target in targets}
+    return {name.removeprefix("self.") for name in found if re.fullmatch(r"self\.[a-z]\w*", name)}
+
+
+def is_text(statement: ast.stmt | None) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_name_and_argument_is_documented(name: str) -> None:
+    assert list(find_gaps(importlib.import_module(name))) == []
+
+
+class Undocumented:
+    """A class.
+
+    Attributes:
+        size: Size in GB.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.price = 1.0
+
+    def grow(self, by: int, until: int) -> int:
+        """Grow.
+
+        Args:
+            by: Size in GB.
+        """
+        if by > until:
+            raise ValueError("it is large already")
+        return self.size + by
+
+    def shrink(self) -> None: ...
+
+
+def test_gaps_are_found() -> None:
+    Undocumented.__module__ = "yotta_async"
+    assert list(find_gaps_of_class("Undocumented", Undocumented)) == [
+        "Undocumented: price is not documented",
+        "Undocumented.grow: argument until is not documented",
+        "Undocumented.grow: no Returns",
+        "Undocumented.grow: ValueError is not documented",
+        "Undocumented.shrink: no docstring",
+    ]
