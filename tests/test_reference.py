@@ -110,7 +110,8 @@ def find_entries(thing: Any, *sections: str) -> set[str]:
         for text in re.findall(
             rf"^{section}:\n((?:    .*\n|\n)+)", inspect.cleandoc(thing.__doc__ or "") + "\n", re.MULTILINE
         ):
-            found |= set(re.findall(r"^    ([\w.]+): \S", text, re.MULTILINE))
+            for names in re.findall(r"^    \**([\w., ]+): \S", text, re.MULTILINE):
+                found |= set(names.split(", "))
     return found
 
 
@@ -129,9 +130,8 @@ def list_arguments(function: Any) -> set[str]:
 def list_raised(function: Any) -> set[str]:
     """Return the names of the errors that the function's own lines raise."""
     tree = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
-    return {
-        ast.unparse(node.exc.func) for node in tree if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
-    }
+    calls = [node.exc for node in tree if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
+    return {name for name in (ast.unparse(call.func) for call in calls) if name.endswith("Error")}
 
 
 def list_fields(cls: type) -> list[str]:

@@ -37,6 +37,10 @@ class YottaClient:
     It can be made outside an event loop, and belongs to the loop of its first call. Close it with `async with` or
     `aclose()`.
 
+    Attributes:
+        pods: The calls on pods.
+        gpus: The GPU types that can be rented.
+
     Args:
         api_key: The key of the account. None reads $YOTTA_API_KEY.
         base_url: The address of the API: https, or http to a loopback address. None reads $YOTTA_BASE_URL, and else is

@@ -8,7 +8,7 @@ from yotta_async.models.gpus import GpuOffer, narrow_to_region, price_offers
 
 
 class Gpus:
-    """The GPU types that the account can rent."""
+    """The GPU types that the account can rent, as `YottaClient.gpus`. Not constructed directly."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints

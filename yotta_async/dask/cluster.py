@@ -365,6 +365,9 @@ class PodCluster(SpecCluster):
         Args:
             timeout: Seconds after which it gives up, and 30 more for the pods to be deleted. None: no limit.
 
+        Returns:
+            An awaitable in a running event loop, else None.
+
         Raises:
             YottaError: Pods may be left; it names them.
         """
