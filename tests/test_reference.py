@@ -60,6 +60,8 @@ def find_gaps(module: ModuleType) -> Iterator[str]:
 def find_gaps_of_class(name: str, cls: type) -> Iterator[str]:
     if not has_docstring(cls):
         yield f"{name}: no docstring"
+    if not is_example_code(cls):
+        yield f"{name}: the example is not code"
     bases = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "yotta_async"]
     attributes = {entry for base in bases for entry in find_entries(base, "Attributes", "Args")}
     arguments = find_entries(cls, "Args") | attributes
@@ -83,6 +85,8 @@ def find_gaps_of_class(name: str, cls: type) -> Iterator[str]:
 def find_gaps_of_function(name: str, function: Any, *, has_arguments: bool = True) -> Iterator[str]:
     if not has_docstring(function):
         yield f"{name}: no docstring"
+    if not is_example_code(function):
+        yield f"{name}: the example is not code"
     if has_arguments:
         missing = list_arguments(function) - find_entries(function, "Args")
         yield from (f"{name}: argument {each} is not documented" for each in sorted(missing))
@@ -107,12 +111,26 @@ def find_entries(thing: Any, *sections: str) -> set[str]:
     """Return the names that sections of a docstring describe, as in `timeout: seconds for …`."""
     found = set()
     for section in sections:
-        for text in re.findall(
-            rf"^{section}:\n((?:    .*\n|\n)+)", inspect.cleandoc(thing.__doc__ or "") + "\n", re.MULTILINE
-        ):
-            for names in re.findall(r"^    \**([\w., ]+): \S", text, re.MULTILINE):
-                found |= set(names.split(", "))
+        for names in re.findall(r"^\**([\w., ]+): \S", read_section(thing, section), re.MULTILINE):
+            found |= set(names.split(", "))
     return found
+
+
+def read_section(thing: Any, name: str) -> str:
+    """Return the text of a section of a docstring, such as "Args"; empty if there is none."""
+    docstring = inspect.cleandoc(thing.__doc__ or "") + "\n"
+    found = re.search(rf"^{name}:\n((?:    .*\n|\n)+)", docstring, re.MULTILINE)
+    return textwrap.dedent(found[1]) if found else ""
+
+
+def is_example_code(thing: Any) -> bool:
+    """Return whether the example of a docstring, if it has one, is a block of code that compiles."""
+    example = read_section(thing, "Example").strip()
+    code = re.fullmatch(r"```python\n(.*)```", example, re.DOTALL)
+    try:
+        return bool(compile(code[1], "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)) if code else not example
+    except SyntaxError:
+        return False
 
 
 def has_constructor(cls: type) -> bool:

@@ -5,8 +5,10 @@
 `yotta_async.emulator` serves the API on this machine, without an account.
 
 Example:
+    ```python
     async with YottaClient() as yotta, yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G") as handle:
         print(handle.pod)
+    ```
 
 Attributes:
     PodId: What every method that takes a pod takes: its id as text or as a number, a Pod, or a PodHandle.

@@ -69,8 +69,10 @@ class YottaClient:
         ConfigurationError: The key is missing, or an argument cannot work. The text quotes no key and no URL.
 
     Example:
+        ```python
         async with YottaClient() as yotta:
             print(await yotta.pods.list())
+        ```
 
     """
 
@@ -170,8 +172,10 @@ class YottaClient:
                 the key in it, or an argument cannot work. The text quotes no key.
 
         Example:
+            ```python
             async with YottaClient.from_profile("work") as yotta:
                 print(await yotta.pods.list())
+            ```
 
         """
         # No variable holds the key: a traceback can show this frame's.

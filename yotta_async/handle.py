@@ -207,8 +207,12 @@ class CreateOutcomeUnknownError(CreateUnknownError):
             client sends none.
 
     Example:
+        ```python
+        try:
+            handle = await yotta.pods.create(spec)
         except CreateOutcomeUnknownError as error:
             handle = await error.resolve()
+        ```
 
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
+import builtins  # in the class `Pods`, `list` is its method
 import itertools
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -88,8 +88,10 @@ class Pods:
             CreateOutcomeUnknownError: there may be a pod.
 
         Example:
+            ```python
             handle = await yotta.pods.create(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G", expose=[22])
             pod = await handle.wait_until_ready(timeout=900)
+            ```
 
         Source: POST /openapi/v1/pods/create.
         """
@@ -146,8 +148,10 @@ class Pods:
             YottaError: on entry, what `create` and `wait_until` raise; no pod is left then either.
 
         Example:
+            ```python
             async with yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G", timeout=900) as handle:
                 print(handle.pod)
+            ```
 
         """
         alternatives = self._build_alternatives([spec_from(spec, fields)], fallbacks)
@@ -217,9 +221,11 @@ class Pods:
             APIError, TransportError: with `fallbacks="available"` GPU types could not be listed; nothing is created.
 
         Example:
+            ```python
             report = await yotta.pods.create_many([spec] * 8, until="RUNNING", policy=6)
             for item in report.succeeded:
                 print(item.pod_id)
+            ```
 
         """
         timeout = seconds("timeout", timeout)
@@ -270,8 +276,10 @@ class Pods:
             ConfigurationError: `prices` are not numbers by gpu_type.
 
         Example:
+            ```python
             plan = await yotta.pods.plan([spec] * 8, prices={"NVIDIA_L4_24G": 0.6})
             print(plan.hourly_price, plan.refusal)
+            ```
 
         """
         alternatives = await self._add_available(self._build_alternatives(specs, fallbacks), fallbacks, spend_limit)
@@ -329,7 +337,9 @@ class Pods:
             InvalidRequestError: before anything is sent.
 
         Example:
+            ```python
             report = await yotta.pods.sweep(older_than=timedelta(hours=8), match="ci-*", action="delete", dry_run=False)
+            ```
 
         """
         rule = SweepRule.build(action, older_than, idle_status, match)
@@ -465,8 +475,10 @@ class Pods:
             ConfigurationError: there is no journal, or another user can write to it.
 
         Example:
+            ```python
             async with YottaClient(journal="~/.cache/my-app") as yotta:
                 print(await yotta.pods.reap())
+            ```
 
         """
         selected = None if only is None else frozenset(pod_ids_of(only))
@@ -509,8 +521,10 @@ class Pods:
             InvalidRequestError: a region is not text, or a status is unknown. Nothing is sent.
 
         Example:
+            ```python
             for pod in await yotta.pods.list(statuses=["RUNNING"]):
                 print(pod.id, pod.hourly_price)
+            ```
 
         Source: GET /openapi/v1/pods/list.
         """
@@ -620,7 +634,9 @@ class Pods:
             ConfigurationError: the client is closed.
 
         Example:
+            ```python
             pod = await yotta.pods.wait_until(pod_id, status=["RUNNING", "FAILED"], timeout=900)
+            ```
 
         """
         wanted, targets = pod_id_of(pod_id), statuses_of(status)
@@ -688,7 +704,9 @@ class Pods:
             YottaError: what `wait_until` raises.
 
         Example:
+            ```python
             await yotta.pods.drive(pod_id, to="PAUSED")
+            ```
 
         """
         wanted, options = pod_id_of(pod_id), WaitOptions(timeout, self._poll_interval, on_change)
@@ -710,9 +728,11 @@ class Pods:
             BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError: as they come.
 
         Example:
+            ```python
             async with contextlib.aclosing(yotta.pods.watch()) as events:
                 async for event in events:
                     print(event.kind, event.pod.id)
+            ```
         """
         wanted = None if pod_ids is None else dict.fromkeys(pod_ids_of(pod_ids))
         return watch(self._poller, wanted, interval=self._poll_interval)

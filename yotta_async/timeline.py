@@ -58,9 +58,11 @@ class Timeline:
             `emulator.clock.time`.
 
     Example:
+        ```python
         timeline = Timeline()
         report = await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
         timeline.write("run.svg")
+        ```
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:

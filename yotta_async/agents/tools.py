@@ -242,7 +242,9 @@ def tools_for(
         ConfigurationError: A limit makes no sense.
 
     Example:
+        ```python
         tools = tools_for(yotta, max_pods=4, prices={"NVIDIA_L4_24G": 0.6})
+        ```
     """
     policy = ToolPolicy(
         confirm_above=confirm_above, prices=prices, max_pods=max_pods, max_hourly=max_hourly, read_only=read_only

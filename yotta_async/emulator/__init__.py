@@ -5,8 +5,10 @@ Attributes:
     FaultTarget: The endpoint whose requests a fault affects, in every version of the API.
 
 Example:
+    ```python
     async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
         print(await yotta.pods.list())
+    ```
 
 """
 

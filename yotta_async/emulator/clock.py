@@ -36,8 +36,10 @@ class EmulatorClock:
     `now`, `sleep` and `advance`. The emulator and its clients call the other methods.
 
     Example:
+        ```python
         async with Emulator(clock="manual", timings=Timings(initialize=60)) as emulator:
             await emulator.clock.advance(60)
+        ```
 
     """
 

@@ -88,9 +88,11 @@ class Emulator:
         TypeError: `timings` or `faults` has a wrong type.
 
     Example:
+        ```python
         async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
             handle = await yotta.pods.create(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G")
             await handle.wait_until(status="RUNNING")
+        ```
 
     """
 

@@ -205,7 +205,9 @@ class Faults:
             ValueError: an option is unknown, has a wrong value, or has no effect for this kind.
 
         Example:
+            ```python
             emulator.faults.add(kind="answer_lost_after_commit", on="create", nth=2)
+            ```
 
         """
         return self.add_from_options(options)

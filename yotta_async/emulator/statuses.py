@@ -39,7 +39,9 @@ class Timings:
         ValueError: a value is not a finite, non-negative number of seconds or a pair of them.
 
     Example:
+        ```python
         Emulator(clock="auto", timings=Timings(initialize=(30, 120), pausing=5))
+        ```
 
     """
 

@@ -67,8 +67,10 @@ class FanOutReport:
         items: an item for each pod.
 
     Example:
+        ```python
         report = await yotta.pods.create_many(specs)
         retry = await yotta.pods.create_many(item.spec for item in report.failed)
+        ```
 
     """
 

@@ -27,6 +27,8 @@ def total_hourly_price(pods: Iterable[Pod]) -> float | None:
         USD per hour; None when the price of any pod is unknown.
 
     Example:
+        ```python
         print(total_hourly_price(await yotta.pods.list(statuses=["RUNNING"])))
+        ```
     """
     return sum_prices(pod.hourly_price for pod in pods)

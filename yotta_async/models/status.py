@@ -34,7 +34,9 @@ class PodStatus(OpenStrEnum):
         STOPPED: PAUSED.
 
     Example:
-        PodStatus("running") is PodStatus.RUNNING
+        ```python
+        assert PodStatus("running") is PodStatus.RUNNING
+        ```
     """
 
     INITIALIZE = "INITIALIZE"

@@ -16,8 +16,10 @@ class Clock(Protocol):
     timeout of one attempt is in real seconds, as a server may never answer; a virtual clock may end it earlier.
 
     Example:
+        ```python
         async with Emulator(clock="manual") as emulator:
             client = YottaClient(emulator.api_key, base_url=emulator.url, clock=emulator.clock)
+        ```
 
     """
 

@@ -90,7 +90,9 @@ class RetryPolicy:
         ConfigurationError: For a number that makes no sense.
 
     Example:
+        ```python
         RetryPolicy(max_attempts=6, on_retry=lambda event: print(event))
+        ```
 
     """
 

@@ -156,9 +156,11 @@ class SessionPool:
         ConfigurationError: For an argument that cannot work, after closing, and on a second event loop.
 
     Example:
+        ```python
         async with SessionPool(ssl=ssl.create_default_context(cafile="company-ca.pem")) as pool:
             async with YottaClient(session_pool=pool) as yotta:
                 await yotta.pods.list()
+        ```
 
     """
 
