@@ -1,13 +1,14 @@
 """Async Python SDK for Yotta Labs GPU pods.
 
-`YottaClient` has the calls for pods in `yotta.pods`: create, wait, pause, resume, delete, and the same for many pods.
-`yotta.gpus` lists the GPU types that can be rented.
+`YottaClient` has the calls for pods in `yotta.pods` (`Pods`): create, wait, pause, resume, delete, and the same for
+many pods. `yotta.gpus` (`Gpus`) lists the GPU types that can be rented.
 `yotta_async.emulator` serves the API on this machine, without an account.
 
 Example:
     ```python
-    async with YottaClient() as yotta, yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G") as handle:
-        print(handle.pod)
+    async with YottaClient() as yotta:
+        async with yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G") as handle:
+            print(handle.pod)
     ```
 
 Attributes:

@@ -18,7 +18,7 @@ class PodStatus(OpenStrEnum):
     INITIALIZING and STOPPED are other words for INITIALIZE and PAUSED, wherever a status is given or read.
 
     Source: `PodStatusEnum` of the API's OpenAPI document; the first five meanings are the guide's, and the last two
-    names those of some documents of v2. A pod is billed from RUNNING on.
+    names those of some documents of v2. Billing starts at RUNNING.
 
     Attributes:
         INITIALIZE: Created or resumed; the API prepares the machine. RUNNING or FAILED follows.
@@ -27,7 +27,7 @@ class PodStatus(OpenStrEnum):
         PAUSED: Stopped, with its volumes kept; it can be resumed.
         TERMINATING: Being deleted; TERMINATED follows.
         TERMINATED: Deleted for good. Lists show it for about a day.
-        FAILED: Not started, for lack of a GPU or because of the image. It can only be deleted.
+        FAILED: Does not run, such as for lack of a GPU or because of its image. It can only be deleted.
         PENDING: Not documented; treated as starting, like INITIALIZE.
         PREPARING: Not documented; treated as starting, like INITIALIZE.
         INITIALIZING: INITIALIZE.
