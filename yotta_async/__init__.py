@@ -17,6 +17,7 @@ Attributes:
     OnChange: A function or coroutine function that gets the Pod when a wait first sees its status, and on each change.
     OnEvent: A function or coroutine function that gets a FanOutItem when its outcome, or a step to it, is known.
     OnSignal: A function that gets the signal, and how many of them have come; for `install_signal_handlers`.
+    Fallbacks: Changes to a spec that are tried in their order, or "available" for what the API says is available.
     PollInterval: Seconds between two polls, or a function that returns them from the seconds that a wait has lasted.
     Match: A shell pattern for the pod's name, or a function that returns whether a Pod is meant; for `Pods.sweep`.
 
