@@ -48,52 +48,49 @@ def find_gaps(module: ModuleType) -> Iterator[str]:
     documented_variables = find_entries(module, "Attributes")
     for name in list_public_names(module):
         value = getattr(module, name)
+        full_name = f"{module.__name__}.{name}"
         if inspect.isclass(value):
-            yield from find_gaps_of_class(f"{module.__name__}.{name}", value)
+            yield from find_gaps_of_class(full_name, value)
         elif inspect.isroutine(value):
             has_arguments = module.__name__ != "yotta_async.pytest_plugin"  # pytest gives fixtures theirs
-            yield from find_gaps_of_function(f"{module.__name__}.{name}", value, has_arguments=has_arguments)
+            yield from find_gaps_of_function(full_name, value, has_arguments=has_arguments)
         elif name != "__version__" and name not in documented_variables:
-            yield f"{module.__name__}.{name}: not in the attributes of the module"
+            yield f"{full_name}: not in the attributes of the module"
 
 
 def find_gaps_of_class(name: str, cls: type) -> Iterator[str]:
-    if not has_docstring(cls):
-        yield f"{name}: no docstring"
-    if not is_example_code(cls):
-        yield f"{name}: the example is not code"
+    yield from find_gaps_of_docstring(name, cls)
     bases = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "yotta_async"]
-    attributes = {entry for base in bases for entry in find_entries(base, "Attributes", "Args")}
-    arguments = find_entries(cls, "Args") | attributes
-    wanted = set(list_fields(cls))
+    wanted = {*list_fields(cls), *(each for base in bases for each in list_instance_variables(base))}
     if has_constructor(cls) and NOT_CONSTRUCTED not in (cls.__doc__ or ""):
         wanted |= list_arguments(cls)
-    if name in FIELDS_OF:
-        attributes = arguments = find_entries(FIELDS_OF[name], "Args")
-    for base in bases:
-        wanted |= list_instance_variables(base)
-    yield from (f"{name}: {each} is not documented" for each in sorted(wanted - arguments))
+    for base in [*bases, FIELDS_OF.get(name, cls)]:
+        wanted -= find_entries(base, "Attributes", "Args")
+    yield from (f"{name}: {each} is not documented" for each in sorted(wanted))
     members = {each: value for base in reversed(bases) for each, value in vars(base).items() if is_public(each)}
     for each, value in members.items():
         if isinstance(value, property):
-            if not has_docstring(value):
-                yield f"{name}.{each}: no docstring"
+            yield from find_gaps_of_docstring(f"{name}.{each}", value.fget)
         elif inspect.isroutine(value):
             yield from find_gaps_of_function(f"{name}.{each}", getattr(cls, each))
 
 
 def find_gaps_of_function(name: str, function: Any, *, has_arguments: bool = True) -> Iterator[str]:
-    if not has_docstring(function):
-        yield f"{name}: no docstring"
-    if not is_example_code(function):
-        yield f"{name}: the example is not code"
+    yield from find_gaps_of_docstring(name, function)
     if has_arguments:
         missing = list_arguments(function) - find_entries(function, "Args")
         yield from (f"{name}: argument {each} is not documented" for each in sorted(missing))
-    result = inspect.signature(function).return_annotation
-    if result not in NO_RESULT and not re.search(r"^(Returns|Yields):$", inspect.getdoc(function) or "", re.MULTILINE):
+    has_result = inspect.signature(function).return_annotation not in NO_RESULT
+    if has_result and not (read_section(function, "Returns") or read_section(function, "Yields")):
         yield f"{name}: no Returns"
-    missing = list_raised(function) - find_entries(function, "Raises")
+
+
+def find_gaps_of_docstring(name: str, thing: Any) -> Iterator[str]:
+    if not has_docstring(thing):
+        yield f"{name}: no docstring"
+    if not is_example_code(thing):
+        yield f"{name}: the example is not code"
+    missing = set() if inspect.isclass(thing) else list_raised(thing) - find_entries(thing, "Raises")
     yield from (f"{name}: {each} is not documented" for each in sorted(missing))
 
 
@@ -216,8 +213,8 @@ def test_gaps_are_found() -> None:
     Undocumented.__module__ = "yotta_async"
     assert list(find_gaps_of_class("Undocumented", Undocumented)) == [
         "Undocumented: price is not documented",
+        "Undocumented.grow: ValueError is not documented",
         "Undocumented.grow: argument until is not documented",
         "Undocumented.grow: no Returns",
-        "Undocumented.grow: ValueError is not documented",
         "Undocumented.shrink: no docstring",
     ]

@@ -249,9 +249,11 @@ class Pod(Redactable):
                 characters, or there are options other than a port, a user and a key file.
 
         Example:
+            ```python
             address = pod.ssh
             if address is not None:
                 print(address.host, address.port, address.user)
+            ```
         """
         exposed = self.ssh_port
         try:
