@@ -120,16 +120,6 @@ async def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_sp
     }
 
 
-def test_every_public_name_is_documented() -> None:
-    for name in dir(yotta_async):
-        thing = getattr(yotta_async, name)
-        if inspect.isclass(thing):
-            assert (thing.__doc__ or "").strip(), name
-            for attribute, value in vars(thing).items():
-                if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
-                    assert value.__doc__, f"{name}.{attribute}"
-
-
 # A stranger's program, checked from a folder of its own as a stranger would.
 GOOD = """
     import asyncio

@@ -1,4 +1,5 @@
-"""The public names, a line for each: type checkers read this file, and `__init__.py` imports each name on first use."""
+# The public names, a line for each: type checkers read this file, and `__init__.py` imports each name on first use.
+# There is no docstring here: tools would show it instead of the package's.
 
 from ._version import __version__ as __version__
 from .client import YottaClient as YottaClient

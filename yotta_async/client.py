@@ -37,6 +37,10 @@ class YottaClient:
     It can be made outside an event loop, and belongs to the loop of its first call. Close it with `async with` or
     `aclose()`.
 
+    Attributes:
+        pods: The calls on pods.
+        gpus: The GPU types that can be rented.
+
     Args:
         api_key: The key of the account. None reads $YOTTA_API_KEY.
         base_url: The address of the API: https, or http to a loopback address. None reads $YOTTA_BASE_URL, and else is
@@ -65,8 +69,10 @@ class YottaClient:
         ConfigurationError: The key is missing, or an argument cannot work. The text quotes no key and no URL.
 
     Example:
+        ```python
         async with YottaClient() as yotta:
             print(await yotta.pods.list())
+        ```
 
     """
 
@@ -166,8 +172,10 @@ class YottaClient:
                 the key in it, or an argument cannot work. The text quotes no key.
 
         Example:
+            ```python
             async with YottaClient.from_profile("work") as yotta:
                 print(await yotta.pods.list())
+            ```
 
         """
         # No variable holds the key: a traceback can show this frame's.

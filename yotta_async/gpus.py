@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import builtins  # in the class `Gpus`, `list` is its method
+
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.errors import InvalidRequestError
 from yotta_async.models.gpus import GpuOffer, narrow_to_region, price_offers
 
 
 class Gpus:
-    """The GPU types that the account can rent."""
+    """The GPU types that the account can rent, as `YottaClient.gpus`. Not constructed directly."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
 
-    async def list(self, *, region: str | None = None) -> list[GpuOffer]:
+    async def list(self, *, region: str | None = None) -> builtins.list[GpuOffer]:
         """Return the GPU types that can be rented, in the API's order, with the regions that have them.
 
         The API names no prices of GPU types. `GpuOffer.hourly_price` is that of one GPU of the account's pod which
@@ -35,8 +37,10 @@ class Gpus:
             TransportError: No usable response came.
 
         Example:
+            ```python
             for offer in await yotta.gpus.list():
                 print(offer.gpu_type, offer.vram_in_gb, offer.hourly_price, offer.available_regions)
+            ```
 
         Source: GET /v2/vms/types.
 

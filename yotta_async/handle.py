@@ -44,9 +44,10 @@ class PodCalls(Protocol):
 
 
 class PodHandle:
-    """One pod: its `id`, the latest `pod` that this handle saw (None before), and the calls of `Pods` on it.
+    """One pod: its id, the latest state that this handle saw, and the calls of `Pods` on it.
 
-    API v2 answers a create with the pod, so that the handle of a new pod has it at once.
+    Not constructed directly: `Pods.create`, `Pods.ephemeral` and `Pods.handle` return one. API v2 answers a create with
+    the pod, so that the handle of a new pod has it at once.
     """
 
     def __init__(self, pods: PodCalls, pod_id: str, pod: Pod | None = None) -> None:
@@ -61,14 +62,22 @@ class PodHandle:
 
     @property
     def pod(self) -> Pod | None:
-        """The pod as this handle last saw it, or None."""
+        """The pod as this handle last saw it; None before."""
         return self._pod
 
     def __repr__(self) -> str:
         return f"PodHandle({self._id!r}, {str(self._pod.status) if self._pod else 'not seen yet'})"
 
     async def refresh(self) -> Pod:
-        """Get the pod as it is now."""
+        """Get the pod as `Pods.get` does, and keep it.
+
+        Returns:
+            The pod as it is now.
+
+        Raises:
+            NotFoundError: there is no such pod.
+
+        """
         self._pod = await self._pods.get(self._id)
         return self._pod
 
@@ -80,7 +89,22 @@ class PodHandle:
         poll_interval: PollInterval | None = None,
         on_change: OnChange | None = None,
     ) -> Pod:
-        """Wait as `Pods.wait_until` does, and keep each pod that is seen."""
+        """Wait as `Pods.wait_until` does, and keep each pod that is seen.
+
+        Args:
+            status: the status to wait for, or several.
+            timeout: seconds for the wait; math.inf sets no limit.
+            poll_interval: seconds between polls, or a function from the seconds that this wait has lasted to such an
+                interval; None: the client's.
+            on_change: called with the Pod when a status is first seen and whenever it changes.
+
+        Returns:
+            The pod with the status.
+
+        Raises:
+            WaitError: as `Pods.wait_until` raises it.
+
+        """
         self._pod = await self._pods.wait_until(
             self._id,
             status=status,
@@ -93,7 +117,20 @@ class PodHandle:
     async def wait_until_ready(
         self, *, ports: Iterable[int] | None = None, timeout: float = 600.0, on_change: OnChange | None = None
     ) -> Pod:
-        """Wait until the pod can be reached, as `Pods.wait_until_ready` does, and keep each pod that is seen."""
+        """Wait until the pod can be reached, as `Pods.wait_until_ready` does, and keep each pod that is seen.
+
+        Args:
+            ports: the ports that count, by their numbers in the container; None: every port that the pod exposes.
+            timeout: seconds for all of it.
+            on_change: called with the Pod when a status is first seen and whenever it changes.
+
+        Returns:
+            The pod, RUNNING.
+
+        Raises:
+            WaitError: as `Pods.wait_until_ready` raises it.
+
+        """
         self._pod = await self._pods.wait_until_ready(
             self._id, ports=ports, timeout=timeout, on_change=self._note_and_call(on_change)
         )
@@ -102,7 +139,21 @@ class PodHandle:
     async def drive(
         self, *, to: PodStatus | str | int, timeout: float = 600.0, on_change: OnChange | None = None
     ) -> Pod:
-        """Bring the pod to a state, as `Pods.drive` does, and keep each pod that is seen."""
+        """Bring the pod to a state, as `Pods.drive` does, and keep each pod that is seen.
+
+        Args:
+            to: RUNNING, PAUSED or TERMINATED.
+            timeout: seconds for all of it.
+            on_change: called with the Pod when a status is first seen and whenever it changes.
+
+        Returns:
+            The pod with that status.
+
+        Raises:
+            InvalidRequestError: for another target.
+            WaitError: as `Pods.drive` raises it.
+
+        """
         self._pod = await self._pods.drive(self._id, to=to, timeout=timeout, on_change=self._note_and_call(on_change))
         return self._pod
 
@@ -114,32 +165,67 @@ class PodHandle:
         return note
 
     async def pause(self) -> None:
-        """Ask for a pause, as `Pods.pause` does."""
+        """Pause the pod, as `Pods.pause` does.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
+
+        """
         await self._pods.pause(self._id)
 
     async def resume(self) -> None:
-        """Ask the pod to run again, as `Pods.resume` does."""
+        """Resume the pod, as `Pods.resume` does.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
+
+        """
         await self._pods.resume(self._id)
 
     async def delete(self, *, missing_ok: bool = False) -> None:
-        """Delete the pod, as `Pods.delete` does."""
+        """Delete the pod for good, as `Pods.delete` does.
+
+        Args:
+            missing_ok: a pod that is gone is success.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
+
+        """
         await self._pods.delete(self._id, missing_ok=missing_ok)
 
 
 class CreateOutcomeUnknownError(CreateUnknownError):
     """A create was sent, no usable response came, and no pod has been found, so there may be a pod that bills.
 
-    `client_token` is the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod has, or None when the
-    client sends none. The create was not sent a second time. The failure itself is the `__cause__`.
+    The create was not sent a second time. The failure itself is the `__cause__`.
+
+    Attributes:
+        client_token: the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod has, or None when the
+            client sends none.
+
+    Example:
+        ```python
+        try:
+            handle = await yotta.pods.create(spec)
+        except CreateOutcomeUnknownError as error:
+            handle = await error.resolve()
+        ```
+
     """
 
     resolver: Callable[[], Awaitable[PodHandle | None]] | None = None
     """Finds the pod by its token; set by the client, and not pickled."""
 
     async def resolve(self) -> PodHandle | None:
-        """Search for the pod once more: return its PodHandle, or None while no pod has the token.
+        """Search for the pod once more.
 
-        None does not prove that there is no pod: the create may still be in progress.
+        Returns:
+            A handle on the pod; None while no pod has the token. None does not prove that there is no pod: the create
+            may still be in progress.
 
         Raises:
             ConfigurationError: the error was pickled, its client is closed, or the create had no token.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
+import builtins  # in the class `Pods`, `list` is its method
 import itertools
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ from yotta_async.polling.watch import PodEvent, watch
 
 
 class Pods:
-    """The pods of the account that the API key belongs to.
+    """The pods of the account that the API key belongs to, as `YottaClient.pods`. Not constructed directly.
 
     Every method that takes a pod takes its id as text or as a number, a Pod or a PodHandle, and raises
     InvalidRequestError before anything is sent when that is no id. Every method raises TransportError when no usable
@@ -74,11 +74,25 @@ class Pods:
         give no `pod_name`), unless it was made with `client_token=False`. A create that is cancelled deletes its pod,
         and only then (within 30 s) raises the cancel. API v2 answers with the pod, so that `handle.pod` is set.
 
+        Args:
+            spec: the pod to create; None: `fields` are all of it.
+            spend_limit: a limit for this create, besides the client's own; None: the client's own alone.
+            fields: fields of `PodSpec` by their names, which replace those of `spec`.
+
+        Returns:
+            A handle on the pod.
+
         Raises:
             InvalidRequestError: before anything is sent.
             SpendLimitError: before anything is created that would pass `spend_limit` or the client's own.
             CapacityError: the API has no such GPU free.
             CreateOutcomeUnknownError: there may be a pod.
+
+        Example:
+            ```python
+            handle = await yotta.pods.create(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G", expose=[22])
+            pod = await handle.wait_until_ready(timeout=900)
+            ```
 
         Source: POST /openapi/v1/pods/create (here and below, `api/versions.py` has the paths of v2).
         """
@@ -111,7 +125,7 @@ class Pods:
         spend_limit: SpendLimit | None = None,
         **fields: Unpack[PodFields],
     ) -> Ephemeral[PodHandle]:
-        """Return a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
+        """Make a pod for a block: `async with yotta.pods.ephemeral(image=…) as handle`, deleted on every way out.
 
         On entry the pod is created and waited for. At the end of the block, by whatever exception or cancel, and when
         the client is closed before, it is deleted: the delete is repeated until a get shows that it had effect. A
@@ -126,10 +140,19 @@ class Pods:
             spend_limit: as for `create`.
             fields: as for `create`.
 
+        Returns:
+            A context manager, to be entered once, whose `as` is the PodHandle. Nothing is sent before it is entered.
+
         Raises:
             WaitTimeoutError: the pod could not be deleted within 30 s; the error names it. Where the block was
                 cancelled, the cancel is raised with a note instead, and the log has the error.
             YottaError: on entry, what `create` and `wait_until` raise; no pod is left then either.
+
+        Example:
+            ```python
+            async with yotta.pods.ephemeral(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G", timeout=900) as handle:
+                print(handle.pod)
+            ```
 
         """
         alternatives = self._build_alternatives([spec_from(spec, fields)], fallbacks)
@@ -164,7 +187,7 @@ class Pods:
         on_event: OnEvent | None = None,
         spend_limit: SpendLimit | None = None,
     ) -> FanOutReport:
-        """Create a pod for each spec, and return what became of each, in the order given.
+        """Create a pod for each spec, at most `concurrency` at a time.
 
         A create whose outcome is unknown is in the report's `unknown`, and counts neither as a success nor as a
         failure. When the policy is not met, and when this is cancelled or `on_event` raises, every pod that was started
@@ -173,7 +196,8 @@ class Pods:
         Args:
             specs: PodSpecs, or mappings of their fields.
             concurrency: how many creates are in flight at most; the API's 429 makes that fewer.
-            until: a status, or several, that each pod is waited for; waiting takes no slot.
+            until: a status, or several, that each pod is waited for; waiting takes no slot. None: a pod is as it was
+                wanted once it is created.
             timeout: seconds for everything: what is not known then is in the report as such.
             policy: "best_effort" is always met, "all_or_nothing" when every pod is as it was wanted, a number when at
                 least that many are.
@@ -186,13 +210,23 @@ class Pods:
                 that is at most the spec's are tried.
             on_event: called with a FanOutItem when a create is answered (only with `until`) and when an outcome is
                 known; it may be a coroutine function.
-            spend_limit: besides the client's own.
+            spend_limit: a limit for all of these creates, besides the client's own; None: the client's own alone.
+
+        Returns:
+            The report, with an item for each spec, in the order given.
 
         Raises:
             InvalidRequestError: before anything is sent.
             SpendLimitError: before anything is created, when all of it would pass `spend_limit` or the client's own.
             FanOutError: the policy is not met.
             APIError, TransportError: with `fallbacks="available"` GPU types could not be listed; nothing is created.
+
+        Example:
+            ```python
+            report = await yotta.pods.create_many([spec] * 8, until="RUNNING", policy=6)
+            for item in report.succeeded:
+                print(item.pod_id)
+            ```
 
         """
         timeout = seconds("timeout", timeout)
@@ -223,7 +257,7 @@ class Pods:
         fallbacks: Fallbacks = (),
         spend_limit: SpendLimit | None = None,
     ) -> PodPlan:
-        """Return what `create_many` would create and what it would cost per hour; sends one list, and changes nothing.
+        """Compute what `create_many` would create and what it would cost per hour. Sends lists, and changes nothing.
 
         What `spend_limit` or the client's own would refuse is not raised: it is in the plan. For that, as for
         `create_many`, the dearest of a spec and its `fallbacks` counts.
@@ -234,6 +268,19 @@ class Pods:
                 GPU, and is None without any.
             fallbacks: as for `create_many`.
             spend_limit: as for `create_many`.
+
+        Returns:
+            The plan.
+
+        Raises:
+            InvalidRequestError: a spec cannot be sent. Nothing is sent.
+            ConfigurationError: `prices` are not numbers by gpu_type.
+
+        Example:
+            ```python
+            plan = await yotta.pods.plan([spec] * 8, prices={"NVIDIA_L4_24G": 0.6})
+            print(plan.hourly_price, plan.refusal)
+            ```
 
         """
         alternatives = await self._add_available(self._build_alternatives(specs, fallbacks), fallbacks, spend_limit)
@@ -269,7 +316,7 @@ class Pods:
         concurrency: int = 32,
         on_event: OnEvent | None = None,
     ) -> SweepReport:
-        """Pause or delete idle pods; with `dry_run`, only return which they are.
+        """Pause or delete idle pods; with `dry_run`, only find them.
 
         A pod is chosen when all that is given applies to it. At least one of `older_than`, `idle_status` and `match`
         must be given: to sweep everything, say `match="*"`. A pod that is gone meanwhile counts as deleted.
@@ -284,8 +331,16 @@ class Pods:
             concurrency: how many calls are in flight at most.
             on_event: called with each FanOutItem as soon as it is known.
 
+        Returns:
+            The pods that were chosen, and what became of each.
+
         Raises:
             InvalidRequestError: before anything is sent.
+
+        Example:
+            ```python
+            report = await yotta.pods.sweep(older_than=timedelta(hours=8), match="ci-*", action="delete", dry_run=False)
+            ```
 
         """
         rule = SweepRule.build(action, older_than, idle_status, match)
@@ -307,7 +362,7 @@ class Pods:
         timeout: float = 600.0,
         on_event: OnEvent | None = None,
     ) -> FanOutReport:
-        """Wait for each of the pods as `wait_until` does, and return what became of each, in the order given.
+        """Wait for each of the pods as `wait_until` does.
 
         The failure of one pod ends no other wait: it is the `error` of its item.
 
@@ -318,6 +373,12 @@ class Pods:
             on_event: called with each FanOutItem as soon as it is known; it may be a coroutine function, and what it
                 raises ends all waits.
 
+        Returns:
+            The report, with an item for each pod, in the order given.
+
+        Raises:
+            InvalidRequestError: one of the ids is not valid, or an argument has a wrong value. Nothing is sent.
+
         """
         return await wait_many(
             self._poller, pod_ids_of(pod_ids), statuses_of(status), WaitOptions(timeout, self._poll_interval), on_event
@@ -326,13 +387,45 @@ class Pods:
     async def pause_many(
         self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
     ) -> FanOutReport:
-        """Pause each pod as `pause` does, at most `concurrency` at a time; the report is in the order given."""
+        """Pause each pod as `pause` does, at most `concurrency` at a time.
+
+        The failure of one pod ends no other call: it is the `error` of its item.
+
+        Args:
+            pod_ids: the pods.
+            concurrency: how many calls are in flight at most, at least 1.
+            on_event: called with each FanOutItem as soon as it is known; it may be a coroutine function, and what it
+                raises ends all calls.
+
+        Returns:
+            The report, with an item for each pod, in the order given.
+
+        Raises:
+            InvalidRequestError: one of the ids is not valid, or an argument has a wrong value. Nothing is sent.
+
+        """
         return await call_many(self.pause, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
 
     async def resume_many(
         self, pod_ids: Iterable[PodId], *, concurrency: int = 32, on_event: OnEvent | None = None
     ) -> FanOutReport:
-        """Resume each pod as `resume` does, at most `concurrency` at a time; the report is in the order given."""
+        """Resume each pod as `resume` does, at most `concurrency` at a time.
+
+        The failure of one pod ends no other call: it is the `error` of its item.
+
+        Args:
+            pod_ids: the pods.
+            concurrency: how many calls are in flight at most, at least 1.
+            on_event: called with each FanOutItem as soon as it is known; it may be a coroutine function, and what it
+                raises ends all calls.
+
+        Returns:
+            The report, with an item for each pod, in the order given.
+
+        Raises:
+            InvalidRequestError: one of the ids is not valid, or an argument has a wrong value. Nothing is sent.
+
+        """
         return await call_many(self.resume, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
 
     async def delete_many(
@@ -343,7 +436,24 @@ class Pods:
         missing_ok: bool = False,
         on_event: OnEvent | None = None,
     ) -> FanOutReport:
-        """Delete each pod as `delete` does, at most `concurrency` at a time; the report is in the order given."""
+        """Delete each pod as `delete` does, at most `concurrency` at a time.
+
+        The failure of one pod ends no other call: it is the `error` of its item.
+
+        Args:
+            pod_ids: the pods.
+            concurrency: how many calls are in flight at most, at least 1.
+            missing_ok: a pod that is gone is success.
+            on_event: called with each FanOutItem as soon as it is known; it may be a coroutine function, and what it
+                raises ends all calls.
+
+        Returns:
+            The report, with an item for each pod, in the order given.
+
+        Raises:
+            InvalidRequestError: one of the ids is not valid, or an argument has a wrong value. Nothing is sent.
+
+        """
         delete = partial(self.delete, missing_ok=missing_ok)
         return await call_many(delete, pod_ids_of(pod_ids), concurrency=concurrency, on_event=on_event)
 
@@ -357,18 +467,32 @@ class Pods:
 
         Args:
             dry_run: delete nothing, and change no journal.
-            only: delete none but these pods.
+            only: delete none but these pods; None: all that were left.
+
+        Returns:
+            The pods that were left, each with its error if it could not be deleted.
 
         Raises:
-            ConfigurationError: there is no journal, or another user can write to it. A pod that could not be deleted
-                has its error in the report.
+            ConfigurationError: there is no journal, or another user can write to it.
+
+        Example:
+            ```python
+            async with YottaClient(journal="~/.cache/my-app") as yotta:
+                print(await yotta.pods.reap())
+            ```
 
         """
         selected = None if only is None else frozenset(pod_ids_of(only))
         return await reap(self._endpoints, self._poller.clock, self._creator.journal, dry_run=dry_run, only=selected)
 
     async def get(self, pod_id: PodId) -> Pod:
-        """Return the pod as it is now.
+        """Get the pod.
+
+        Args:
+            pod_id: the pod.
+
+        Returns:
+            The pod as it is now.
 
         Raises:
             NotFoundError: there is no such pod.
@@ -380,16 +504,28 @@ class Pods:
     async def list(
         self, *, regions: Iterable[str] = (), statuses: Iterable[PodStatus | str | int] = ()
     ) -> builtins.list[Pod]:
-        """Return the account's pods in the API's order, newest change first, with those TERMINATED today.
+        """List the account's pods, with those TERMINATED today.
 
         Every pod whose id can be read is in it, once: a field that cannot be read is None, and named in
         `Pod.unreadable`. Items without such an id are left out: `unreadable_items` is their number, and a warning on
         the logger `yotta_async` has it too. The list prints as one line for each pod, and as a table in a notebook.
 
         Args:
-            regions: only pods in one of these.
-            statuses: only pods with one of these; each is a PodStatus, its name or its number. An account with very
-                many pods may need this, as deleted ones stay in lists for a day.
+            regions: only pods in one of these; empty: in any.
+            statuses: only pods with one of these; each is a PodStatus, its name or its number. Empty: with any. An
+                account with very many pods may need this, as deleted ones stay in lists for a day.
+
+        Returns:
+            The pods in the API's order, newest change first.
+
+        Raises:
+            InvalidRequestError: a region is not text, or a status is unknown. Nothing is sent.
+
+        Example:
+            ```python
+            for pod in await yotta.pods.list(statuses=["RUNNING"]):
+                print(pod.id, pod.hourly_price)
+            ```
 
         Source: GET /openapi/v1/pods/list.
         """
@@ -416,6 +552,9 @@ class Pods:
 
         When the response is lost, the client gets the pod, and sends the pause again only if its status is unchanged.
 
+        Args:
+            pod_id: the pod.
+
         Raises:
             NotFoundError: there is no such pod.
             InvalidStateError: its status does not allow it.
@@ -425,7 +564,14 @@ class Pods:
         await self._endpoints.pause(pod_id_of(pod_id))
 
     async def resume(self, pod_id: PodId) -> None:
-        """Resume a paused pod; it becomes INITIALIZE, then RUNNING. Retries and raises as `pause` does.
+        """Resume a paused pod; it becomes INITIALIZE, then RUNNING. Retries as `pause` does.
+
+        Args:
+            pod_id: the pod.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            InvalidStateError: its status does not allow it.
 
         Source: POST /openapi/v1/pods/resume/{podId}.
         """
@@ -461,7 +607,7 @@ class Pods:
         poll_interval: PollInterval | None = None,
         on_change: OnChange | None = None,
     ) -> Pod:
-        """Return the pod as soon as its status is `status`, or one of several.
+        """Wait until the pod's status is `status`, or one of several.
 
         All waits of a client share one poll, and take only responses to requests that started after they began. A pod
         that is gone satisfies a wait for TERMINATED: the Pod is then the last one seen, with that status, or one with
@@ -470,12 +616,15 @@ class Pods:
         Args:
             pod_id: the pod.
             status: the status, or several.
-            timeout: seconds.
+            timeout: seconds for the wait; math.inf sets no limit.
             poll_interval: seconds between polls, or a function from the seconds that this wait has lasted to such an
                 interval, so that old waits back off: `poll_interval=lambda age: 5 if age < 60 else 30`. None: the
                 client's. The shortest interval of all waits counts.
             on_change: called with the Pod when a status is first seen and whenever it changes; it may be a coroutine
                 function, and what it raises ends this wait.
+
+        Returns:
+            The pod with the status.
 
         Raises:
             WaitTimeoutError: at the deadline; transient failures before it do not end the wait.
@@ -484,6 +633,11 @@ class Pods:
                 believed after a minute only.
             BadRequestError, AuthenticationError, PermissionDeniedError: as the API says them.
             ConfigurationError: the client is closed.
+
+        Example:
+            ```python
+            pod = await yotta.pods.wait_until(pod_id, status=["RUNNING", "FAILED"], timeout=900)
+            ```
 
         """
         wanted, targets = pod_id_of(pod_id), statuses_of(status)
@@ -500,7 +654,7 @@ class Pods:
         timeout: float = 600.0,
         on_change: OnChange | None = None,
     ) -> Pod:
-        """Return the pod as soon as it can be reached.
+        """Wait until the pod can be reached.
 
         It is RUNNING then, the API calls none of the ports unhealthy, and each accepts a TCP connection at its `host`
         and `proxy_port`; a UDP port is not connected to.
@@ -510,6 +664,9 @@ class Pods:
             ports: the ports that count; None: every port that the pod exposes.
             timeout: seconds for all of it.
             on_change: as for `wait_until`.
+
+        Returns:
+            The pod, RUNNING.
 
         Raises:
             WaitTimeoutError: at the deadline; its text says what was missing, and at which port.
@@ -529,7 +686,7 @@ class Pods:
         timeout: float = 600.0,
         on_change: OnChange | None = None,
     ) -> Pod:
-        """Bring the pod from any state to RUNNING, PAUSED or TERMINATED, and return it when it is there.
+        """Bring the pod from any state to RUNNING, PAUSED or TERMINATED.
 
         Calls `pause`, `resume` or `delete` when the pod's status allows it, and waits where it does not; when another
         client changes the pod meanwhile, it acts on what it is then.
@@ -540,16 +697,24 @@ class Pods:
             timeout: seconds for all of it.
             on_change: as for `wait_until`.
 
+        Returns:
+            The pod with that status.
+
         Raises:
             InvalidRequestError: for another target.
             YottaError: what `wait_until` raises.
+
+        Example:
+            ```python
+            await yotta.pods.drive(pod_id, to="PAUSED")
+            ```
 
         """
         wanted, options = pod_id_of(pod_id), WaitOptions(timeout, self._poll_interval, on_change)
         return await drive(self._poller, self._endpoints, wanted, status_of(to), options)
 
     def watch(self, pod_ids: Iterable[PodId] | None = None) -> AsyncGenerator[PodEvent, None]:
-        """Yield a PodEvent for every pod that exists, and then for each that is added, changed or removed.
+        """Watch pods: an event for every pod that exists, and then for each that is added, changed or removed.
 
         It shares the poll of the waits, and ends only when it is closed. A slow reader gets the newest state of each
         pod, with what was in between merged. Transient failures do not end it.
@@ -557,17 +722,30 @@ class Pods:
         Args:
             pod_ids: the pods; None: every pod of the account.
 
+        Returns:
+            The events, without an end. Close it when you leave it early, as the example does.
+
         Raises:
             BadRequestError, AuthenticationError, PermissionDeniedError, ConfigurationError: as they come.
 
         Example:
+            ```python
             async with contextlib.aclosing(yotta.pods.watch()) as events:
                 async for event in events:
                     print(event.kind, event.pod.id)
+            ```
         """
         wanted = None if pod_ids is None else dict.fromkeys(pod_ids_of(pod_ids))
         return watch(self._poller, wanted, interval=self._poll_interval)
 
     def handle(self, pod_id: PodId) -> PodHandle:
-        """Return a handle on the pod, without a request."""
+        """Make a handle on a pod, without a request.
+
+        Args:
+            pod_id: the pod.
+
+        Returns:
+            The handle. Its `pod` is the Pod if one was given, else None.
+
+        """
         return PodHandle(self, pod_id_of(pod_id), pod_id if isinstance(pod_id, Pod) else None)

@@ -27,7 +27,7 @@ _LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and the fixtures that need pytest-asyncio."""
+    """Register the marker, and the fixtures that need pytest-asyncio. pytest calls this."""
     config.addinivalue_line("markers", "yotta(**options): the arguments of the test's emulator, such as faults=[…]")
     plugin = ModuleType(_LOOP_PLUGIN)  # pytest collects fixtures from modules
     vars(plugin).update(_build_loop_fixtures())
@@ -36,7 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def yotta_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    """Serve an emulator for one test, on the automatic clock, with the arguments of `@pytest.mark.yotta(…)`."""
+    """Serve an emulator for one test, on the automatic clock, with the arguments of `@pytest.mark.yotta(…)`.
+
+    Yields:
+        The emulator, started.
+
+    Raises:
+        pytest.UsageError: an argument of the marker has no name, or is wrong.
+
+    """
     from yotta_async.emulator import Emulator  # not above: pytest loads this module in every run
 
     options: dict[str, Any] = {"clock": "auto"}
@@ -54,7 +62,12 @@ def yotta_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 
 @pytest.fixture
 def yotta_client(request: pytest.FixtureRequest, yotta_emulator: Emulator) -> YottaClient:
-    """Return a client of the test's emulator, which is closed at the end of an async test."""
+    """Make a client of the test's emulator.
+
+    Returns:
+        The client. It is open in an async test, and closed when the test ends; a plain test opens it itself.
+
+    """
     plugin = request.config.pluginmanager.get_plugin(_LOOP_PLUGIN)
     mark = request.node.get_closest_marker("asyncio")
     test = getattr(request.node, "obj", None)

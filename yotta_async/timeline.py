@@ -1,9 +1,5 @@
 """A picture of what happened to many pods: a bar for each, coloured by status over time, with failures marked.
 
-    timeline = Timeline()
-    report = await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
-    timeline.write("run.svg")
-
 `create_many` reports the response to each create and each outcome. For the statuses in between, pass the timeline the
 events of `watch` too, or use it as `on_change`.
 """
@@ -58,10 +54,15 @@ class Timeline:
     Call it with each FanOutItem, PodEvent or Pod as soon as it is known.
 
     Args:
-        now: Returns the time in seconds.
+        now: A function that returns the time in seconds; by default the machine's monotonic clock. With an emulator,
+            `emulator.clock.time`.
 
     Example:
-        await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
+        ```python
+        timeline = Timeline()
+        report = await yotta.pods.create_many(specs, until="RUNNING", on_event=timeline)
+        timeline.write("run.svg")
+        ```
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -103,13 +104,21 @@ class Timeline:
         Path(path).write_text(self.svg() if ending == ".svg" else self.html(), encoding="utf-8")
 
     def html(self) -> str:
-        """Return the picture as an HTML page without external resources."""
+        """Draw the picture as an HTML page.
+
+        Returns:
+            The page; it loads nothing from elsewhere.
+        """
         style = "body{margin:0;background:#fff}svg{display:block;margin:0 auto;max-width:100%;height:auto}"
         head = f'<meta charset="utf-8"><title>{len(self)} pods</title><style>{style}</style>'
         return f'<!doctype html><html lang="en"><head>{head}</head><body>{self.svg()}</body></html>\n'
 
     def svg(self) -> str:
-        """Return the picture as SVG without external resources."""
+        """Draw the picture as SVG.
+
+        Returns:
+            The document; it loads nothing from elsewhere.
+        """
         bars = list(self._bars.values())
         row = _ROW_HEIGHT if len(bars) <= _MAX_SPACIOUS_ROWS else _DENSE_ROW_HEIGHT
         now = self._elapsed()
@@ -161,10 +170,13 @@ class Timeline:
 
 
 def check_ending(path: str | os.PathLike[str]) -> str:
-    """Return the ending of a picture's file.
+    """Check the name of a picture's file before the work that it shows.
 
     Args:
         path: The name of the file.
+
+    Returns:
+        ".svg" or ".html".
 
     Raises:
         InvalidRequestError: The ending is neither .svg nor .html, or the directory does not exist.

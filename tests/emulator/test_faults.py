@@ -21,7 +21,7 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
-from yotta_async.emulator import Emulator, FaultKind, FaultOptions
+from yotta_async.emulator import Emulator, FaultKind, FaultOptions, Faults
 
 ONCE = RetryPolicy(max_attempts=1)
 # The error of a client without retries, and whether a create is processed.
@@ -213,8 +213,6 @@ def test_invalid_fault_is_refused(options: Any, problem: str) -> None:
 
 
 def test_every_kind_is_documented_and_tested() -> None:
-    from yotta_async.emulator import faults
-
     tried = {
         *RESPONSE_FAULTS,
         "delay",
@@ -226,7 +224,7 @@ def test_every_kind_is_documented_and_tested() -> None:
         "unknown_status",
     }
     assert set(get_args(FaultKind)) == tried
-    assert all(f'"{kind}"' in (faults.__doc__ or "") for kind in tried)
+    assert all(f'"{kind}"' in (Faults.__doc__ or "") for kind in tried)
 
 
 async def test_removed_fault_no_longer_acts_on_pods(emulator: Emulator, yotta: YottaClient) -> None:

@@ -223,7 +223,7 @@ def tools_for(
     max_hourly: float | None = None,
     read_only: bool = False,
 ) -> Sequence[Callable[..., Awaitable[Any]]]:
-    """Return the tools as async functions bound to an open client, for a framework that takes functions.
+    """Make the tools as async functions bound to an open client, for a framework that takes functions.
 
     Each tool raises ToolFailedError, whose text is for the model.
 
@@ -231,15 +231,20 @@ def tools_for(
         yotta: The client. It stays open for as long as the tools are used.
         confirm_above: US dollars an hour. A create that costs more, or whose price is unknown, needs `confirm=True`.
         prices: US dollars an hour for one GPU, by gpu_type, for types that no pod of the account has.
-        max_pods: The number of pods that the account may have.
-        max_hourly: US dollars an hour that the pods of the account may cost together.
+        max_pods: The number of pods that the account may have; None: no limit.
+        max_hourly: US dollars an hour that the pods of the account may cost together; None: no limit.
         read_only: Refuse every change.
+
+    Returns:
+        The tools. Each has the name, the parameters and the docstring that a model sees.
 
     Raises:
         ConfigurationError: A limit makes no sense.
 
     Example:
+        ```python
         tools = tools_for(yotta, max_pods=4, prices={"NVIDIA_L4_24G": 0.6})
+        ```
     """
     policy = ToolPolicy(
         confirm_above=confirm_above, prices=prices, max_pods=max_pods, max_hourly=max_hourly, read_only=read_only

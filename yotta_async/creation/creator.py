@@ -38,8 +38,12 @@ _RESOLVE_ADVICE = "Call `await error.resolve()` until the pod shows, or see `pod
 class CreateUnknownError(YottaError):
     """A create was sent, no usable response came, and no pod has been found, so there may be a pod that bills.
 
-    `client_token` is the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod has, or None when the
-    client sends none. A client raises it as CreateOutcomeUnknownError, which can find the pod.
+    A client raises it as CreateOutcomeUnknownError, which can find the pod.
+
+    Attributes:
+        client_token: the value of the environment variable YOTTA_CLIENT_TOKEN that such a pod has, or None when the
+            client sends none.
+
     """
 
     def __init__(self, message: str = "", *, client_token: str | None = None) -> None:

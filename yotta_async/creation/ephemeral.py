@@ -25,7 +25,7 @@ logger = logging.getLogger("yotta_async")
 
 
 class Ephemeral(Generic[H_co]):
-    """What `Pods.ephemeral` returns: enter it once, with `async with`.
+    """A pod for a block, to be entered once with `async with`. Not constructed directly: `Pods.ephemeral` returns it.
 
     `find_alternatives` takes a deadline, and returns what is tried in turn. `reserve` takes these alternatives, and
     yields the function that records each created pod. `wait_for` takes a pod's id and a number of seconds, waits for

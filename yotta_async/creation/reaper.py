@@ -25,7 +25,14 @@ VISIBILITY_GRACE_S = 300.0
 
 @attrs.frozen
 class ReapedPod:
-    """A pod that a dead process left: whether it was `deleted`, or the `error` that prevented it."""
+    """A pod that a dead process left.
+
+    Attributes:
+        pod: the pod as the list showed it.
+        deleted: whether it was deleted; False after a dry run.
+        error: what prevented that; None if nothing did.
+
+    """
 
     pod: Pod
     deleted: bool = False

@@ -36,10 +36,12 @@ def install_signal_handlers(*signals: int, on_signal: OnSignal | None = None) ->
         ConfigurationError: outside the main thread or a running event loop, or for a signal that cannot be handled.
 
     Example:
+        ```python
         async def main() -> None:
             install_signal_handlers(signal.SIGTERM, signal.SIGHUP)
             async with YottaClient() as yotta:
                 ...
+        ```
     """
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError("signal handlers can be installed in the main thread only")

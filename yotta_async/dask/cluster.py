@@ -77,8 +77,11 @@ class PodCluster(SpecCluster):
         YottaError: Entering or awaiting the cluster, or awaiting `scale`, raises the errors of the first creates.
 
     Example:
-        async with PodCluster(yotta, n_workers=4, worker=PodSpec(…)) as cluster:
-            ...
+        ```python
+        async with PodCluster(yotta, n_workers=4, worker=spec) as cluster:
+            async with distributed.Client(cluster, asynchronous=True) as dask:
+                print(await dask.submit(sum, [1, 2, 3]))
+        ```
 
     """
 
@@ -364,6 +367,9 @@ class PodCluster(SpecCluster):
 
         Args:
             timeout: Seconds after which it gives up, and 30 more for the pods to be deleted. None: no limit.
+
+        Returns:
+            An awaitable in a running event loop, else None.
 
         Raises:
             YottaError: Pods may be left; it names them.

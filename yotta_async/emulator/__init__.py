@@ -1,4 +1,16 @@
-"""An emulator of the Yotta Labs API on this machine: the same wire, pods that cost nothing, and a clock to turn."""
+"""An emulator of the Yotta Labs API on this machine: the same wire, pods that cost nothing, and a clock to turn.
+
+Attributes:
+    FaultKind: What a fault does; `Faults` lists the kinds.
+    FaultTarget: The endpoint whose requests a fault affects, in every version of the API.
+
+Example:
+    ```python
+    async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
+        print(await yotta.pods.list())
+    ```
+
+"""
 
 from yotta_async.emulator.billing import BillingRecord
 from yotta_async.emulator.clock import EmulatorClock

@@ -15,7 +15,18 @@ _ROUNDING_ERROR_USD = 1e-9
 
 @attrs.frozen
 class BillingRecord:
-    """One period that a pod ran. Times are seconds since 1970, prices US dollars; `ended_at` is None while it runs."""
+    """One period that a pod ran, as `Emulator.bills` lists them.
+
+    Attributes:
+        pod_id: the pod's id.
+        pod_name: the pod's name.
+        gpu_type: the GPU type by v1's name, such as NVIDIA_L4_24G.
+        gpu_count: how many GPUs.
+        hourly_price: US dollars per hour for the whole pod.
+        started_at: when the pod became RUNNING, in seconds since 1970 by the emulator's clock.
+        ended_at: when it stopped running, likewise; None while it runs.
+
+    """
 
     pod_id: str
     pod_name: str
@@ -26,7 +37,16 @@ class BillingRecord:
     ended_at: float | None = None
 
     def cost(self, now: float) -> float:
-        """Return the cost until `now`, in US dollars."""
+        """Compute what the period costs.
+
+        Args:
+            now: the time up to which a pod that still runs is charged, in seconds since 1970, as
+                `emulator.clock.now()` returns it.
+
+        Returns:
+            US dollars.
+
+        """
         return (min(now, self.ended_at or now) - self.started_at) * self.hourly_price / _HOUR_S
 
 

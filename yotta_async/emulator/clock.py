@@ -30,55 +30,96 @@ _LOOP_CHECK_S = 0.1
 
 
 class EmulatorClock:
-    """Real time. A client made by `Emulator.client()` waits by the clock of its emulator."""
+    """The clock of an emulator, as `Emulator.clock`. Pods, and clients made by `Emulator.client()`, follow it.
+
+    `Emulator(clock=…)` chooses real time, or virtual time that begins at 2026-01-01 00:00:00 UTC. Programs use `time`,
+    `now`, `sleep` and `advance`. The emulator and its clients call the other methods.
+
+    Example:
+        ```python
+        async with Emulator(clock="manual", timings=Timings(initialize=60)) as emulator:
+            await emulator.clock.advance(60)
+        ```
+
+    """
 
     _offset_s = 0.0
 
     def time(self) -> float:
-        """Return the seconds since an arbitrary moment; they never decrease."""
+        """Return the time for intervals.
+
+        Returns:
+            Seconds; they never decrease. Virtual clocks begin at 0, a real clock at an arbitrary moment.
+
+        """
         return time.monotonic()
 
     def now(self) -> float:
-        """Return the seconds since 1970, in UTC."""
+        """Return the time of day, as the pods' times show it.
+
+        Returns:
+            Seconds since 1970-01-01 00:00:00 UTC.
+
+        """
         return time.time() + self._offset_s
 
     def start_at(self, start: float | None) -> None:
-        """Do not show an earlier time than this, in seconds since 1970; None sets no minimum."""
+        """Continue from the time of a `state` file. The emulator calls this when it starts.
+
+        Args:
+            start: Seconds since 1970. Virtual clocks start there. A real clock shows no earlier time. None changes
+                nothing.
+
+        """
         self._offset_s = max(0.0, (start or 0.0) - time.time())
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for this many seconds of the clock."""
+        """Sleep by this clock.
+
+        Args:
+            seconds: How long, in seconds of the clock.
+
+        """
         await asyncio.sleep(seconds)
 
     @contextmanager
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> Iterator[None]:  # noqa: ARG002
-        """Mark a client's call as in flight.
+        """Mark a client's call as in flight. Virtual time does not move meanwhile. Clients use this as a context.
 
         Args:
-            timeout: the timeout of the call, which a virtual clock ends early when `seconds` of its time have passed.
-            seconds: how long the call may take, in seconds of the clock.
+            timeout: The timeout of the call, which a virtual clock ends early when `seconds` of its time have passed;
+                None for a call without one.
+            seconds: How long the call may take, in seconds of the clock; math.inf sets no limit.
 
         """
         yield
 
     async def delay(self, seconds: float) -> None:
-        """Make a call that is in flight take this many seconds longer."""
+        """Delay a call that is in flight, while virtual time may move. The emulator calls this for the fault `delay`.
+
+        Args:
+            seconds: How much longer the call takes, in seconds of the clock.
+
+        """
         await self.sleep(seconds)
 
     async def advance(self, seconds: float) -> None:
-        """Let this many seconds pass at once.
+        """Let time pass at once; only with `Emulator(clock="manual")` or "auto".
 
         Each sleeper wakes at its own time, and the calls that it then makes end before time moves on.
 
+        Args:
+            seconds: How far, in seconds; at least 0.
+
         Raises:
-            RuntimeError: the clock is the real one.
-            ValueError: the number is negative, infinite or beyond the year 9000.
+            RuntimeError: The clock is the real one.
+            ValueError: `seconds` is negative or infinite, or time would pass the year 9000.
 
         """
         raise RuntimeError(f"real time cannot be advanced by {seconds} s: use Emulator(clock='manual')")
 
     def close(self) -> None:
-        """Stop moving."""
+        """Stop moving, and end all sleeps on a virtual clock. The emulator calls this when it closes."""
 
 
 class ManualClock(EmulatorClock):

@@ -50,9 +50,14 @@ class Emulator:
 
     `async with` serves in the running event loop; `with` serves in a thread, for programs without a loop.
 
+    Attributes:
+        api_key: the key that requests must have.
+        clock: the clock that pods follow.
+        faults: the active faults, to which faults can be added at any time.
+
     Args:
         host: a loopback address.
-        port: 0 takes a free one.
+        port: the TCP port; 0 takes a free one.
         api_key: the key that requests must have. None is "emulator-key", or with runtime="process" a random key.
         timings: how long pods stay in their statuses; None is INITIALIZE 1 to 3 s, PAUSING and TERMINATING under 1 s.
         clock: "real"; "manual", which moves by `await emulator.clock.advance(seconds)`; or "auto", which jumps to the
@@ -81,6 +86,13 @@ class Emulator:
     Raises:
         ValueError: an argument has a wrong value, such as a host that is not a loopback address.
         TypeError: `timings` or `faults` has a wrong type.
+
+    Example:
+        ```python
+        async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
+            handle = await yotta.pods.create(image="ubuntu:24.04", gpu_type="NVIDIA_L4_24G")
+            await handle.wait_until(status="RUNNING")
+        ```
 
     """
 
@@ -161,7 +173,12 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The base URL, without a final slash. Raises RuntimeError before the emulator is started."""
+        """The base URL, without a final slash.
+
+        Raises:
+            RuntimeError: the emulator is not started.
+
+        """
         if self._runner is None:
             raise RuntimeError("the emulator is not started: use `async with Emulator() as emulator`")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -179,29 +196,66 @@ class Emulator:
 
     @property
     def balance(self) -> float | None:
-        """The balance in US dollars; None if it is unlimited."""
+        """The balance in US dollars; None if it is unlimited. After the emulator is closed, the final one."""
         return self._get_money()[0]
 
     @property
     def bills(self) -> Sequence[BillingRecord]:
-        """A record of each period that a pod ran, by the time at which it begins."""
+        """A record of each period that a pod ran, by the time at which it begins. They stay after it is closed."""
         return self._get_money()[1]
 
     def deposit(self, amount: float) -> None:
-        """Add US dollars to the balance."""
+        """Add to the balance; without effect if it is unlimited.
+
+        Args:
+            amount: US dollars, at least 0.
+
+        Raises:
+            ValueError: the amount is not a finite number in this range.
+            RuntimeError: the emulator is closed.
+
+        """
         _check_dollars("amount", amount)
         self._call_account(lambda now: self._account.deposit(amount, now))
 
     def logs(self, pod_id: str) -> str:
-        """Return what a pod's process has written, the last MiB of it. Raises ValueError if there is no log."""
+        """Read what a pod's process has written (`runtime="process"`).
+
+        Args:
+            pod_id: the pod's id.
+
+        Returns:
+            Its standard output and error, the last MiB of them.
+
+        Raises:
+            ValueError: there is no log: pods are simulated, or the pod has not run or no longer exists.
+
+        """
         return self._runtime.read_log(str(pod_id))
 
     def reset(self) -> None:
-        """Remove all pods, faults and recorded requests at once; time and balance stay."""
+        """Remove all pods, faults and recorded requests at once; time and balance stay.
+
+        Raises:
+            RuntimeError: the emulator is closed.
+
+        """
         self._call_account(self._reset)
 
     def client(self, **client_options: Any) -> YottaClient:
-        """Return a client of this emulator that waits by its clock; options are those of YottaClient."""
+        """Make a client of this emulator that waits by its clock.
+
+        Args:
+            client_options: the arguments of `YottaClient`, such as `poll_interval`; `api_key`, `base_url` and `clock`
+                are the emulator's unless they are given.
+
+        Returns:
+            The client, to be opened with `async with`.
+
+        Raises:
+            RuntimeError: the emulator is not started.
+
+        """
         # The only import of the client: the emulator shares no model and no codec with it.
         from yotta_async.client import YottaClient
 
@@ -209,7 +263,7 @@ class Emulator:
         return YottaClient(**{"api_key": self.api_key, "base_url": self.url, "clock": clock, **client_options})
 
     async def start(self) -> None:
-        """Start to listen, and load the `state` file.
+        """Start to listen, and load the `state` file. `async with` calls this.
 
         Raises:
             OSError: the port is in use, or the state file cannot be written.
@@ -247,7 +301,10 @@ class Emulator:
             self._apply_task = asyncio.get_running_loop().create_task(self._apply_due_changes())
 
     async def aclose(self) -> None:
-        """Stop listening, and end all processes. May be called again, and continues when it is cancelled."""
+        """Stop listening, and end all processes. `async with` calls this.
+
+        It may be called again, and continues in the background when it is cancelled.
+        """
         if self._runner is None:
             self.clock.close()
             return

@@ -1,26 +1,4 @@
-"""Fault injection: which requests or pods a fault affects, how often, and how it changes a response.
-
-`emulator.faults.add(on="create", nth=2, kind="answer_lost_after_commit")`. The kinds, with their own parameters and
-defaults; "not processed" means that the request changes nothing:
-
-- "status": an error with `http_status` (500), `code` (10002) and `message` in the API's envelope; not processed.
-- "html_502": a proxy's HTML page with status 502; not processed.
-- "rate_limited": status 429 with Retry-After: `seconds` (1); not processed.
-- "redirect": status 307 to `location` on another host; not processed.
-- "delay": the response takes `seconds` (60) of the emulator's clock longer.
-- "reset_before_commit": the connection is reset; not processed.
-- "answer_lost_after_commit": the request is processed, and the connection is reset instead of a response.
-- "cut_body", "bad_json", "endless_body": the request is processed; the body is truncated, not JSON, or never ends.
-- "list_lag": a list shows the pods as they were `seconds` (60) ago.
-- "missing_from_list": a list omits the pods that match `pod_name`.
-- "stuck": the created pod stays in `state` (INITIALIZE; PAUSING, TERMINATING).
-- "failed": the created pod becomes FAILED instead of RUNNING.
-- "unhealthy_port": the created pod runs, but its ports are unhealthy and accept no connection.
-- "unknown_status": the created pod shows `status` (REBUILDING) while it is in `state` (INITIALIZE).
-
-The last four fire on creates and act on the pod until the fault is removed. If several faults fire on one request, the
-first one that replaces the response counts.
-"""
+"""Fault injection: which requests or pods a fault affects, how often, and how it changes a response."""
 
 from __future__ import annotations
 
@@ -45,7 +23,9 @@ ProcessedKind: TypeAlias = Literal["delay", "answer_lost_after_commit", "cut_bod
 ListKind: TypeAlias = Literal["list_lag", "missing_from_list"]
 PodKind: TypeAlias = Literal["stuck", "failed", "unhealthy_port", "unknown_status"]
 FaultKind: TypeAlias = Literal[UnprocessedKind, ProcessedKind, ListKind, PodKind]
+"""What a fault does; `Faults` lists the kinds."""
 FaultTarget: TypeAlias = Literal["create", "list", "get", "pause", "resume", "delete", "gpus", "any"]
+"""The endpoint whose requests a fault affects, in every version of the API."""
 FromOne: TypeAlias = Annotated[int, Meta(ge=1)]
 
 _LIST_KINDS, _POD_KINDS = get_args(ListKind), get_args(PodKind)
@@ -73,7 +53,29 @@ _ENDLESS_CHUNKS = 2**20  # 64 GiB in total
 
 
 class FaultOptions(TypedDict, total=False):
-    """The arguments of `Faults.add`; the same names are used over HTTP and in the pytest marker."""
+    """The arguments of `Faults.add`; the same names are used over HTTP and in the pytest marker.
+
+    Without `nth` and `probability`, a fault affects every matching request. The options from `http_status` on belong to
+    the kinds that `Faults` names with them.
+
+    Attributes:
+        kind: what the fault does. Required.
+        on: the endpoint, in every version of the API; by default "create" for the kinds that act on a pod, "list" for
+            those of lists, and "any" for the others.
+        nth: which of the matching requests it affects, one number or several; 1 is the first from now on.
+        probability: the chance that it affects a matching request, from 0 to 1, drawn with the emulator's seed. Not
+            together with `nth`.
+        times: how many requests it affects at most.
+        pod_name: the names of the pods that it affects; * and ? are wildcards. By default all.
+        http_status: the HTTP status, from 200 to 599, but not 204, 205 or 304, which have no body.
+        code: the code in the API's envelope, a 32-bit integer.
+        message: the message in the API's envelope; printable text.
+        seconds: seconds of the emulator's clock, at least 0.
+        location: the URL of the redirect.
+        state: the status of the pod in which the fault acts.
+        status: the status that the pod shows; printable text.
+
+    """
 
     kind: FaultKind
     on: FaultTarget
@@ -91,7 +93,28 @@ class FaultOptions(TypedDict, total=False):
 
 
 class Fault(msgspec.Struct, kw_only=True, eq=False, forbid_unknown_fields=True):
-    """One fault. `calls` counts the requests that match it, `fired` those that it affected."""
+    """An active fault, as `Faults.add` returns it. Not constructed directly.
+
+    Attributes:
+        kind: what it does.
+        on: the endpoint.
+        nth: which of the matching requests it affects; None for all.
+        probability: the chance of each matching request, from 0 to 1; None for all.
+        times: how many requests it affects at most; None is unlimited.
+        pod_name: the names of the pods that it affects, with the wildcards * and ?.
+        http_status: the HTTP status of the kind "status".
+        code: the envelope's code of the kind "status".
+        message: the envelope's message of the kind "status".
+        seconds: seconds of the emulator's clock, for "rate_limited", "delay" and "list_lag".
+        location: the URL of the kind "redirect".
+        state: the status in which "stuck" and "unknown_status" act.
+        status: the status that "unknown_status" shows.
+        id: its number; `Faults.remove` takes it.
+        calls: how many requests have matched it.
+        fired: how many requests it has affected.
+        is_active: False once it is removed.
+
+    """
 
     kind: FaultKind
     on: FaultTarget = "any"
@@ -112,12 +135,46 @@ class Fault(msgspec.Struct, kw_only=True, eq=False, forbid_unknown_fields=True):
     is_active: bool = True
 
     def matches(self, pod_name: str) -> bool:
-        """Return whether the fault applies to pods of this name."""
+        """Check whether the fault applies to pods of a name. The emulator calls this.
+
+        Args:
+            pod_name: the name of a pod.
+
+        Returns:
+            Whether `pod_name` of the fault matches it.
+
+        """
         return fnmatch.fnmatchcase(pod_name, self.pod_name)
 
 
 class Faults:
-    """The active faults, the oldest first: `for fault in emulator.faults`."""
+    """The active faults of an emulator, as `Emulator.faults`. Not constructed directly.
+
+    Iteration yields them, the oldest first, and `len` counts them. The kinds, with their own options and defaults; "not
+    processed" means that the request changes nothing:
+
+    - "status": an error with `http_status` (500), `code` (10002) and `message` in the API's envelope; not processed.
+    - "html_502": a proxy's HTML page with status 502; not processed.
+    - "rate_limited": status 429 with Retry-After: `seconds` (1); not processed.
+    - "redirect": status 307 to `location` on another host; not processed.
+    - "delay": the response takes `seconds` (60) of the emulator's clock longer.
+    - "reset_before_commit": the connection is reset; not processed.
+    - "answer_lost_after_commit": the request is processed, and the connection is reset instead of a response.
+    - "cut_body", "bad_json", "endless_body": the request is processed; the body is truncated, not JSON, or never ends.
+    - "list_lag": a list shows the pods as they were `seconds` (60) ago.
+    - "missing_from_list": a list omits the pods that match `pod_name`.
+    - "stuck": the created pod stays in `state` (INITIALIZE; PAUSING, TERMINATING).
+    - "failed": the created pod becomes FAILED instead of RUNNING.
+    - "unhealthy_port": the created pod runs, but its ports are unhealthy and accept no connection.
+    - "unknown_status": the created pod shows `status` (REBUILDING) while it is in `state` (INITIALIZE).
+
+    The last four fire on creates and act on the pod until the fault is removed. If several faults fire on one request,
+    the first one that replaces the response counts.
+
+    Attributes:
+        on_removal: called with each fault that is removed; the emulator sets it.
+
+    """
 
     def __init__(self, faults: Iterable[FaultOptions] = (), seed: int = 0) -> None:
         if isinstance(faults, str | Mapping) or not isinstance(faults, Iterable):
@@ -139,12 +196,7 @@ class Faults:
         """Add a fault.
 
         Args:
-            options: `kind`: see this module. `on`: the endpoint, in every version of the API; by default "create" for
-                the kinds that act on a pod, "list" for those of lists, and "any" for the others. `nth`: which of the
-                matching requests it affects, one number or several; 1 is the first from now on. `probability`: the
-                chance for each of them, drawn with the emulator's seed. Without either, it affects all. `times`: at
-                most this many. `pod_name`: only pods of this name; * and ? are wildcards. The other options belong to
-                the kinds.
+            options: the names and values of `FaultOptions`, such as `kind="stuck"`.
 
         Returns:
             The fault, which `remove` takes.
@@ -152,11 +204,27 @@ class Faults:
         Raises:
             ValueError: an option is unknown, has a wrong value, or has no effect for this kind.
 
+        Example:
+            ```python
+            emulator.faults.add(kind="answer_lost_after_commit", on="create", nth=2)
+            ```
+
         """
         return self.add_from_options(options)
 
     def add_from_options(self, options: Any) -> Fault:
-        """Add a fault by a mapping of options, as JSON has them. Raises ValueError as `add` does."""
+        """Add a fault by a mapping of options, as JSON has them.
+
+        Args:
+            options: a mapping with the keys of `FaultOptions`.
+
+        Returns:
+            The fault, which `remove` takes.
+
+        Raises:
+            ValueError: as `add` does.
+
+        """
         try:
             fault = msgspec.convert(options, Fault)
         except msgspec.ValidationError as error:
@@ -200,9 +268,17 @@ class Faults:
             self.remove(fault)
 
     def fire(self, endpoint: str, pod_name: str | None, *, is_refused: bool = False) -> tuple[Fault, ...]:
-        """Return the faults that affect a request to an endpoint, about a pod of this name or about none.
+        """Find the faults that affect a request, and count it. The emulator calls this for each request.
 
-        `is_refused`: a create that makes no pod, so that faults which act on a pod do not apply.
+        Args:
+            endpoint: the endpoint, as `FaultTarget` names it.
+            pod_name: the name of the pod that the request is about; None for none.
+            is_refused: whether the request is a create that makes no pod, so that faults which act on a pod do not
+                apply.
+
+        Returns:
+            The faults, the oldest first.
+
         """
         faults = [fault for fault in self._faults if not (is_refused and fault.kind in _POD_KINDS)]
         return tuple(fault for fault in faults if self._fires(fault, endpoint, pod_name))

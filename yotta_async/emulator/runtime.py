@@ -71,7 +71,14 @@ class SimulatedRuntime:
 
 @attrs.frozen
 class RecordedExit:
-    """A process that ended by itself, at a time of the emulator's clock; `exit_code` is None if it could not start."""
+    """A pod's process that ended by itself, as `Emulator.exits` lists them.
+
+    Attributes:
+        time: when it ended, in seconds by `emulator.clock.time()`.
+        pod_id: the id of its pod, which becomes FAILED.
+        exit_code: its exit code; None if it could not start.
+
+    """
 
     time: float
     pod_id: str

@@ -49,10 +49,16 @@ logger = logging.getLogger("yotta_async.emulator")
 
 @attrs.frozen
 class RecordedRequest:
-    """One API request, at a time of the emulator's clock.
+    """One API request, as `Emulator.requests` lists them.
 
-    `query` is as sent, still encoded. `faults` are the kinds that fired; `http_status` is the status before a fault
-    that drops or damages the response.
+    Attributes:
+        time: when it was answered, in seconds by `emulator.clock.time()`.
+        method: the HTTP method.
+        path: the path without the query.
+        query: the query as sent, still encoded.
+        http_status: the status of the response, before a fault drops or damages it.
+        faults: the kinds of the faults that fired.
+
     """
 
     time: float

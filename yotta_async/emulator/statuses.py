@@ -30,13 +30,18 @@ class Timings:
     """How many seconds a pod stays in each transient status: a number, or a (least, most) pair to draw from.
 
     Args:
-        initialize: from a create or resume to RUNNING.
-        pausing: from a pause to PAUSED.
-        terminating: from a delete to TERMINATED.
-        terminated: how long a TERMINATED pod remains visible.
+        initialize: seconds from a create or resume to RUNNING; by default 1 to 3.
+        pausing: seconds from a pause to PAUSED; by default 0.2 to 0.9.
+        terminating: seconds from a delete to TERMINATED; by default 0.2 to 0.9.
+        terminated: seconds for which a TERMINATED pod remains visible; by default a day.
 
     Raises:
         ValueError: a value is not a finite, non-negative number of seconds or a pair of them.
+
+    Example:
+        ```python
+        Emulator(clock="auto", timings=Timings(initialize=(30, 120), pausing=5))
+        ```
 
     """
 
@@ -46,6 +51,15 @@ class Timings:
     terminated: Seconds = attrs.field(default=86_400.0, validator=_check_seconds)
 
     def draw_seconds(self, status: str, random: Random) -> float | None:
-        """Return how long a pod stays in a status; None for a status that it leaves only by a request."""
+        """Draw how long one pod stays in a status.
+
+        Args:
+            status: the name of the status, such as INITIALIZE.
+            random: the source of the draw from a (least, most) pair.
+
+        Returns:
+            Seconds; None for a status that a pod leaves only by a request.
+
+        """
         seconds: Seconds | None = getattr(self, status.lower(), None)
         return random.uniform(*seconds) if isinstance(seconds, tuple) else seconds

@@ -44,7 +44,12 @@ class FanOutItem:
     errors: tuple[Exception, ...] = ()
 
     def redacted(self) -> FanOutItem:
-        """Return a copy whose spec and pod have no secrets."""
+        """Copy without secrets.
+
+        Returns:
+            A copy whose spec and pod are redacted.
+
+        """
         return attrs.evolve(self, spec=self.spec and self.spec.redacted(), pod=self.pod and self.pod.redacted())
 
 
@@ -57,6 +62,16 @@ class FanOutReport:
     """What became of each pod, in the order given.
 
     Every item is in exactly one of `succeeded`, `failed`, `unknown` and `rolled_back`.
+
+    Attributes:
+        items: an item for each pod.
+
+    Example:
+        ```python
+        report = await yotta.pods.create_many(specs)
+        retry = await yotta.pods.create_many(item.spec for item in report.failed)
+        ```
+
     """
 
     items: tuple[FanOutItem, ...]
@@ -83,16 +98,34 @@ class FanOutReport:
         return tuple(item for item in self.items if item.error is not None and not isinstance(item.error, apart))
 
     def raise_for_failures(self) -> None:
-        """Raise FanOutError, which carries this report, unless every item succeeded."""
+        """Raise an error unless every item succeeded.
+
+        Raises:
+            FanOutError: with this report as its `report`.
+
+        """
         if len(self.succeeded) < len(self.items):
             raise self.error()
 
     def error(self, why: str = "") -> FanOutError:
-        """Return the error that carries this report; `why` comes before its counts."""
+        """Make the error that carries this report.
+
+        Args:
+            why: a text before the counts in the error's message.
+
+        Returns:
+            The error; it is not raised.
+
+        """
         return FanOutError(why + self._summarize(), report=self)
 
     def redacted(self) -> FanOutReport:
-        """Return a copy whose specs and pods have no secrets, fit for a log or another process."""
+        """Copy without secrets, fit for a log or another process.
+
+        Returns:
+            A copy whose specs and pods are redacted.
+
+        """
         return FanOutReport(tuple(item.redacted() for item in self.items))
 
     def _repr_html_(self) -> str:
@@ -115,8 +148,10 @@ class FanOutReport:
 class FanOutError(YottaError):
     """Too few of many pods are as they were wanted.
 
-    `report` says what became of each, with the specs as they were given. A pickled error has redacted copies of them,
-    from which no pod can be created.
+    Attributes:
+        report: what became of each, with the specs as they were given. A pickled error has redacted copies of them,
+            from which no pod can be created.
+
     """
 
     def __init__(self, message: str = "", *, report: FanOutReport | None = None) -> None:

@@ -27,7 +27,13 @@ _NO_LIST = PodList([], 0)
 
 @attrs.frozen
 class PlannedPod:
-    """A pod that would be created, and its USD an hour; None: the API names no price before, and no pod shows one."""
+    """A pod that would be created.
+
+    Attributes:
+        spec: what it would be created from.
+        hourly_price: USD an hour while it runs; None: no price is given for its GPU, and no pod of the account has one.
+
+    """
 
     spec: PodSpec
     hourly_price: float | None

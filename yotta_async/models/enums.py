@@ -37,14 +37,26 @@ class OpenStrEnum(StrEnum):
 
 
 class ResourceType(OpenStrEnum):
-    """What a pod runs on."""
+    """What a pod runs on.
+
+    Attributes:
+        GPU: GPUs.
+        CPU: CPUs alone.
+    """
 
     GPU = "GPU"
     CPU = "CPU"
 
 
 class ImagePublicType(OpenStrEnum):
-    """Who may pull the image. PRIVATE wants registry credentials."""
+    """Who may pull the image.
+
+    Attributes:
+        PUBLIC: Everyone.
+        PRIVATE: Those with credentials for the registry, which the spec must name.
+        OFFICIAL: One of the vendor's images.
+        CUSTOM: Any other image.
+    """
 
     PUBLIC = "PUBLIC"
     PRIVATE = "PRIVATE"
@@ -54,14 +66,26 @@ class ImagePublicType(OpenStrEnum):
 
 
 class ImageSource(OpenStrEnum):
-    """Whether the image is one of the vendor's (the wire's `officialImage`)."""
+    """Whether the image is one of the vendor's (the wire's `officialImage`).
+
+    Attributes:
+        OFFICIAL: The vendor's.
+        CUSTOM: Any other.
+    """
 
     OFFICIAL = "OFFICIAL"
     CUSTOM = "CUSTOM"
 
 
 class CloudType(OpenStrEnum):
-    """Whose machines the pod runs on."""
+    """Whose machines the pod runs on.
+
+    Source: `CloudTypeEnum` of the API's OpenAPI document, which has no more than the names.
+
+    Attributes:
+        SECURE: The API's secure cloud.
+        COMMUNITY: The API's community cloud.
+    """
 
     SECURE = "SECURE"
     COMMUNITY = "COMMUNITY"

@@ -249,9 +249,11 @@ class Pod(Redactable):
                 characters, or there are options other than a port, a user and a key file.
 
         Example:
+            ```python
             address = pod.ssh
             if address is not None:
                 print(address.host, address.port, address.user)
+            ```
         """
         exposed = self.ssh_port
         try:
@@ -277,5 +279,12 @@ class Pod(Redactable):
         return self.port(SSH_PORT) or next(by_protocol, None)
 
     def port(self, number: int) -> ExposedPort | None:
-        """Return how the container's port `number` is reached from outside, or None when it is not exposed."""
+        """Find how a port of the container is reached from outside.
+
+        Args:
+            number: The port in the container.
+
+        Returns:
+            The exposed port; None if the pod does not expose it.
+        """
         return next((exposed for exposed in self.expose if exposed.port == number), None)

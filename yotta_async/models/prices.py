@@ -18,9 +18,17 @@ def sum_prices(prices: Iterable[float | None]) -> float | None:
 
 
 def total_hourly_price(pods: Iterable[Pod]) -> float | None:
-    """Return what the pods cost together in USD per hour of RUNNING, or None when the price of any is unknown.
+    """Add up what pods cost while they are RUNNING.
+
+    Args:
+        pods: The pods.
+
+    Returns:
+        USD per hour; None when the price of any pod is unknown.
 
     Example:
+        ```python
         print(total_hourly_price(await yotta.pods.list(statuses=["RUNNING"])))
+        ```
     """
     return sum_prices(pod.hourly_price for pod in pods)

@@ -56,7 +56,11 @@ class Redactable:
         return build_html_table(type(self).__name__, (), rows)
 
     def redacted(self) -> Self:
-        """Return a copy with its secrets masked and its undocumented fields left out, fit for an error or a log."""
+        """Copy without secrets, fit for an error or a log.
+
+        Returns:
+            A copy with its secrets masked and its undocumented fields left out.
+        """
         changes: dict[str, Any] = {}
         for field in _fields_of(self):
             value = getattr(self, field.name)

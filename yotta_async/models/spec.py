@@ -220,7 +220,7 @@ def _convert_resource(value: ResourceType | str | None) -> ResourceType | None:
 
 
 class PodFields(TypedDict, total=False):
-    """The fields of a `PodSpec`, for the keyword arguments of `pods.create`."""
+    """The keyword arguments of `pods.create` and `pods.ephemeral`: the fields of `PodSpec`, which documents them."""
 
     image: str
     gpu_type: str

@@ -17,7 +17,26 @@ class PodStatus(OpenStrEnum):
 
     INITIALIZING and STOPPED are other words for INITIALIZE and PAUSED, wherever a status is given or read.
 
-    Source: `PodStatusEnum` of the API's OpenAPI document.
+    Source: `PodStatusEnum` of the API's OpenAPI document; the first five meanings are the guide's, and the last two
+    names those of some documents of v2. Billing starts at RUNNING.
+
+    Attributes:
+        INITIALIZE: Created or resumed; the API prepares the machine. RUNNING or FAILED follows.
+        RUNNING: Available.
+        PAUSING: Being paused; PAUSED follows.
+        PAUSED: Stopped, with its volumes kept; it can be resumed.
+        TERMINATING: Being deleted; TERMINATED follows.
+        TERMINATED: Deleted for good. Lists show it for about a day.
+        FAILED: Does not run, such as for lack of a GPU or because of its image. It can only be deleted.
+        PENDING: Not documented; treated as starting, like INITIALIZE.
+        PREPARING: Not documented; treated as starting, like INITIALIZE.
+        INITIALIZING: INITIALIZE.
+        STOPPED: PAUSED.
+
+    Example:
+        ```python
+        assert PodStatus("running") is PodStatus.RUNNING
+        ```
     """
 
     INITIALIZE = "INITIALIZE"

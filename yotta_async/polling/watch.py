@@ -19,10 +19,13 @@ from yotta_async.polling.subscription import ListSubscription, Observation, Obse
 
 @attrs.frozen
 class PodEvent:
-    """What became of a pod.
+    """What became of a pod, as `Pods.watch` yields it.
 
-    "added": `pod` is there, `previous` is None. "changed": any field of it; `previous` is how the reader saw it last.
-    "removed": it is not there any more, and both are how it was last seen.
+    Attributes:
+        kind: "added" for a pod that exists, "changed" when any field has changed, "removed" when it no longer exists.
+        pod: the pod as it is; when it is removed, as it was last seen.
+        previous: the pod as the reader saw it last; None when it is added.
+
     """
 
     kind: Literal["added", "changed", "removed"]

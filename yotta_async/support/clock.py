@@ -12,27 +12,53 @@ from typing import Any, Protocol
 class Clock(Protocol):
     """The clock of a client: its poll intervals, its retry delays and the deadlines of its waits follow it.
 
-    The timeout of one attempt is in real seconds, as a server may never answer; a virtual clock may end it earlier.
+    `YottaClient(clock=…)` takes any object with these methods; without one the client uses the machine's clock. The
+    timeout of one attempt is in real seconds, as a server may never answer; a virtual clock may end it earlier.
+
+    Example:
+        ```python
+        async with Emulator(clock="manual") as emulator:
+            client = YottaClient(emulator.api_key, base_url=emulator.url, clock=emulator.clock)
+        ```
+
     """
 
     def time(self) -> float:
-        """Return the seconds since some moment; they never decrease."""
+        """Return the time for intervals and deadlines.
+
+        Returns:
+            Seconds since an arbitrary moment; they never decrease.
+
+        """
         ...
 
     def now(self) -> float:
-        """Return the seconds since 1970, for times that outlive the process."""
+        """Return the time of day, for what outlives the process, such as the journal.
+
+        Returns:
+            Seconds since 1970-01-01 00:00:00 UTC.
+
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after this many seconds of this clock."""
+        """Sleep by this clock.
+
+        Args:
+            seconds: How long. At 0 or less, other tasks run once and the sleep is over.
+
+        """
         ...
 
     def call(self, timeout: asyncio.Timeout | None = None, seconds: float = math.inf) -> AbstractContextManager[object]:
         """Return a context that is entered while a call is in flight.
 
         Args:
-            timeout: The timeout of the call, which the clock may reschedule.
-            seconds: How long the call may take, by this clock.
+            timeout: The timeout of the call, which the clock may reschedule; None for a call without one.
+            seconds: How long the call may take, in seconds of this clock; math.inf sets no limit.
+
+        Returns:
+            A context manager that the client enters before it sends the request and leaves after the response.
 
         """
         ...

@@ -79,8 +79,8 @@ class RetryPolicy:
             and a delete, whose loss would cost money, 8.
         change_attempts: Attempts of a pause or resume; None derives them from `max_attempts`.
         delete_attempts: Attempts of a delete; None derives them from `max_attempts`.
-        backoff_base: Seconds.
-        backoff_cap: Seconds.
+        backoff_base: Seconds. The longest delay after the first attempt; it doubles with each attempt.
+        backoff_cap: Seconds. The longest delay after any attempt, if the API sends no Retry-After.
         max_retry_after: Seconds. A longer Retry-After is not waited for: the error is raised at once and carries it.
         budget: How many retries a client has in reserve; each takes one. Deletes do not use it.
         budget_refill: How much of the budget every successful call gives back.
@@ -90,7 +90,9 @@ class RetryPolicy:
         ConfigurationError: For a number that makes no sense.
 
     Example:
+        ```python
         RetryPolicy(max_attempts=6, on_retry=lambda event: print(event))
+        ```
 
     """
 

@@ -156,9 +156,11 @@ class SessionPool:
         ConfigurationError: For an argument that cannot work, after closing, and on a second event loop.
 
     Example:
+        ```python
         async with SessionPool(ssl=ssl.create_default_context(cafile="company-ca.pem")) as pool:
             async with YottaClient(session_pool=pool) as yotta:
                 await yotta.pods.list()
+        ```
 
     """
 
@@ -182,7 +184,7 @@ class SessionPool:
             raise ConfigurationError("SessionPool.trust_env must be True or False")
         given, proxy = Secret(proxy), None  # a traceback can show this frame's variables
         self.guard = LoopGuard("SessionPool")
-        """Whether the pool is open, and in which event loop."""
+        """Checks that the pool is open, and in one event loop; for the package's own use."""
         self._limit = limit
         self._proxy = None if given.reveal() is None else _parse_proxy(given, "SessionPool.proxy")
         self._ssl = ssl
@@ -196,7 +198,21 @@ class SessionPool:
         return f"SessionPool(limit={self._limit})"
 
     def open_sessions(self, base_url: URL, key: Secret[str], user_agent: str = "") -> ClientSessions:
-        """Return new sessions for one client; YottaClient calls this."""
+        """Open the sessions of one client. `YottaClient` calls this.
+
+        Args:
+            base_url: The address of the API.
+            key: The API key, which each request gets as a header.
+            user_agent: A text before the package's own in the User-Agent header.
+
+        Returns:
+            The sessions, for `close_sessions`.
+
+        Raises:
+            ConfigurationError: The pool is closed or belongs to another event loop, the proxy of the environment has
+                no usable URL, or an http address would go through a proxy.
+
+        """
         self.guard.check()
         proxy = self.proxy_for(base_url)
         if base_url.scheme == "http" and proxy is not None and not is_loopback(proxy.reveal().host or ""):
@@ -233,13 +249,29 @@ class SessionPool:
         return sessions
 
     async def close_sessions(self, sessions: ClientSessions) -> None:
-        """Close the sessions of one client; YottaClient calls this."""
+        """Close the sessions of one client. `YottaClient` calls this.
+
+        Args:
+            sessions: What `open_sessions` returned.
+
+        """
         await sessions.aclose()
         if sessions in self._sessions:
             self._sessions.remove(sessions)
 
     def proxy_for(self, base_url: URL) -> Secret[URL] | None:
-        """Return the proxy for requests to this address, which may hold a password, or None."""
+        """Find the proxy for requests to an address. `yotta-async doctor` calls this.
+
+        Args:
+            base_url: The address of the API.
+
+        Returns:
+            The proxy's URL, as a secret because it may hold a password; None if there is none.
+
+        Raises:
+            ConfigurationError: The proxy of the environment has no usable URL.
+
+        """
         host = base_url.host or ""
         if self._proxy is not None:
             return self._proxy
