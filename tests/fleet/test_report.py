@@ -20,6 +20,7 @@ from yotta_async import (
     PodSpec,
     YottaClient,
 )
+from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import make_clock
 
 SECRET = "hunter2-the-value"
@@ -91,3 +92,14 @@ def test_redacted_report_masks_specs_and_pods() -> None:
     assert SECRET not in repr(report)
     assert SECRET.encode() not in pickle.dumps(report.redacted())
     assert [item.pod_id for item in report.redacted().items] == ["7", "8"]
+
+
+async def test_a_report_counts_and_iterates_over_its_items() -> None:
+    async with Emulator(clock="auto") as emulator, emulator.client() as yotta:
+        created = await yotta.pods.create_many([spec(), spec(), spec()])
+        called = await yotta.pods.pause_many([item.pod_id for item in created if item.pod_id] + ["999"])
+        waited = await yotta.pods.wait_many([item.pod_id for item in created if item.pod_id])
+    for report, count in ((created, 3), (called, 4), (waited, 3)):
+        assert len(report) == count
+        assert list(report) == list(report.items)
+        assert [item.index for item in report] == list(range(count))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import attrs
 import click
 
 from yotta_async import FanOutItem, FanOutReport, Pod, PodStatus, YottaClient, YottaError
@@ -112,8 +113,10 @@ async def _wait_for_target(
     ids = [item.pod_id for item in called.succeeded if item.pod_id and (item.pod is None or item.pod.status != target)]
     timeout = settings.timeout or WAIT_TIMEOUT_S
     waited = await yotta.pods.wait_many(ids, status=target, timeout=timeout, on_event=reporter.on_item)
-    outcomes = {item.pod_id: item for item in waited.items}
-    return FanOutReport(tuple(outcomes.get(item.pod_id, item) for item in called.items))
+    outcomes = {item.pod_id: item for item in waited}
+    return FanOutReport(
+        tuple(attrs.evolve(outcomes.get(item.pod_id, item), index=index) for index, item in enumerate(called))
+    )
 
 
 async def sweep_pods(

@@ -33,9 +33,9 @@ async def call_many(
                 try:
                     await call(pod_id)
                 except YottaError as error:
-                    item = FanOutItem(pod_id=pod_id, error=error, errors=(error,))
+                    item = FanOutItem(pod_id=pod_id, error=error, errors=(error,), index=index)
                 else:
-                    item = FanOutItem(pod_id=pod_id)
+                    item = FanOutItem(pod_id=pod_id, index=index)
                 items[index] = item
                 await call_hook(on_event, item)
 
@@ -53,20 +53,20 @@ async def wait_many(
     """Wait for each; see `Pods.wait_many`."""
     check_hook(on_event)
 
-    async def wait(pod_id: str) -> FanOutItem:
+    async def wait(index: int, pod_id: str) -> FanOutItem:
         try:
             with StatusWaiter(poller, pod_id, targets, options) as waiter:
                 await waiter.wait_for_observation()
                 pod = await waiter.wait()
         except YottaError as error:
             last_pod = error.last_pod if isinstance(error, WaitError) else None
-            item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,))
+            item = FanOutItem(pod_id=pod_id, pod=last_pod, error=error, errors=(error,), index=index)
         else:
-            item = FanOutItem(pod_id=pod_id, pod=pod)
+            item = FanOutItem(pod_id=pod_id, pod=pod, index=index)
         await call_hook(on_event, item)
         return item
 
-    return FanOutReport(tuple(await _gather([spawn(wait(pod_id)) for pod_id in pod_ids])))
+    return FanOutReport(tuple(await _gather([spawn(wait(index, pod_id)) for index, pod_id in enumerate(pod_ids)])))
 
 
 async def _gather(tasks: list[asyncio.Task[T]]) -> list[T]:

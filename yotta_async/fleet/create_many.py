@@ -39,8 +39,9 @@ _MAX_DELETIONS_IN_FLIGHT = 16
 
 @attrs.define(eq=False, repr=False)
 class PodSlot:
-    """One item of the run: its alternatives, how many were tried, and its pod."""
+    """One item of the run: its place in the order given, its alternatives, how many were tried, and its pod."""
 
+    index: int
     alternatives: Alternatives
     tries: int = 0
     errors: tuple[YottaError, ...] = ()
@@ -52,7 +53,7 @@ class PodSlot:
     def build_item(self, error: YottaError | None, pod: Pod | None = None) -> FanOutItem:
         """Build the item of the report."""
         errors = self.errors if error is None or error in self.errors else (*self.errors, error)
-        return FanOutItem(self.alternatives[0], self.pod_id, pod, error, max(1, self.tries), errors)
+        return FanOutItem(self.alternatives[0], self.pod_id, pod, error, max(1, self.tries), errors, index=self.index)
 
 
 class CreateManyRun:
@@ -74,7 +75,7 @@ class CreateManyRun:
     ) -> None:
         self._creator = creator
         self._poller = poller
-        self._slots = [PodSlot(each) for each in alternatives]
+        self._slots = [PodSlot(index, each) for index, each in enumerate(alternatives)]
         self._until = until
         self._needed = _count_needed(policy, len(self._slots))
         self._concurrency = whole_number("concurrency", concurrency)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Self, TypeAlias
 
 import attrs
@@ -33,6 +33,7 @@ class FanOutItem:
         error: None when the pod is as it was wanted.
         attempts: how many pods were asked for, fallbacks included.
         errors: what went wrong with each of them, the last one included.
+        index: its place in the order given, from 0.
 
     """
 
@@ -42,6 +43,7 @@ class FanOutItem:
     error: Exception | None = None
     attempts: int = 1
     errors: tuple[Exception, ...] = ()
+    index: int = 0
 
     def redacted(self) -> FanOutItem:
         """Copy without secrets.
@@ -59,7 +61,7 @@ OnEvent: TypeAlias = Callable[[FanOutItem], Awaitable[object] | object]
 
 @attrs.frozen
 class FanOutReport:
-    """What became of each pod, in the order given.
+    """What became of each pod, in the order given; `len(report)` and `for item in report` are those of `items`.
 
     Every item is in exactly one of `succeeded`, `failed`, `unknown` and `rolled_back`.
 
@@ -75,6 +77,12 @@ class FanOutReport:
     """
 
     items: tuple[FanOutItem, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[FanOutItem]:
+        return iter(self.items)
 
     @property
     def succeeded(self) -> tuple[FanOutItem, ...]:
