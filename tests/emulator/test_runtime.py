@@ -191,7 +191,7 @@ async def test_all_processes_end_when_the_emulator_is_killed(tmp_path: Path) -> 
         env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().decode().split()[3]
+        url = next(word for word in process.stdout.readline().decode().split() if word.startswith("http"))
         api_key = process.stdout.readline().decode().strip().rpartition("=")[2]
         try:
             async with YottaClient(api_key, base_url=url) as yotta:

@@ -609,7 +609,7 @@ def ssh(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.ssh_commands import open_shell
 
-    run(open_shell(settings, **options), settings, is_server=True)  # a signal is the usual end
+    run(open_shell(settings, **options), settings, is_endless=True)
 
 
 @command(pods)
@@ -625,7 +625,7 @@ def cp(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.ssh_commands import copy_files
 
-    run(copy_files(settings, **options), settings, is_server=True)  # a signal is the usual end
+    run(copy_files(settings, **options), settings, is_endless=True)
 
 
 @command(pods, "port-forward")
@@ -641,7 +641,7 @@ def port_forward(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.ssh_forward import forward_ports
 
-    run(forward_ports(settings, **options), settings, is_server=True)  # a signal is the usual end
+    run(forward_ports(settings, **options), settings, is_endless=True)
 
 
 @command(pods, "open")
@@ -673,4 +673,4 @@ def logs(settings: Settings, /, **options: Any) -> None:
     """
     from yotta_async.cli.ssh_logs import print_log
 
-    run(print_log(settings, **options), settings, is_server=True)  # a signal is the usual end
+    run(print_log(settings, **options), settings, is_endless=True)
