@@ -32,11 +32,11 @@ def main() -> None:
         rows += importlib.import_module(f"benchmarks.{name}").main()
     if not arguments.names:
         machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        told = {"date": datetime.now(UTC).date().isoformat(), "machine": machine}
+        run = {"date": datetime.now(UTC).date().isoformat(), "machine": machine}
         arguments.output.with_suffix(".json").write_text(
-            json.dumps(told | {"rows": [attrs.asdict(row) for row in rows]}, indent=1) + "\n"
+            json.dumps(run | {"rows": [attrs.asdict(row) for row in rows]}, indent=1) + "\n"
         )
-        draw(rows, arguments.output.with_suffix(".svg"), f"{told['date']}, {machine}")
+        draw(rows, arguments.output.with_suffix(".svg"), f"{run['date']}, {machine}")
         tables.main()
 
 

@@ -17,7 +17,7 @@ PANELS = [
 ]
 
 
-def draw(rows: list[Row], path: Path, told: str) -> None:
+def draw(rows: list[Row], path: Path, subtitle: str) -> None:
     """Write the chart as SVG."""
     mpl.rcParams |= {"svg.hashsalt": "yotta_async", "svg.fonttype": "none", "font.family": "sans-serif"}
     figure = Figure(figsize=(10, 6.5), layout="constrained")
@@ -32,5 +32,5 @@ def draw(rows: list[Row], path: Path, told: str) -> None:
         panel.set_title(title, fontsize=10)
         panel.margins(x=0.15)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"python -m benchmarks ({told})", fontsize=9)
+    figure.suptitle(f"python -m benchmarks ({subtitle})", fontsize=9)
     figure.savefig(path, metadata={"Date": None})

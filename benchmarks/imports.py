@@ -29,7 +29,7 @@ def main() -> list[Row]:
     """Compare."""
     ratios: dict[str, list[float]] = {name: [] for name in OTHERS}
     with tempfile.TemporaryDirectory() as compiled:
-        # Compiled once, as by an installation, even where Python is told to write nothing.
+        # Compiled once, as by an installation, even with PYTHONDONTWRITEBYTECODE.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": compiled}
         for number in range(ROUNDS + 1):
             base = cpu(BASE, environment)

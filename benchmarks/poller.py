@@ -15,14 +15,18 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 
 from benchmarks.measure import Row, show
 from benchmarks.peers import Get, Peers
 from benchmarks.server import Served, served
+from tests.parts import open_endpoints
 from yotta_async import YottaClient
+from yotta_async.transport.transport import Transport
 
 # Waiters, seconds between polls, and when pods turn RUNNING. The slow clients cannot keep up with more than a thousand.
 SCENARIOS = [(1_000, 0.5, 1, 5), (2_000, 0.5, 1, 5), (10_000, 1.0, 1, 10)]
@@ -75,17 +79,16 @@ async def run(name: str, server: Served, tick: float) -> Result:
     """Let all wait, and measure."""
     sent = 0
     wakes = []
-    async with Peers(server.url, server.api_key) as peers:
+    async with Peers(server.url, server.api_key) as peers, AsyncExitStack() as stack:
         if name == POLLER:
-            transport = peers.yotta._transport  # noqa: SLF001  # counted where requests leave
-            send = transport.send
+            send = Transport.send
 
-            async def counted_send(*args: object, **options: object) -> object:
+            async def counted_send(self: Transport, *args: Any, **options: Any) -> object:
                 nonlocal sent
                 sent += 1
-                return await send(*args, **options)  # type: ignore[arg-type]  # passed on
+                return await send(self, *args, **options)
 
-            transport.send = counted_send  # type: ignore[method-assign,assignment]  # likewise
+            stack.enter_context(patch.object(Transport, "send", counted_send))
             way = by_poller(peers.yotta, tick)
         else:
             get = peers.get[name]
@@ -155,12 +158,11 @@ def main() -> list[Row]:
 
 
 def _request_cost() -> None:
-    """Measure what `_plan` stands on: how many listed pods cost as much as one request."""
+    """Measure what `PollStrategy` assumes: how many listed pods cost as much as one request."""
 
     async def measure() -> tuple[float, float]:
         with served(2_000, 60, 60) as server:
-            async with YottaClient(server.api_key, base_url=server.url) as yotta:
-                endpoints = yotta.pods._endpoints  # noqa: SLF001  # what the poller itself calls
+            async with open_endpoints(server.url, server.api_key) as endpoints:
                 pod_id = next(iter(server.running_at))
                 await endpoints.snapshot_once(())
                 began = time.process_time()

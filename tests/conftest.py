@@ -16,7 +16,7 @@ from yotta_async import YottaClient
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import make_clock
 
-KEY = "key-that-nobody-may-see"
+KEY = "key-that-must-not-show"
 SPEC: dict[str, Any] = {"image": "ubuntu:24.04", "gpu_type": "NVIDIA_L4_24G"}
 # For a pytest that a test starts: plugins that none of these tests uses, and that take seconds to import, stay out.
 PYTEST_OPTIONS = [

@@ -1,4 +1,4 @@
-"""An API of pods over raw sockets, for the faults that only a raw server has: answers lost, cut and garbled on order."""
+"""An API of pods over raw sockets, for the faults that only a raw server has: responses lost, cut and garbled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that misbehaves on order, for what the emulator, which keeps to HTTP, cannot do."""
+"""A server that sends what a test names, for what the emulator, which keeps to HTTP, cannot do."""
 
 from __future__ import annotations
 

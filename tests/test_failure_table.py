@@ -51,7 +51,7 @@ def client_of(url: str, **options: Any) -> YottaClient:
     )
 
 
-HEARD: dict[str, tuple[Reply, type[YottaError]]] = {
+MAY_HAVE_BEEN_PROCESSED: dict[str, tuple[Reply, type[YottaError]]] = {
     "closed after sending": (raw(b""), ConnectionLostError),
     "reset after sending": (reset, ConnectionLostError),
     "silent": (silence, RequestTimeoutError),
@@ -74,9 +74,9 @@ HEARD: dict[str, tuple[Reply, type[YottaError]]] = {
 }
 
 
-@pytest.mark.parametrize("row", HEARD)
+@pytest.mark.parametrize("row", MAY_HAVE_BEEN_PROCESSED)
 async def test_a_create_that_may_have_been_received_is_settled(server: RawServer, row: str) -> None:
-    reply, kind = HEARD[row]
+    reply, kind = MAY_HAVE_BEEN_PROCESSED[row]
     clock = make_clock("auto")
     server.answers(silence_on(clock) if row == "silent" else reply, envelope([]))
     async with client_of(server.url, timeout=45, clock=clock) as yotta:

@@ -104,8 +104,8 @@ async def test_every_endpoint_of_the_client_exists_in_the_emulator_and_in_the_sp
     )
     functions = [function for kind in (Pods, Gpus) for _, function in inspect.getmembers(kind, inspect.isfunction)]
     docs = " ".join(function.__doc__ or "" for function in functions)
-    told = re.findall(r"Source: (GET|POST|DELETE) (\S+)\.", docs)
-    ours = {(method, re.sub(r"\{.*\}", "{}", path)) for method, path in told}
+    documented = re.findall(r"Source: (GET|POST|DELETE) (\S+)\.", docs)
+    ours = {(method, re.sub(r"\{.*\}", "{}", path)) for method, path in documented}
     assert ours <= emulated
     assert specified == {(method, path) for method, path in ours if path.startswith("/openapi/v1/")}
     calls = {name for name, _ in inspect.getmembers(Endpoints, inspect.isfunction) if not name.startswith("_")}

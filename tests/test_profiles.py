@@ -21,7 +21,7 @@ from tests.raw_server import RawServer, envelope, raw_server
 from yotta_async import ConfigurationError, SessionPool, YottaClient
 from yotta_async.profiles import read_profiles
 
-KEY = "profile-key-that-nobody-may-see"
+KEY = "profile-key-that-must-not-show"
 WriteConfig: TypeAlias = Callable[..., Path]
 
 

@@ -20,7 +20,7 @@ from tests.cli.conftest import Run
 from tests.memory_keyring import LockedKeyring, MemoryKeyring
 from yotta_async.emulator import Emulator
 
-KEY = "typed-key-that-nobody-may-see"
+KEY = "typed-key-that-must-not-show"
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_key_in_a_keyring(run: Run, config_file: Path, memory_keyring: MemoryKey
     assert "is in the keyring" in run("config", "set-key").stderr
     assert memory_keyring.passwords == {("yotta-async", "default"): KEY}
     assert KEY not in config_file.read_text()
-    assert get_settings(run)["api_key"] == ("***-see", "profile default, in the keyring")
+    assert get_settings(run)["api_key"] == ("***show", "profile default, in the keyring")
     assert json.loads(run("config", "list", "-o", "json").stdout)[0]["key_in"] == "keyring"
     run("config", "remove", "default", "--yes")
     assert memory_keyring.passwords == {}
@@ -192,7 +192,7 @@ def test_config_names_each_source(run: Run, config_file: Path, tmp_path: Path) -
     config_file.chmod(0o600)
     assert get_settings(run, "--profile", "work", YOTTA_API_KEY="of-the-environment", SSL_CERT_FILE="/ca.pem") == {
         "profile": ("work", "--profile"),
-        "api_key": ("***-see", "profile work"),
+        "api_key": ("***show", "profile work"),
         "base_url": ("https://a.example", "profile work"),
         "api_version": ("v1", "default"),
         "proxy": ("http://u:***@h:1", "profile work"),
@@ -251,7 +251,7 @@ def test_every_form_of_toml_can_be_changed(text: str, run: Run, config_file: Pat
     config_file.parent.mkdir(parents=True)
     config_file.write_text(text)
     run("config", "set-key", "--profile", "work")
-    assert get_settings(run, "--profile", "work")["api_key"] == ("***-see", "profile work")
+    assert get_settings(run, "--profile", "work")["api_key"] == ("***show", "profile work")
 
 
 def test_broken_file_is_wrong_usage_that_names_the_key(run: Run, config_file: Path) -> None:

@@ -17,7 +17,7 @@ from tests.pod_server import PodServer
 from tests.raw_server import raw_server
 
 API_HOST = "api.yotta.test"  # a name that only the proxy knows
-USER, PASSWORD = "proxy-user", "proxy-password-that-nobody-may-see"
+USER, PASSWORD = "proxy-user", "proxy-password-that-must-not-show"
 
 
 @pytest.fixture(autouse=True)

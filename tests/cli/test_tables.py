@@ -105,7 +105,7 @@ def test_live_table_shows_counts_first_and_what_fits(width: int) -> None:
     rows.insert(0, (POD_ID, *rows[0][1:]))
     columns = ("id", "name", "status", "for", "gpu", "region", "$/h", "address")
     with LiveTable(lambda: Snapshot(columns, rows, "40 RUNNING", 40, 40), console) as table:
-        console.print(table._draw())
+        console.print(table.draw())
     text = console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
     assert text.index("40/40") < text.index("40 RUNNING, 32 more pods below") < text.index(POD_ID)
     assert "pod-6" in text

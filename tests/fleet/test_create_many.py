@@ -1,4 +1,4 @@
-"""Many at a time: the truth about each, policies that roll back, fallbacks, and calls that the API can bear."""
+"""Many at a time: the truth about each, policies that roll back, fallbacks, and no more calls at a time than the API takes."""
 
 from __future__ import annotations
 

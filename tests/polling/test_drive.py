@@ -1,4 +1,4 @@
-"""From any state to RUNNING, PAUSED or TERMINATED, whoever else acts on the pod."""
+"""From any state to RUNNING, PAUSED or TERMINATED, also while another program acts on the pod."""
 
 from __future__ import annotations
 

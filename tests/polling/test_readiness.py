@@ -69,7 +69,7 @@ async def test_each_rung_is_climbed_in_turn(server: RawServer, client_of: Make, 
     assert len(server.received) == 4
 
 
-async def test_health_that_is_not_told_is_left_to_the_connection(
+async def test_health_that_is_not_problem_is_left_to_the_connection(
     server: RawServer, client_of: Make, open_port: int
 ) -> None:
     server.answers(pod({"port": 22, "proxyPort": open_port}, {"port": 53, "protocol": "UDP"}))
@@ -104,7 +104,7 @@ async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_
 
 
 @pytest.mark.parametrize(
-    ("ports", "told"),
+    ("ports", "problem"),
     [
         ([], "it is INITIALIZE, not RUNNING"),
         ([{"port": 22, "proxyPort": 1, "healthy": False}, {"port": 80, "healthy": True}], "port 22 is not healthy"),
@@ -119,18 +119,20 @@ async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_
     ],
 )
 async def test_a_timeout_names_the_rung_and_the_port(
-    server: RawServer, client_of: Make, closed_port: int, ports: list[dict[str, Any]], told: str
+    server: RawServer, client_of: Make, closed_port: int, ports: list[dict[str, Any]], problem: str
 ) -> None:
     for port in ports:
         if port.get("proxyPort") == "closed":
             port["proxyPort"] = closed_port
     server.answers(pod(*ports, status="RUNNING" if ports else "INITIALIZE"))
-    with pytest.raises(WaitTimeoutError, match=f"it was not ready within 60 s: .*{told}") as caught:
+    with pytest.raises(WaitTimeoutError, match=f"it was not ready within 60 s: .*{problem}") as caught:
         await client_of().pods.wait_until_ready(7, timeout=60)
     assert len(caught.value.history) == 1
 
 
-async def test_a_port_that_is_not_exposed_is_told_at_once(server: RawServer, client_of: Make, open_port: int) -> None:
+async def test_a_port_that_is_not_exposed_is_problem_at_once(
+    server: RawServer, client_of: Make, open_port: int
+) -> None:
     server.answers(pod({"port": 22, "proxyPort": open_port}))
     with pytest.raises(PodFailedError, match="it exposes port 22 and not 8888"):
         await client_of().pods.wait_until_ready(7, ports=[22, 8888])

@@ -139,11 +139,11 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
     assert error.last_pod.status == "PREPARING"
     assert error.last_pod.environment_vars[0].value == "***"
     looks = len(server.received)
-    told = (
+    expected = (
         rf"pod 7: it was not RUNNING within 60 s\. Seen: INITIALIZE at 0\.0 s, PREPARING at \d\.\d s; {looks} polls, "
     )
-    told += rf"{looks - 2} of them failed; the last error was ProtocolError: "
-    assert re.match(told, str(error)), str(error)
+    expected += rf"{looks - 2} of them failed; the last error was ProtocolError: "
+    assert re.match(expected, str(error)), str(error)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.history, copy.last_pod) == (str(error), error.history, error.last_pod)
     assert b"hunter2" not in pickle.dumps(error)

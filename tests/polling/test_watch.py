@@ -21,7 +21,7 @@ pytestmark = pytest.mark.both_versions
 Make = Callable[..., YottaClient]
 
 
-def told(event: PodEvent) -> tuple[str, str, str | None, str | None]:
+def describe(event: PodEvent) -> tuple[str, str, str | None, str | None]:
     return (event.kind, event.pod.id, event.previous.status if event.previous else None, event.pod.status)
 
 
@@ -30,13 +30,13 @@ async def test_a_pod_is_followed_through_its_life() -> None:
     async with Emulator(clock="auto", timings=timings) as emulator, emulator.client() as yotta:
         first = await yotta.pods.create(**SPEC)
         async with aclosing(yotta.pods.watch()) as events:
-            assert told(await anext(events)) == ("added", first.id, None, "INITIALIZE")
+            assert describe(await anext(events)) == ("added", first.id, None, "INITIALIZE")
             second = await yotta.pods.create(**SPEC)
-            assert told(await anext(events)) == ("added", second.id, None, "INITIALIZE")
-            run = {told(await anext(events)) for _ in range(2)}
+            assert describe(await anext(events)) == ("added", second.id, None, "INITIALIZE")
+            run = {describe(await anext(events)) for _ in range(2)}
             assert run == {("changed", handle.id, "INITIALIZE", "RUNNING") for handle in (first, second)}
             await first.delete()
-            rest = [told(await anext(events)) for _ in range(3)]
+            rest = [describe(await anext(events)) for _ in range(3)]
         assert rest == [
             ("changed", first.id, "RUNNING", "TERMINATING"),
             ("changed", first.id, "TERMINATING", "TERMINATED"),
@@ -47,8 +47,8 @@ async def test_a_pod_is_followed_through_its_life() -> None:
 async def test_named_pods_only(emulator: Emulator, yotta: YottaClient) -> None:
     handles = [await yotta.pods.create(**SPEC) for _ in range(3)]
     async with aclosing(yotta.pods.watch([handles[1], handles[1].id])) as events:
-        assert told(await anext(events)) == ("added", handles[1].id, None, "INITIALIZE")
-        assert told(await anext(events)) == ("changed", handles[1].id, "INITIALIZE", "RUNNING")
+        assert describe(await anext(events)) == ("added", handles[1].id, None, "INITIALIZE")
+        assert describe(await anext(events)) == ("changed", handles[1].id, "INITIALIZE", "RUNNING")
     assert not any(name_call(request) == "list" for request in emulator.requests)
 
 
@@ -89,7 +89,7 @@ async def test_a_slow_reader_gets_the_newest_state_with_what_was_between_merged(
     account, clock = Account(server), ManualClock()
     account.pods = {1: "INITIALIZE", 2: "RUNNING", 3: "RUNNING"}
     async with aclosing(client_of(clock=clock, poll_interval=1).pods.watch()) as events:
-        assert [told(await anext(events))[0] for _ in range(3)] == ["added"] * 3
+        assert [describe(await anext(events))[0] for _ in range(3)] == ["added"] * 3
         for status in ("PREPARING", "RUNNING", "PAUSING", "PAUSED"):
             account.pods[1] = status
             account.pods[4] = status
@@ -99,7 +99,7 @@ async def test_a_slow_reader_gets_the_newest_state_with_what_was_between_merged(
             await clock.advance(2)
         del account.pods[5]
         await clock.advance(2)
-        found = {told(await anext(events)) for _ in range(3)}
+        found = {describe(await anext(events)) for _ in range(3)}
         assert found == {
             ("changed", "1", "INITIALIZE", "PAUSED"),
             ("removed", "3", "RUNNING", "RUNNING"),
@@ -108,14 +108,14 @@ async def test_a_slow_reader_gets_the_newest_state_with_what_was_between_merged(
         account.pods[4] = "RUNNING"
         later = asyncio.ensure_future(anext(events))
         await clock.advance(2)
-        assert told(await later) == ("changed", "4", "PAUSED", "RUNNING")
+        assert describe(await later) == ("changed", "4", "PAUSED", "RUNNING")
 
 
 async def test_a_pod_that_a_list_lost_is_not_removed(server: RawServer, client_of: Make) -> None:
     account, clock = Account(server), ManualClock()
     account.pods = {1: "RUNNING", 2: "RUNNING"}
     async with aclosing(client_of(clock=clock, poll_interval=1).pods.watch()) as events:
-        assert {told(await anext(events))[1] for _ in range(2)} == {"1", "2"}
+        assert {describe(await anext(events))[1] for _ in range(2)} == {"1", "2"}
         account.lost = {1, 2}
         await clock.advance(3)
         account.pods[1] = "PAUSED"
@@ -123,7 +123,7 @@ async def test_a_pod_that_a_list_lost_is_not_removed(server: RawServer, client_o
         await clock.advance(3)
         account.lost = set()
         await clock.advance(3)
-        found = {told(await anext(events)) for _ in range(2)}
+        found = {describe(await anext(events)) for _ in range(2)}
         assert found == {("changed", "1", "RUNNING", "PAUSED"), ("removed", "2", "RUNNING", "RUNNING")}
 
 

@@ -16,7 +16,7 @@ from tests.raw_server import RawServer, raw_server
 # A name that no resolver knows. The proxy maps it to the server on loopback, whose certificate has it.
 API_HOST = "api.yotta.test"
 API_URL = f"https://{API_HOST}"
-PROXY_USER, PROXY_PASSWORD = "proxy-user", "proxy-password-that-nobody-may-see"
+PROXY_USER, PROXY_PASSWORD = "proxy-user", "proxy-password-that-must-not-show"
 
 
 @dataclass

@@ -28,7 +28,7 @@ from yotta_async import (
 from yotta_async.emulator.clock import make_clock
 
 ONCE = RetryPolicy(max_attempts=1)
-WRONG_PASSWORD = "wrong-password-that-nobody-may-see"
+WRONG_PASSWORD = "wrong-password-that-must-not-show"
 POD = {"id": "7", "status": "RUNNING"}
 
 Call = Callable[[YottaClient], Awaitable[Any]]

@@ -145,7 +145,7 @@ async def test_a_create_is_repeated_after_429_and_when_nobody_listened(
     assert (await create(client_of())).id == "9"
     bodies = {request.body for request in server.received}
     assert len(server.received) == 4
-    assert len(bodies) == 1, "each try bears the same token"
+    assert len(bodies) == 1, "each attempt has the same token"
 
     attempts = 0
 

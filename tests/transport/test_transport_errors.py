@@ -30,7 +30,7 @@ from yotta_async import (
 from yotta_async.emulator.clock import make_clock
 
 ONCE = RetryPolicy(max_attempts=1)
-SECRET_VALUE = "environment-value-that-nobody-may-see"
+SECRET_VALUE = "environment-value-that-must-not-show"
 Make = Callable[..., YottaClient]
 Call = Callable[[YottaClient], Awaitable[Any]]
 

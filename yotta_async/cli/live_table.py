@@ -41,7 +41,7 @@ class LiveTable:
         self._bar = Progress(BarColumn(bar_width=None), MofNCompleteColumn(), console=console, expand=True)
         self._task = self._bar.add_task("", visible=False)
         self._live = Live(
-            get_renderable=self._draw,
+            get_renderable=self.draw,
             console=console,
             refresh_per_second=REDRAWS_PER_SECOND,
             transient=True,
@@ -56,7 +56,8 @@ class LiveTable:
         with suppress(OSError):  # the terminal may be gone, as after SIGHUP
             self._live.stop()
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Return what is shown now."""
         snapshot = self._take_snapshot()
         shown = max(1, self._console.height - LINES_BESIDE_ROWS)
         hidden = len(snapshot.rows) - shown

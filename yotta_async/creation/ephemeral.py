@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Generic, NoReturn, TypeAlias, TypeVar
 
+import attrs
+
 from yotta_async.creation.creator import PodCreator
 from yotta_async.errors import CapacityError, ConfigurationError, YottaError
 from yotta_async.models.spec import Alternatives, PodSpec
@@ -24,6 +26,7 @@ RecordPod: TypeAlias = Callable[[str, PodSpec], None]
 logger = logging.getLogger("yotta_async")
 
 
+@attrs.define(eq=False, repr=False)
 class Ephemeral(Generic[H_co]):
     """A pod for a block, to be entered once with `async with`. Not constructed directly: `Pods.ephemeral` returns it.
 
@@ -32,24 +35,14 @@ class Ephemeral(Generic[H_co]):
     the pod, and returns its handle.
     """
 
-    def __init__(
-        self,
-        creator: PodCreator,
-        clock: Clock,
-        find_alternatives: Callable[[float], Awaitable[Alternatives]],
-        reserve: Callable[[Alternatives], AbstractAsyncContextManager[RecordPod]],
-        wait_for: Callable[[str, float], Awaitable[H_co]],
-        *,
-        timeout: float,
-    ) -> None:
-        self._creator = creator
-        self._clock = clock
-        self._find_alternatives = find_alternatives
-        self._reserve = reserve
-        self._wait_for = wait_for
-        self._timeout = timeout
-        self._was_entered = False
-        self._pod_id = ""
+    _creator: PodCreator
+    _clock: Clock
+    _find_alternatives: Callable[[float], Awaitable[Alternatives]]
+    _reserve: Callable[[Alternatives], AbstractAsyncContextManager[RecordPod]]
+    _wait_for: Callable[[str, float], Awaitable[H_co]]
+    _timeout: float
+    _was_entered: bool = attrs.field(init=False, default=False)
+    _pod_id: str = attrs.field(init=False, default="")
 
     def __enter__(self) -> NoReturn:
         raise ConfigurationError("ephemeral() is for `async with`: `async with yotta.pods.ephemeral(…) as handle:`")
