@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.conftest import KEY
-from yotta_async import RetryPolicy
+from yotta_async import RetryPolicy, SessionPool
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.versions import read_api_version
 from yotta_async.emulator.clock import make_clock
@@ -20,12 +20,13 @@ from yotta_async.transport.transport import Transport
 @asynccontextmanager
 async def open_transport(url: str, key: str = KEY, **options: Any) -> AsyncIterator[Transport]:
     """Yield a transport to a server, as a client makes it."""
-    defaults = {"timeout": 60, "pool": None, "clock": make_clock("auto")}
-    transport = Transport(base_url=read_base_url(Secret(url)), key=Secret(key), **defaults | options)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
+    async with SessionPool() as pool:
+        defaults: dict[str, Any] = {"timeout": 60, "pool": pool, "clock": make_clock("auto")}
+        transport = Transport(base_url=read_base_url(Secret(url)), key=Secret(key), **defaults | options)
+        try:
+            yield transport
+        finally:
+            await transport.aclose()
 
 
 @asynccontextmanager

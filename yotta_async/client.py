@@ -126,11 +126,13 @@ class YottaClient:
         """The version of the API that is spoken."""
         self._closing: asyncio.Task[None] | None = None
         clock = clock or RealClock()
+        pool = session_pool or SessionPool()
+        self._own_pool = pool if session_pool is None else None  # closed with the client
         self._transport = Transport(
             base_url=root,
             key=key,
             timeout=timeout,
-            pool=session_pool,
+            pool=pool,
             clock=clock,
             requests_per_second=requests_per_second,
             user_agent=user_agent or "",
@@ -183,14 +185,11 @@ class YottaClient:
             name, {key: options.pop(key, None) for key in ("api_key", "base_url", "api_version")}
         )
         options["api_version"] = settings.api_version.argument
-        pool = options.pop("session_pool", None)
-        is_own_pool = pool is None
-        if pool is None:
-            pool = settings.build_session_pool()
+        own_pool = settings.build_session_pool() if options.get("session_pool") is None else None
+        options |= {} if own_pool is None else {"session_pool": own_pool}
         settings.require_key()
-        client = cls(settings.api_key.argument, base_url=settings.base_url.argument, session_pool=pool, **options)
-        if is_own_pool:
-            client._transport.own_pool()
+        client = cls(settings.api_key.argument, base_url=settings.base_url.argument, **options)
+        client._own_pool = own_pool
         return client
 
     def _make_unknown_error(self, message: str, token: str | None) -> CreateOutcomeUnknownError:
@@ -225,6 +224,8 @@ class YottaClient:
             await self._creator.drain()
         finally:
             await self._transport.aclose()
+            if self._own_pool is not None:
+                await self._own_pool.aclose()
 
     def __enter__(self) -> NoReturn:
         raise ConfigurationError("YottaClient is for `async with`, as in `async with YottaClient() as yotta:`")

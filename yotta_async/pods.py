@@ -94,7 +94,7 @@ class Pods:
             pod = await handle.wait_until_ready(timeout=900)
             ```
 
-        Source: POST /openapi/v1/pods/create (here and below, `api/versions.py` has the paths of v2).
+        Source: POST /openapi/v1/pods/create. The paths of v2 are in `api/versions.py`.
         """
         spec = spec_from(spec, fields)
         self._endpoints.check_spec(spec)

@@ -20,6 +20,7 @@ GUIDE = "ssh user@34.19.26.12 -p 32002 -i <private key file>"
         ("ssh -p2222 -l root pod_7.example", "pod_7.example", 2222, "root"),
         ("ssh -i '/home/me/my key' -- root@1.2.3.4 -p 7", "1.2.3.4", 7, "root"),
         ("ssh host", "host", 22, None),
+        ("ssh -o StrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null root@1.2.3.4", "1.2.3.4", 22, "root"),
         ("ssh root@2001:db8::1 -p 7", "2001:db8::1", 7, "root"),
     ],
 )
@@ -29,6 +30,8 @@ def test_ssh_command_is_read(command: str, host: str, port: int, user: str | Non
 
 HOSTILE = [
     "ssh -oProxyCommand=id root@1.2.3.4",
+    "ssh -o StrictHostKeyChecking=no -o LocalCommand=id root@1.2.3.4",
+    "ssh -o 'StrictHostKeyChecking=no LocalCommand=id' root@1.2.3.4",
     "ssh -o ProxyCommand=id root@1.2.3.4",
     "ssh root@1.2.3.4 -oProxyCommand=id",
     "ssh -F /tmp/config root@1.2.3.4",

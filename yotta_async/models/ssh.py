@@ -22,6 +22,9 @@ MAX_PORT = 65535
 _MAX_COMMAND_CHARS = 2000
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
 _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_HARMLESS_SETTING = re.compile(
+    r"(StrictHostKeyChecking|UserKnownHostsFile|IdentitiesOnly|LogLevel|ServerAlive\w+)=[\w/.]+"
+)
 _PLACEHOLDER = re.compile(r"<[A-Za-z0-9 ._-]*>")  # `-i <private key file>`
 
 
@@ -84,7 +87,7 @@ class SshAddress:
 def parse_ssh_command(text: str) -> SshAddress:
     """Return the address in a text such as `ssh user@34.19.26.12 -p 32002 -i <private key file>`.
 
-    Known options are `-p`, `-l` and `-i`, whose key file is ignored.
+    Known options are `-p`, `-l`, and two that are ignored: `-i`, and `-o` with a setting that starts no program.
 
     Raises:
         InvalidRequestError: It has another form, another option, or a command for the pod.
@@ -105,14 +108,16 @@ def _parse(text: str) -> SshAddress:
     program, *rest = shlex.split(_PLACEHOLDER.sub("KEY", text))
     if program != "ssh":
         raise ValueError("it does not begin with ssh")
-    given: dict[str, list[str]] = {"-p": [], "-l": [], "-i": []}
+    given: dict[str, list[str]] = {"-p": [], "-l": [], "-i": [], "-o": []}
     destinations = []
     while rest:  # options may follow the host
-        options, rest = getopt.getopt(rest, "p:l:i:")
+        options, rest = getopt.getopt(rest, "p:l:i:o:")
         for option, value in options:
             given[option].append(value)
         destinations += rest[:1]
         rest = rest[1:]
+    if not all(map(_HARMLESS_SETTING.fullmatch, given["-o"])):
+        raise ValueError("it has an option that may start a program")
     if len(destinations) != 1 or len(given["-p"]) > 1:
         raise ValueError("it must name one host and at most one port")
     user, at, host = destinations[0].rpartition("@")

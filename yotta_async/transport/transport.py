@@ -33,7 +33,7 @@ class Transport:
         base_url: URL,
         key: Secret[str],
         timeout: float,
-        pool: SessionPool | None,
+        pool: SessionPool,
         clock: Clock,
         requests_per_second: float | None = None,
         user_agent: str = "",
@@ -41,8 +41,7 @@ class Transport:
         self._base_url = base_url
         self._key = key
         self._timeout = timeout
-        self._pool = pool or SessionPool()
-        self._owns_pool = pool is None
+        self._pool = pool
         self._user_agent = user_agent
         self._clock = clock
         self._rate_limiter = AdaptiveRateLimiter(clock, requests_per_second)
@@ -54,10 +53,6 @@ class Transport:
         """Raise ConfigurationError when the client or its pool is closed or belongs to another event loop."""
         self._guard.check()
         self._pool.guard.check()
-
-    def own_pool(self) -> None:
-        """Close the pool with the client, although the client was given it."""
-        self._owns_pool = True
 
     async def send(
         self,
@@ -151,17 +146,12 @@ class Transport:
         return problem
 
     async def aclose(self) -> None:
-        """End the calls in flight and close the sessions, and the pool if it is this client's own.
-
-        May be called again.
-        """
+        """End the calls in flight and close the sessions. May be called again."""
         self._guard.close()
         self._rate_limiter.close()
         if self._sessions is not None:
             await self._pool.close_sessions(self._sessions)
             self._sessions = None
-        if self._owns_pool:
-            await self._pool.aclose()
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[list[bytes], int]:
