@@ -28,10 +28,10 @@ class ExitCode(IntEnum):
 
     def __new__(cls, number: int, meaning: str) -> Self:
         """Make a member of a number and its meaning."""
-        code = int.__new__(cls, number)
-        code._value_ = number
-        code.meaning = meaning
-        return code
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
 
     DONE = 0, "done"
     API_FAILED = 1, "the API, or the connection to it, failed"
