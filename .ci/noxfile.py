@@ -93,7 +93,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The API reference. A warning is an error. `-- FOLDER` keeps it there."""
-    install(session, "docs")
+    install(session, "test-all")  # every extra is imported
     folder = session.posargs[0] if session.posargs else session.create_tmp()
     modules = [f"yotta_async{name}" for name in PUBLIC]
     session.run("python", "-W", "error::UserWarning", "-m", "pdoc", "-d", "google", "-o", folder, *modules)

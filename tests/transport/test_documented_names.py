@@ -15,12 +15,11 @@ FILES = sorted(Path(yotta_async.__file__).parent.rglob("*.py"))
 UNDOCUMENTED = re.compile(
     r"ClientRequest|set_response_params|connector\.connect|client_proto|ResponseHandler|max_size\b"
 )
-# `os._exit`, a named tuple's `_replace`, an enumeration's `_value_`, what a base class hands down, and what a class
-# method sets on the client that it makes; and of Dask, whose clusters have no documented way to hear of lost workers,
-# one method.
-DOCUMENTED = re.compile(
-    r"^os\._exit|\._replace$|^member\.|^super\(\)|^client\._own_pool$|^Cluster\._update_worker_status$"
-)
+# An object's own are those of `self` and `cls`, and of the client in its alternative constructor.
+OWN = ("self", "cls", "client")
+# `os._exit`, a named tuple's `_replace`, an enumeration's `_value_`, what a base class hands down; and of Dask, whose
+# clusters have no documented way to hear of lost workers, one method.
+DOCUMENTED = re.compile(r"^os\._exit|\._replace$|^member\.|^super\(\)|^Cluster\._update_worker_status$")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: "/".join(file.parts[-2:]))
@@ -32,7 +31,7 @@ def test_no_private_name_of_another_object_is_used(file: Path) -> None:
         if isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
-        and ast.unparse(node.value) not in ("self", "cls")
+        and ast.unparse(node.value) not in OWN
     ]
     assert [name for name in private if not DOCUMENTED.search(name)] == []
     if "emulator" not in file.parts:

@@ -24,6 +24,7 @@ from yotta_async import (
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
+    RetryEvent,
     RetryPolicy,
     ServerError,
     TransportError,
@@ -32,6 +33,7 @@ from yotta_async import (
 )
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.transport.headers import read_retry_after
+from yotta_async.transport.retry import Retrier
 
 Make = Callable[..., YottaClient]
 Call = Callable[[YottaClient], Any]
@@ -346,7 +348,7 @@ async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -
             await get(yotta)
         notes += getattr(caught.value, "__notes__", [])
     assert len(server.received) == 20 + 5
-    assert "retry budget" in notes[-1]
+    assert notes[-1] == "Not retried: the retry budget of this client is used up. Successful calls refill it."
     server.answers(POD)
     for _ in range(4):
         await get(yotta)
@@ -443,3 +445,63 @@ async def test_an_outage_does_not_multiply_looks(server: RawServer, client_of: M
         with pytest.raises(ConnectionLostError):
             await call(client_of())
         assert len(server.received) == requests
+
+
+# What is told of a retry
+
+
+async def test_on_retry_gets_each_retry_before_its_wait(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = make_clock("auto")
+    events: list[tuple[RetryEvent, float]] = []
+    policy = RetryPolicy(on_retry=lambda event: events.append((event, clock.time())))
+    server.answers(http(b"", 503, {"Retry-After": "30"}), envelope(code=10002), POD)
+    with caplog.at_level("DEBUG", "yotta_async"):
+        await client_of(clock=clock, retry=policy).pods.get(7)
+    (first, first_time), (second, second_time) = events
+    assert [type(first.error), type(second.error)] == [ProtocolError, ServerError]
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert 30 <= first.delay <= 30.25
+    assert 0 <= second.delay <= 0.5
+    assert [first_time, second_time] == pytest.approx([0, first.delay])
+    assert clock.time() == pytest.approx(first.delay + second.delay)
+    assert [str(first), str(second)] == [message for message in caplog.messages if "will retry" in message]
+
+
+async def test_what_on_retry_raises_ends_the_call(server: RawServer, client_of: Make) -> None:
+    def fail(_: RetryEvent) -> None:
+        raise KeyError("mine")
+
+    server.answers(HTML)
+    with pytest.raises(KeyError, match="mine"):
+        await client_of(retry=RetryPolicy(on_retry=fail)).pods.get(7)
+    assert len(server.received) == 1
+
+
+def test_on_retry_must_be_a_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"RetryPolicy\.on_retry must be a function"):
+        RetryPolicy(on_retry="print")  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_the_bounds_of_a_policy_are_part_of_it(server: RawServer, client_of: Make) -> None:
+    RetryPolicy(backoff_base=0, backoff_cap=0, max_retry_after=0, budget=0, budget_refill=0)
+    server.answers(http(b"", 503, {"Retry-After": "30"}), POD)
+    await client_of(retry=RetryPolicy(max_retry_after=30, budget=1)).pods.get(7)
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize(("deadline", "attempts"), [(29.0, 1), (31.0, 2)])
+async def test_no_retry_begins_after_the_deadline(deadline: float, attempts: int) -> None:
+    clock = make_clock("auto")
+    begun = 0
+
+    async def attempt() -> None:
+        nonlocal begun
+        begun += 1
+        raise ProtocolError("busy", retry_after=30.0)
+
+    with pytest.raises(ProtocolError):
+        await Retrier(RetryPolicy(backoff_base=0), clock).run(attempt, max_attempts=4, deadline=deadline)
+    assert begun == attempts
+    assert clock.time() == 30 * (attempts - 1)

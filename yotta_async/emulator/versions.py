@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -120,7 +120,8 @@ def build_v2(environment_vars: EnvironmentForm, statuses: StatusForm) -> ApiVers
         encode_pod=encode,
         created_form=PodV2,
         encode_created=lambda pod: pod.to_json(encode),
-        done_form=Literal[True],  # as in the OpenAPI document of the vendor's client
+        # As in the OpenAPI document of the vendor's client; msgspec takes Literal[True] only since 0.22.
+        done_form=Annotated[bool, msgspec.Meta(extra_json_schema={"enum": [True]})],
         done=b"true",
         status_names={shown: name for name, shown in _GUIDE_STATUSES.items()},
     )
