@@ -303,6 +303,7 @@ class StructReader:
         self._parts: dict[str, StructReader] = {}
         self._rules: dict[str, Rule] = {}  # for fields whose documented JSON is not their type
         self._has_status = False
+        self._texts: list[str] = []  # fields of which an empty text means None
         fields: list[Any] = []
         for name, kind in typing.get_type_hints(cls, include_extras=True).items():
             if name in _OUR_FIELDS:
@@ -323,6 +324,8 @@ class StructReader:
             elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
+                if kind in (str | None, Id | None) or _enum_in(kind):
+                    self._texts.append(name)
                 fields.append((name, str | None if kind == Id | None else kind, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
         rename = functools.partial(wire_name, version=version)
@@ -332,8 +335,9 @@ class StructReader:
     def build(self, struct: Any) -> Any:
         """Return the model. Raises StructureError for a text that is no time or no number."""
         fields = msgspec.structs.asdict(struct)
-        if "" in fields.values():
-            fields = {name: None if value == "" else value for name, value in fields.items()}
+        for name in self._texts:
+            if fields[name] == "":
+                fields[name] = None
         for name, parse in self._rules.items():
             fields[name] = parse(fields[name], None)
         for name, reader in self._parts.items():
