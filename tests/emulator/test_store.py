@@ -68,7 +68,7 @@ async def test_confirmed_creates_survive_a_kill(tmp_path: Path) -> None:
         command = [sys.executable, "-c", "from yotta_async.cli import main; main()", "emulator", "--port", "0"]
         with start_process([*command, "--state", str(path)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            url = process.stdout.readline().decode().split()[3]
+            url = next(word for word in process.stdout.readline().decode().split() if word.startswith("http"))
             async with aiohttp.ClientSession(f"{url}/openapi/v1/pods/", headers={"x-api-key": "emulator-key"}) as peer:
                 async with peer.get("list") as response:
                     listed = {pod["id"] for pod in (await response.json())["data"]}
