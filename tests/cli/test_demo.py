@@ -10,8 +10,9 @@ import pytest
 
 from tests.cli.conftest import run_process
 
+pytestmark = pytest.mark.slow  # it shows real time passing
 
-@pytest.mark.slow
+
 def test_demo_takes_forty_pods_through_their_life(tmp_path: Path) -> None:
     done = run_process("demo", "--timeline", str(tmp_path / "demo.svg"))
     assert done.returncode == 0, done.stderr
