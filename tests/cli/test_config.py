@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,7 @@ def test_prompt_does_not_echo(config_file: Path) -> None:
     """On a terminal of its own: what is typed is not printed."""
     pytest.importorskip("pty")
     import pty
+    import termios
 
     environment = os.environ | {"NO_COLOR": "1", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
     program = [sys.executable, "-c", "from yotta_async.cli import main; main()", "config", "set-key"]
@@ -172,6 +174,8 @@ def test_prompt_does_not_echo(config_file: Path) -> None:
     shown = b""
     while b"not shown" not in shown:
         shown += os.read(terminal, 1024)
+    while termios.tcgetattr(terminal)[3] & termios.ECHO:  # what is typed before is discarded
+        time.sleep(0.01)
     os.write(terminal, f"{KEY}\n".encode())
     try:
         while chunk := os.read(terminal, 1024):
