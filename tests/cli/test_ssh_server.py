@@ -26,6 +26,7 @@ from yotta_async.emulator import Emulator
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 pytestmark = [
+    pytest.mark.slow,  # a real server of SSH
     pytest.mark.skipif(SSHD is None, reason="needs an ssh server: apt install openssh-server"),
     pytest.mark.skipif(not shutil.which("scp"), reason="needs OpenSSH's client: apt install openssh-client"),
 ]
