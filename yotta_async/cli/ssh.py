@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -219,6 +221,8 @@ async def run_program(arguments: Sequence[str]) -> int:
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
     """End a program, which lets ssh restore the terminal."""
-    with suppress(ProcessLookupError):
-        process.terminate()
+    # `process.terminate()` takes the exit code of a process that has just ended, and asyncio then warns that it is lost.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
     await process.wait()
