@@ -221,7 +221,7 @@ async def run_program(arguments: Sequence[str]) -> int:
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
     """End a program, which lets ssh restore the terminal."""
-    # `process.terminate()` takes the exit code of a process that has just ended, and asyncio then warns that it is lost.
+    # `process.terminate()` takes the exit code of a process that has just ended, and asyncio warns that it is lost.
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
