@@ -30,6 +30,19 @@ def test_missing_pod(command: str, run: Run) -> None:
     check_words(done.stderr)
 
 
+@pytest.mark.parametrize("command", [("get",), ("delete", "--yes"), ("pause",), ("wait",), ("ssh",), ("logs",)])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_name_in_place_of_an_id(command: tuple[str, ...], version: str, run: Run) -> None:
+    done = run("pods", *command, "worker-1", code=1, YOTTA_API_VERSION=version)
+    assert done.stderr.endswith("\nA pod is named by its id, not by its name: `yotta-async pods list` shows both.\n")
+    check_words(done.stderr)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("lsit", "list or ls"), ("delte", "delete"), ("confg", "config")])
+def test_misspelt_command_names_those_like_it(typed: str, meant: str, run: Run) -> None:
+    assert f"Did you mean {meant}?" in run(typed, code=2).stderr
+
+
 def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="")
     assert "`yotta-async config set-key`, or set $YOTTA_API_KEY" in done.stderr
@@ -68,6 +81,12 @@ def test_lack_of_capacity(fault: dict[str, str], run: Run, emulator: Emulator) -
 def test_host_that_is_not_reached(run: Run) -> None:
     done = run("pods", "list", "--base-url", "http://127.0.0.1:1", code=1)
     assert "Check --base-url.\n`yotta-async doctor` checks the connection.\n" in done.stderr
+    check_words(done.stderr)
+
+
+def test_https_to_a_server_of_http(run: Run, emulator: Emulator) -> None:
+    done = run("pods", "list", "--base-url", emulator.url.replace("http:", "https:"), code=1)
+    assert "ended the TLS handshake" in done.stderr
     check_words(done.stderr)
 
 

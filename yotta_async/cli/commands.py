@@ -39,6 +39,18 @@ class RootGroup(click.Group):
         """Return the command of a name."""
         return super().get_command(ctx, cmd_name) or pods.get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed, and for a misspelt one name those like it, also of `pods`."""
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            similar = get_close_matches(args[0], [*self.commands, *pods.commands, *ALIASES])
+            if similar:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands before the many options."""
         self.format_commands(ctx, formatter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -177,6 +178,8 @@ def find_next_step(error: BaseException) -> str:
         return all_pods
     if isinstance(error, ya.NotFoundError) and "/pods/" not in error.path:
         return ""
+    if isinstance(error, ya.BadRequestError) and re.search(r"/pods/(?!create$|list$)", error.path):
+        return "A pod is named by its id, not by its name: `yotta-async pods list` shows both."
     steps: list[tuple[type[BaseException], str]] = [
         (ya.CapacityError, other_gpu),
         (ya.AuthenticationError, "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`."),
