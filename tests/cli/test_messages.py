@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="wrong")
     assert "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`." in done.stderr
     check_words(done.stderr)
+
+
+def test_wrong_key_of_a_profile_names_the_profile(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    config = tmp_path / "yotta-async" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[profiles.work]\napi_key = "wrong-key"\nbase_url = "{emulator.url}"\n')
+    config.chmod(0o600)
+    for command in ("list", "pause", "get"):
+        ids = [] if command == "list" else ["99"]
+        done = run("pods", command, *ids, "--profile", "work", code=4, XDG_CONFIG_HOME=str(tmp_path))
+        assert "`yotta-async config set-key --profile work` replaces it." in done.stderr
+        assert "wrong-key" not in done.stderr
 
 
 def test_price_that_is_unknown_or_too_high(run: Run) -> None:
