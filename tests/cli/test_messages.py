@@ -44,6 +44,13 @@ def test_misspelt_command_names_those_like_it(typed: str, meant: str, run: Run) 
     assert f"Did you mean {meant}?" in run(typed, code=2).stderr
 
 
+@pytest.mark.parametrize("command", [("list",), ("wait", "7")])
+def test_unknown_status_is_named_before_anything_is_begun(command: tuple[str, ...], run: Run) -> None:
+    done = run("pods", *command, "--status", "RUNING", code=2)
+    assert done.stderr.startswith("Usage: ")
+    assert "'RUNING' is none of INITIALIZE, RUNNING," in done.stderr
+
+
 def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="")
     assert "`yotta-async config set-key`, or set $YOTTA_API_KEY" in done.stderr
