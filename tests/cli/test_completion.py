@@ -46,6 +46,8 @@ def complete(words: str, environment: dict[str, str]) -> list[tuple[str, str]]:
         ("ls --region us-w", ["us-west-1"]),
         ("pods sweep --action d", ["delete"]),
         ("ls -o w", ["wide"]),
+        ("cr", ["create"]),
+        ("p", ["pods", "pause", "port-forward"]),
     ],
 )
 def test_values_of_options(words: str, expected: list[str], environment: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,26 @@ def test_missing_pod(command: str, run: Run) -> None:
     check_words(done.stderr)
 
 
+@pytest.mark.parametrize("command", [("get",), ("delete", "--yes"), ("pause",), ("wait",), ("ssh",), ("logs",)])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_name_in_place_of_an_id(command: tuple[str, ...], version: str, run: Run) -> None:
+    done = run("pods", *command, "worker-1", code=1, YOTTA_API_VERSION=version)
+    assert done.stderr.endswith("\nA pod is named by its id, not by its name: `yotta-async pods list` shows both.\n")
+    check_words(done.stderr)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("lsit", "list or ls"), ("delte", "delete"), ("confg", "config")])
+def test_misspelt_command_names_those_like_it(typed: str, meant: str, run: Run) -> None:
+    assert f"Did you mean {meant}?" in run(typed, code=2).stderr
+
+
+@pytest.mark.parametrize("command", [("list",), ("wait", "7")])
+def test_unknown_status_is_named_before_anything_is_begun(command: tuple[str, ...], run: Run) -> None:
+    done = run("pods", *command, "--status", "RUNING", code=2)
+    assert done.stderr.startswith("Usage: ")
+    assert "'RUNING' is none of INITIALIZE, RUNNING," in done.stderr
+
+
 def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="")
     assert "`yotta-async config set-key`, or set $YOTTA_API_KEY" in done.stderr
@@ -38,6 +59,18 @@ def test_missing_and_wrong_key(run: Run) -> None:
     done = run("pods", "list", code=4, YOTTA_API_KEY="wrong")
     assert "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`." in done.stderr
     check_words(done.stderr)
+
+
+def test_wrong_key_of_a_profile_names_the_profile(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    config = tmp_path / "yotta-async" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[profiles.work]\napi_key = "wrong-key"\nbase_url = "{emulator.url}"\n')
+    config.chmod(0o600)
+    for command in ("list", "pause", "get"):
+        ids = [] if command == "list" else ["99"]
+        done = run("pods", command, *ids, "--profile", "work", code=4, XDG_CONFIG_HOME=str(tmp_path))
+        assert "`yotta-async config set-key --profile work` replaces it." in done.stderr
+        assert "wrong-key" not in done.stderr
 
 
 def test_price_that_is_unknown_or_too_high(run: Run) -> None:
@@ -68,6 +101,12 @@ def test_lack_of_capacity(fault: dict[str, str], run: Run, emulator: Emulator) -
 def test_host_that_is_not_reached(run: Run) -> None:
     done = run("pods", "list", "--base-url", "http://127.0.0.1:1", code=1)
     assert "Check --base-url.\n`yotta-async doctor` checks the connection.\n" in done.stderr
+    check_words(done.stderr)
+
+
+def test_https_to_a_server_of_http(run: Run, emulator: Emulator) -> None:
+    done = run("pods", "list", "--base-url", emulator.url.replace("http:", "https:"), code=1)
+    assert "ended the TLS handshake" in done.stderr
     check_words(done.stderr)
 
 

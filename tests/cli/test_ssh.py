@@ -80,6 +80,13 @@ def arguments_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 # ssh
 
 
+@pytest.mark.parametrize("before", [(), ("--timeout", "9", "-l", "me"), ("-l", "me", "--")])
+async def test_options_after_the_command_are_those_of_the_command(run_on: Serve, before: tuple[str, ...]) -> None:
+    for typed in (("7", *before), (*before, "7"), (*before[:2], "7", *before[2:])):
+        arguments = arguments_of(await run_on(RUNNING, "ssh", *typed, "ls", "-la", "--wait", "--", "-i"))
+        assert arguments[-6:] == ["34.19.26.12", "ls", "-la", "--wait", "--", "-i"], typed
+
+
 async def test_ssh_gets_address_and_command_as_arguments(run_on: Serve, tmp_path: Path) -> None:
     done = await run_on(RUNNING, "ssh", "7", "--", "nvidia-smi", "-L", "$(id); *")
     *options, separator, host, first, second, third = arguments_of(done)
@@ -362,6 +369,15 @@ async def test_open_starts_the_browser(run_on: Serve, tmp_path: Path) -> None:
 )
 async def test_open_of_another_port_says_which_there_are(run_on: Serve, port: str, problem: str) -> None:
     assert problem in (await run_on(RUNNING, "open", "7", port, code=1)).stderr
+
+
+async def test_way_by_ssh_is_only_named_where_the_pod_has_one(run_on: Serve) -> None:
+    pod: dict[str, Any] = RUNNING | {"sshCmd": None, "expose": []}
+    for command in (("open", "7", "8080"), ("logs", "7")):
+        message = (await run_on(pod, *command, code=1)).stderr
+        assert "--expose" in message
+        assert "port-forward" not in message
+        assert "pods ssh" not in message
 
 
 async def test_open_shows_no_page_of_another_scheme(run_on: Serve) -> None:

@@ -98,6 +98,11 @@ def test_table_in_a_pipe_is_a_line_for_each_pod(capsys: pytest.CaptureFixture[st
     assert NAME in capsys.readouterr().out.splitlines()[1]
 
 
+def test_wide_characters_keep_columns_aligned_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "status"), [("学習", "RUNNING"), ("train", "RUNNING")])
+    assert capsys.readouterr().out.splitlines() == ["name   status", "学習   RUNNING", "train  RUNNING"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_live_table_shows_counts_first_and_what_fits(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, height=12, force_terminal=True)

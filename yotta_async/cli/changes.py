@@ -33,7 +33,7 @@ async def wait_for_pods(
     show_secrets: bool,
 ) -> int:
     """Wait for pods."""
-    ids = list(dict.fromkeys(pod_ids))
+    ids, statuses = list(dict.fromkeys(pod_ids)), [parse_status(each) for each in status]
     reporter = ProgressReporter(settings, len(ids), timeline, show_secrets=show_secrets)
     timeout = settings.timeout or WAIT_TIMEOUT_S
     async with open_client(settings, waits=True) as yotta, reporter.follow(yotta):
@@ -42,7 +42,6 @@ async def wait_for_pods(
         if ready:
             report = await _wait_until_ready(yotta, ids, timeout, reporter)
         else:
-            statuses = [parse_status(each) for each in status]
             report = await yotta.pods.wait_many(ids, status=statuses, timeout=timeout, on_event=reporter.on_item)
     return reporter.print_report(report, is_one=len(ids) == 1)
 

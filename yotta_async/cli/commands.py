@@ -39,6 +39,25 @@ class RootGroup(click.Group):
         """Return the command of a name."""
         return super().get_command(ctx, cmd_name) or pods.get_command(ctx, cmd_name)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands and options, and once a letter is typed the commands of `pods` too."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.isalpha():
+            found += pods.shell_complete(click.Context(pods, parent=ctx), incomplete)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed, and for a misspelt one name those like it, also of `pods`."""
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            similar = get_close_matches(args[0], [*self.commands, *pods.commands, *ALIASES])
+            if similar:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands before the many options."""
         self.format_commands(ctx, formatter)
@@ -67,11 +86,28 @@ def pods() -> None:
     """
 
 
-def command(group: click.Group, name: str | None = None) -> Decorator:
+class SshCommand(click.Command):
+    """A command whose options end at the command for the pod, as with ssh: `pods ssh ID ls -l`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put a `--` before the command for the pod, if there is none: its options are not those of ours."""
+        options_only = click.Command(self.name, params=[each for each in self.params if isinstance(each, click.Option)])
+        rest, place = args, len(args)
+        for _ in ("the id", "the command"):
+            parser = options_only.make_parser(ctx)
+            parser.allow_interspersed_args = False
+            _, rest, _ = parser.parse_args([*rest])
+            place, rest = len(args) - len(rest), rest[1:]
+        if "--" not in args[:place]:
+            args = [*args[:place], "--", *args[place:]]
+        return super().parse_args(ctx, args)
+
+
+def command(group: click.Group, name: str | None = None, cls: type[click.Command] = click.Command) -> Decorator:
     """Make a function of settings and its own options a command, with the options of every command after those."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = group.command(name, epilog=POINTER)(click.pass_obj(function))
+        made = group.command(name, cls=cls, epilog=POINTER)(click.pass_obj(function))
         add_common_options(made, hidden=True)
         return made
 
@@ -593,17 +629,17 @@ def ssh_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command(pods)
+@command(pods, cls=SshCommand)
 @pod_id
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @ssh_options
 @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal, as programs such as htop need.")
 def ssh(settings: Settings, /, **options: Any) -> None:
-    """Open a shell in a pod, or run a command in it after `--`, by this machine's ssh.
+    """Open a shell in a pod, or run a command in it, by this machine's ssh. Its options stand before that command.
 
     Examples: yotta-async pods ssh 331864222263676928 --wait -i ~/.ssh/id_ed25519
 
-      yotta-async pods ssh 331864222263676928 -- nvidia-smi -L
+      yotta-async pods ssh 331864222263676928 nvidia-smi -L
 
     The exit status is that of ssh: the command's own, or 255 if the connection failed.
     """

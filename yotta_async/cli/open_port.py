@@ -32,16 +32,18 @@ def get_url(pod: Pod, pod_id: str, port: int) -> str:
     """Return the URL of an HTTP port. Raises click.ClickException, which says which ports there are."""
     exposed = pod.port(port)
     local = port if port > MAX_PRIVILEGED_PORT else 0
-    forward = f"`yotta-async pods port-forward {pod_id} {local}:{port}` reaches it by ssh."
+    forward = ""
+    if pod.ssh_port is not None:
+        forward = f" `yotta-async pods port-forward {pod_id} {local}:{port}` reaches it by ssh."
     if exposed is None:
         raise click.ClickException(
             f"pod {pod_id} does not expose port {port}; {format_ports(pod)}. Ports are set when a pod is created "
-            f"(--expose {port}:HTTP). {forward}"
+            f"(--expose {port}:HTTP).{forward}"
         )
     url = exposed.ingress
     if url is None and exposed is pod.ssh_port:
         raise click.ClickException(f"port {port} of pod {pod_id} is for ssh: `yotta-async pods ssh {pod_id}`.")
     if url is None:
         protocol = strip_control(exposed.protocol or "of no known protocol")
-        raise click.ClickException(f"port {port} of pod {pod_id} is {protocol} and has no URL. {forward}")
+        raise click.ClickException(f"port {port} of pod {pod_id} is {protocol} and has no URL.{forward}")
     return url

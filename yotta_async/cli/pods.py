@@ -169,5 +169,5 @@ def parse_status(text: str, option: str = "--status") -> PodStatus:
     status = PodStatus(text.upper() or "?")
     if status not in PodStatus.__members__:
         names = ", ".join(PodStatus.__members__)
-        raise click.BadParameter(f"it is none of {names}, nor the number of one", param_hint=option)
+        raise click.BadParameter(f"{text!r} is none of {names}, nor the number of one", param_hint=option)
     return status

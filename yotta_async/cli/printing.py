@@ -56,6 +56,11 @@ OPTIONS_FOR_ARGUMENTS = (
         "`yotta-async pods list` may show it later; `yotta-async reap` deletes it",
     ),
     ("(PodStatus(", "("),
+    ("which SessionPool(ssl=…) can carry", "which the command line cannot send"),
+    (
+        "load it into an ssl.SSLContext with load_cert_chain(), and give that as SessionPool(ssl=…)",
+        "the command line cannot send one, a program can",
+    ),
     ("and whether SessionPool(limit=…) is large enough", "and try a smaller --concurrency"),
     ("SessionPool(ssl=ssl.create_default_context(cafile=…))", "--ca-file"),
     ("SessionPool(proxy=…)", "--proxy"),
@@ -255,9 +260,19 @@ def print_table(
         console = Console(stderr=to_stderr, highlight=False)
         console.print(build_table(columns, lines[1:], console.width, below=below), crop=False)
         return
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    widths = [max(map(_measure_width, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
-        click.echo((" " * COLUMN_GAP_CHARS).join(map(str.ljust, line, widths)).rstrip(), err=to_stderr)
+        padded = (cell + " " * (width - _measure_width(cell)) for cell, width in zip(line, widths, strict=True))
+        click.echo((" " * COLUMN_GAP_CHARS).join(padded).rstrip(), err=to_stderr)
+
+
+def _measure_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes; a Chinese or Japanese character takes two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # rich is slow to import
+
+    return cell_len(text)
 
 
 def build_table(

@@ -260,7 +260,7 @@ class ProgressReporter:
                 self._print_report_table(report)
             echo_err(f"{len(report.succeeded)} of {pluralize(len(report.items))} done. {self.format_summary()}")
         if self._settings.is_for_people and not is_one:
-            for step in dict.fromkeys(find_next_step(error) for error in errors):
+            for step in dict.fromkeys(find_next_step(error, self._settings) for error in errors):
                 if step:
                     echo_err(step)
         if not errors:
@@ -278,7 +278,9 @@ class ProgressReporter:
 
     def _build_report_row(self, item: FanOutItem) -> tuple[str, ...]:
         """Return the cells of an item by REPORT_COLUMNS."""
-        outcome = "done" if item.error is None else format_error(item.error, advice=not find_next_step(item.error))
+        outcome = "done"
+        if item.error is not None:
+            outcome = format_error(item.error, advice=not find_next_step(item.error, self._settings))
         outcome = outcome.removeprefix(f"pod {item.pod_id}: ")  # its id is in the row
         tracked = self.pods.get(item.pod_id or "")
         pod = item.pod or (tracked.pod if tracked else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -137,7 +138,7 @@ def report_error(error: BaseException, settings: Settings) -> int:
     if settings.verbose > 1:
         traceback.print_exception(error)
     elif isinstance(error, YottaError | OSError):
-        step = find_next_step(error)
+        step = find_next_step(error, settings)
         echo_err(f"Error: {format_error(error, advice=not step)}")
         if step:
             echo_err(step)
@@ -165,7 +166,7 @@ def get_exit_code(error: BaseException, settings: Settings) -> int:
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.API_FAILED)
 
 
-def find_next_step(error: BaseException) -> str:
+def find_next_step(error: BaseException, settings: Settings) -> str:
     """Return what to type after an error, in place of the library's advice; empty text where that, or nothing, fits."""
     import yotta_async as ya  # keeps --help and --version quick
 
@@ -177,9 +178,11 @@ def find_next_step(error: BaseException) -> str:
         return all_pods
     if isinstance(error, ya.NotFoundError) and "/pods/" not in error.path:
         return ""
+    if isinstance(error, ya.BadRequestError) and re.search(r"/pods/(?!create$|list$)", error.path):
+        return "A pod is named by its id, not by its name: `yotta-async pods list` shows both."
     steps: list[tuple[type[BaseException], str]] = [
         (ya.CapacityError, other_gpu),
-        (ya.AuthenticationError, "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`."),
+        (ya.AuthenticationError, _name_key_to_check(settings)),
         (ya.NotFoundError, all_pods),
         (ya.PodGoneError, all_pods),
         (ya.InvalidStateError, all_pods),
@@ -189,6 +192,14 @@ def find_next_step(error: BaseException) -> str:
         (ya.TransportError, "`yotta-async doctor` checks the connection."),
     ]
     return next((step for kind, step in steps if isinstance(error, kind)), "")
+
+
+def _name_key_to_check(settings: Settings) -> str:
+    connection = settings.connection
+    if connection.api_key.source != "profile" or connection.profile is None:
+        return "Check --api-key or $YOTTA_API_KEY with `yotta-async doctor`."
+    option = f"--profile {connection.profile.name}"
+    return f"`yotta-async doctor {option}` checks the profile's key; `yotta-async config set-key {option}` replaces it."
 
 
 @contextmanager
@@ -217,7 +228,11 @@ def ask_to_confirm(question: str, refusal: str = "Nothing was changed.", *, is_n
     if not is_needed:
         return True
     with end_at_once_on_signals():
-        is_confirmed = click.confirm(question, default=False, err=True)
+        try:
+            is_confirmed = click.confirm(question, default=False, err=True)
+        except click.Abort:
+            echo_err("")  # what comes next is not for the line of the question
+            raise
     if not is_confirmed:
         echo_err(refusal)
     return is_confirmed

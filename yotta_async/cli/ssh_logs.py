@@ -80,9 +80,14 @@ def find_log(pod: Pod, pod_id: str) -> str:
     """Return the path of a pod's log, from its command. Raises click.ClickException if it was created without --log."""
     found = _LOG.search(pod.initialization_command or "")
     if found is None:
-        raise click.ClickException(
+        problem = (
             f"pod {pod_id} keeps no log: the API has none, and the pod was created without --log. Create it with "
-            "`yotta-async pods create --log --init-command COMMAND --expose 22:SSH`. What a program in this pod writes "
-            f"to a file can be read with `yotta-async pods ssh {pod_id} -- cat FILE`."
+            "`yotta-async pods create --log --init-command COMMAND --expose 22:SSH`."
         )
+        if pod.ssh_port is not None:
+            problem += (
+                " What a program in this pod writes to a file can be read with "
+                f"`yotta-async pods ssh {pod_id} cat FILE`."
+            )
+        raise click.ClickException(problem)
     return found[0]
