@@ -371,7 +371,7 @@ async def test_lost_create_with_a_name_of_the_callers_is_unknown_and_says_why(
     assert [request.method for request in server.received].count("POST") == 1
 
 
-HIDDEN = [
+HIDDEN: list[Any] = [
     [],
     {},
     None,

@@ -295,7 +295,7 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
      ({"pod_name": "mine"}, {"environmentVars": [{"key": "YOTTA_CLIENT_TOKEN", "value": "***"}]})],
 )  # fmt: skip
 async def test_an_intent_whose_pod_may_be_hidden_is_kept_after_an_hour(
-    api: PodServer, folder: Path, name: dict[str, str], shown: dict[str, Any]
+    api: PodServer, folder: Path, name: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     clock = ManualClock()
     api.fault = lambda what: "reset after" if what == "create" else "none"
