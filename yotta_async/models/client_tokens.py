@@ -15,6 +15,7 @@ from typing import Protocol
 CLIENT_TOKEN_VARIABLE = "YOTTA_CLIENT_TOKEN"  # noqa: S105  # the name of a variable; its value is no secret either
 _NAME_PREFIX = "yotta-async-"
 _TOKEN_BYTES = 16
+_SHOWN_VALUE = re.compile(r"\w")  # null, empty text and a mask, such as asterisks, show nothing
 _DRAWN_NAME = re.compile(f"{_NAME_PREFIX}([0-9a-f]{{{2 * _TOKEN_BYTES}}})")
 
 
@@ -45,18 +46,15 @@ def read_token_in_name(name: str | None) -> str | None:
 
 def read_tokens(variables: Sequence[Variable], name: str | None) -> list[str]:
     """Return the tokens that a pod shows, in most cases one or none: in its environment, or else in its name."""
-    if not hides_token_variable(variables):
-        return [each.value for each in variables if each.key == CLIENT_TOKEN_VARIABLE and _is_shown(each)]  # type: ignore[misc]  # shown is text
-    token = read_token_in_name(name)
-    return [] if token is None else [token]
+    values = [each.value for each in variables if each.key == CLIENT_TOKEN_VARIABLE]
+    tokens = [value for value in values if value is not None and _SHOWN_VALUE.search(value)]
+    if not tokens and (values or not variables):
+        token = read_token_in_name(name)
+        return [] if token is None else [token]
+    return tokens
 
 
 def hides_token_variable(variables: Sequence[Variable]) -> bool:
     """Return whether a pod may have a token in its environment that is not shown: it shows none, or masks the value."""
-    values = [_is_shown(each) for each in variables if each.key == CLIENT_TOKEN_VARIABLE]
-    return not variables or (bool(values) and not any(values))
-
-
-def _is_shown(variable: Variable) -> bool:
-    """Return whether the value is not null, empty or masked, such as by asterisks."""
-    return any(character.isalnum() for character in variable.value or "")
+    values = [each.value or "" for each in variables if each.key == CLIENT_TOKEN_VARIABLE]
+    return not any(map(_SHOWN_VALUE.search, values)) if values else not variables
