@@ -21,6 +21,7 @@ from yotta_async import (
     ConfigurationError,
     CreateOutcomeUnknownError,
     InvalidRequestError,
+    NotFoundError,
     PersistentVolumeRequest,
     Pod,
     PodHandle,
@@ -198,6 +199,15 @@ async def test_what_a_version_cannot_express_is_refused_before_anything_is_sent(
     with pytest.raises(InvalidRequestError, match=message):
         pods.ephemeral(**fields)
     assert server.received == []
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_host_without_the_version_is_named(server: RawServer, client_of: Make, version: str) -> None:
+    server.answers(envelope(code=404, message="no such path", status=404))
+    pods = client_of(api_version=version).pods
+    for call in (pods.list, lambda: pods.create(**SPEC)):
+        with pytest.raises(NotFoundError, match="check base_url and api_version"):
+            await call()
 
 
 # What is read
