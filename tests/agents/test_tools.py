@@ -51,6 +51,23 @@ async def test_tools_create_wait_and_refuse(yotta: YottaClient) -> None:
         await tools["pod_create_many"](count=101, **SPEC, confirm=True)
 
 
+async def test_agent_is_not_told_to_create_again_what_lists_may_hide(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    async with YottaClient(KEY, base_url=api.url, api_version="v2", settle_timeout=0.01) as yotta:
+        tools = {tool.__name__: tool for tool in tools_for(yotta)}
+        with pytest.raises(ToolFailedError, match="pod_resolve") as caught:
+            await tools["pod_create"](**SPEC, pod_name="mine", confirm=True)
+        [token] = api.posts
+        assert token in str(caught.value)
+        [pod_id] = api.alive
+        answer = await tools["pod_resolve"](token)
+        assert answer["pod_id"] is None
+        assert pod_id in answer["hint"]
+        assert "ask the user before you create it again" in answer["hint"]
+        await yotta.pods.delete(pod_id)
+        assert "if there is still none, create it again" in (await tools["pod_resolve"](token))["hint"]
+
+
 async def test_secrets_of_a_pod_are_not_returned(yotta: YottaClient) -> None:
     handle = await yotta.pods.create(
         **SPEC, environment_vars={"TOKEN": "secret-value"}, initialization_command="secret-command"

@@ -21,6 +21,7 @@ from yotta_async import (
     ConfigurationError,
     CreateOutcomeUnknownError,
     InvalidRequestError,
+    NotFoundError,
     PersistentVolumeRequest,
     Pod,
     PodHandle,
@@ -200,6 +201,15 @@ async def test_what_a_version_cannot_express_is_refused_before_anything_is_sent(
     assert server.received == []
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_host_without_the_version_is_named(server: RawServer, client_of: Make, version: str) -> None:
+    server.answers(envelope(code=404, message="no such path", status=404))
+    pods = client_of(api_version=version).pods
+    for call in (pods.list, lambda: pods.create(**SPEC)):
+        with pytest.raises(NotFoundError, match="check base_url and api_version"):
+            await call()
+
+
 # What is read
 
 
@@ -369,6 +379,54 @@ async def test_lost_create_with_a_name_of_the_callers_is_unknown_and_says_why(
     assert await caught.value.resolve() is None
     assert {request.method for request in server.received} == {"POST", "GET"}
     assert [request.method for request in server.received].count("POST") == 1
+
+
+HIDDEN: list[Any] = [
+    [],
+    {},
+    None,
+    *([{"key": "YOTTA_CLIENT_TOKEN", "value": value}] for value in ("", "***", None)),
+    [{"key": "A", "value": "1"}, {"key": "YOTTA_CLIENT_TOKEN"}],
+]
+
+
+@pytest.mark.parametrize("shown", HIDDEN)
+async def test_environment_that_is_empty_or_masked_does_not_count(
+    server: RawServer, client_of: Make, shown: Any
+) -> None:
+    pod = {"id": "7", "status": "RUNNING", "environmentVars": shown}
+    assert (await create_and_lose(server, client_of, {**pod})).id == "7"
+    with pytest.raises(CreateOutcomeUnknownError, match=r"do not show the environment.* by the name.*'mine'"):
+        await create_and_lose(server, client_of, {**pod}, pod_name="mine")
+
+
+@pytest.mark.parametrize("shown", HIDDEN)
+async def test_create_is_answered_with_a_hidden_environment(server: RawServer, client_of: Make, shown: Any) -> None:
+    server.answers(envelope(POD | {"environmentVars": shown}))
+    handle = await client_of(api_version="v2").pods.create(**SPEC)
+    assert handle.pod is not None
+    assert handle.pod.client_token is None
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("other", [{}, {"gpuCount": "1"}])
+async def test_lost_create_is_found_by_its_name_as_v1_writes_it(
+    server: RawServer, client_of: Make, other: dict[str, Any]
+) -> None:
+    async def serve(request: Any, writer: asyncio.StreamWriter) -> None:
+        if name_call(request) == "create":
+            writer.close()
+        else:
+            await envelope([{"id": "7", "podName": body_of(server)["name"], **other}])(request, writer)
+
+    server.answers(serve)
+    assert (await client_of(api_version="v2").pods.create(**SPEC)).id == "7"
+
+
+async def test_lost_create_whose_name_is_not_shown_is_unknown_and_says_why(server: RawServer, client_of: Make) -> None:
+    with pytest.raises(CreateOutcomeUnknownError, match="neither the environment nor the name") as caught:
+        await create_and_lose(server, client_of, {"id": "7", "status": "RUNNING", "name": None})
+    assert f"'yotta-async-{caught.value.client_token}'" in str(caught.value)
 
 
 async def test_environment_decides_over_a_name(server: RawServer, client_of: Make) -> None:

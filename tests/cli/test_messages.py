@@ -98,6 +98,14 @@ def test_lack_of_capacity(fault: dict[str, str], run: Run, emulator: Emulator) -
         check_words(text)
 
 
+@pytest.mark.both_versions
+def test_host_without_the_version_of_the_api(run: Run, emulator: Emulator) -> None:
+    emulator.faults.add(kind="status", on="list", http_status=404, code=404)
+    done = run("pods", "list", code=3)
+    assert "\nCheck --base-url and --api-version" in done.stderr
+    check_words(done.stderr)
+
+
 def test_host_that_is_not_reached(run: Run) -> None:
     done = run("pods", "list", "--base-url", "http://127.0.0.1:1", code=1)
     assert "Check --base-url.\n`yotta-async doctor` checks the connection.\n" in done.stderr

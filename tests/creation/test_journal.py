@@ -289,6 +289,29 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
     assert files(folder) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [({}, {"name": None}), ({"pod_name": "mine"}, {"environmentVars": []}),
+     ({"pod_name": "mine"}, {"environmentVars": [{"key": "YOTTA_CLIENT_TOKEN", "value": "***"}]})],
+)  # fmt: skip
+async def test_an_intent_whose_pod_may_be_hidden_is_kept_after_an_hour(
+    api: PodServer, folder: Path, name: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    clock = ManualClock()
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    api.listed = lambda pods: [{**pod, "environmentVars": None, **shown} for pod in pods]
+    api.hidden_in_v2 = set()
+    async with client_of(api, folder, api_version="v2", settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC, **name)
+    async with client_of(api, folder, api_version="v2", clock=clock) as yotta:
+        await clock.advance(3700)
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        api.listed = lambda pods: pods
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+    assert api.alive == []
+
+
 async def test_another_account_is_left_alone(api: PodServer, folder: Path) -> None:
     await die(api, folder, KILLED_IN_THE_BLOCK)
     async with YottaClient("another-key", base_url=api.url, journal=folder) as yotta:

@@ -7,12 +7,13 @@ from typing import Any, Literal, NotRequired, TypeAlias
 import attrs
 from typing_extensions import TypedDict  # as in results
 
-from yotta_async import CreateOutcomeUnknownError, PodSpec, YottaError
+from yotta_async import CreateOutcomeUnknownError, Pod, PodSpec, YottaError
 from yotta_async.agents.failures import ToolFailedError, explain_error, explain_errors
 from yotta_async.agents.policy import ToolSession
 from yotta_async.agents.results import CreatedManyResult, CreatedResult, FailureView, ResolvedResult, is_deleted
 
 MAX_PODS_PER_CALL = 100
+_MAX_SHOWN = 10
 
 
 class VariableArgument(TypedDict):
@@ -171,14 +172,28 @@ class CreateTools:
         """
         if not client_token:
             raise ToolFailedError("client_token must be the text that the error of the create named.")
-        for pod in await self._session.pods.list():
-            if pod.client_token == client_token and not is_deleted(pod):
+        pods = [pod for pod in await self._session.pods.list() if not is_deleted(pod)]
+        for pod in pods:
+            if pod.client_token == client_token:
                 self._session.created[pod.id] = None
                 self._session.unknown.pop(client_token, None)
                 return ResolvedResult(pod_id=pod.id, hint="The create made this pod: use it.")
-        return ResolvedResult(
-            pod_id=None, hint="No pod has this token. Call again in a minute; if there is still none, create it again."
-        )
+        hint = "No pod has this token. Call again in a minute; if there is still none, create it again."
+        # API v2 need not show the environment, and then no token of a pod that has a name of the caller's.
+        candidates = [pod.id for pod in pods if _may_hide_token(pod) and pod.id not in self._session.created]
+        if candidates:
+            hint = (
+                f"No pod shows this token, but these do not show all of theirs: {', '.join(candidates[:_MAX_SHOWN])}. "
+                "Call pod_get: one with the pod_name, image and gpu_type that you asked for may be the pod; ask the "
+                "user before you create it again."
+            )
+        return ResolvedResult(pod_id=None, hint=hint)
+
+
+def _may_hide_token(pod: Pod) -> bool:
+    """Whether the pod may have a client token that the API does not show: it shows no environment, or masks it."""
+    keys = {variable.key for variable in pod.environment_vars}
+    return pod.client_token is None and (not keys or "YOTTA_CLIENT_TOKEN" in keys)
 
 
 def _build_spec(arguments: dict[str, Any]) -> PodSpec:

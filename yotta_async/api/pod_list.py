@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
@@ -16,7 +17,7 @@ import msgspec
 from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, structure, wire_name
 from yotta_async.api.responses import Envelope, UnreadableLog, explain, invalid_response, open_envelope
 from yotta_async.api.versions import DEFAULT_VERSION, ApiVersion
-from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
+from yotta_async.models.client_tokens import Variable, hides_token_variable, read_token_in_name, read_tokens
 from yotta_async.models.pod import Id, Pod
 from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.support.secrets import strip_traceback_frames
@@ -40,18 +41,21 @@ class _LooseSummary(msgspec.Struct):
 
 class _Variable(msgspec.Struct, gc=False):
     key: str
-    value: str
+    value: str | None = None
 
 
 @functools.cache  # defined on first use, for the names of the version
 def _token_carrier(version: ApiVersion) -> Any:
-    """Return the struct of what can carry the client token of a pod."""
-    return msgspec.defstruct(
-        "TokenCarrier",
-        [("environment_vars", list[_Variable] | None, None), ("pod_name", str | None, None)],
-        rename=functools.partial(wire_name, version=version),
-        gc=False,
-    )
+    """Return the struct of what can carry the client token of a pod.
+
+    A server that mixes the versions is understood, as it is where whole pods are read.
+    """
+    names = {"environment_vars": wire_name("environment_vars", version), "pod_name": wire_name("pod_name", version)}
+    if wire_name("pod_name") not in names.values():
+        names["other_name"] = wire_name("pod_name")
+    kinds: dict[str, Any] = {"environment_vars": list[_Variable] | None}
+    fields = [(name, kinds.get(name, str | None), None) for name in names]
+    return msgspec.defstruct("TokenCarrier", fields, rename=names, gc=False)
 
 
 class PodList(NamedTuple):
@@ -92,13 +96,8 @@ class PodListSnapshot:
 
         The environment decides. A pod of which the list shows none may have a drawn name, which carries the token.
         """
-        found: list[tuple[str, int]] = []
-        for index, (variables, name) in enumerate(self._token_carriers):
-            if variables:
-                found += [(each.value, index) for each in variables if each.key == CLIENT_TOKEN_VARIABLE]
-            elif (token := read_token_in_name(name)) is not None:
-                found.append((token, index))
-        return found
+        carriers = enumerate(self._token_carriers)
+        return [(token, index) for index, carrier in carriers for token in read_tokens(*carrier)]
 
     @property
     def may_hide_tokens(self) -> bool:
@@ -106,22 +105,33 @@ class PodListSnapshot:
 
         That is one with neither an environment nor a drawn name, in a version whose documents show no environment.
         """
-        if self._version.documents_variables:
-            return False
-        return any(
-            variables is None and read_token_in_name(name) is None and (summary is None or summary.status not in ENDING)
-            for summary, (variables, name) in zip(self.summaries, self._token_carriers, strict=True)
-        )
+        return any(read_token_in_name(name) is None for name in self._names_without_environment)
+
+    @property
+    def may_hide_names(self) -> bool:
+        """Whether that may also be a pod whose name carries the token, as the list does not show every name."""
+        return not all(self._names_without_environment)
 
     @cached_property
-    def _token_carriers(self) -> list[tuple[Any, str | None]]:
-        """The environment (None: not shown) and the name of each item."""
+    def _names_without_environment(self) -> list[str | None]:
+        """The names of the pods whose token the list would hide if it is in their environment."""
+        if self._version.documents_variables:
+            return []
+        return [
+            name
+            for summary, (variables, name) in zip(self.summaries, self._token_carriers, strict=True)
+            if hides_token_variable(variables) and (summary is None or summary.status not in ENDING)
+        ]
+
+    @cached_property
+    def _token_carriers(self) -> list[tuple[Sequence[Variable], str | None]]:
+        """The environment (empty: not shown) and the name of each item."""
         items: list[Any] | None = _decode_list(self._response, _token_carrier(self._version))
         if items is not None:
-            return [(item.environment_vars, item.pod_name) for item in items]
+            return [(item.environment_vars or (), item.pod_name or getattr(item, "other_name", None)) for item in items]
         # One of them is not exactly as documented.
         pods = [self.pod(index) for index in range(len(self.summaries))]
-        return [(None, None) if pod is None else (pod.environment_vars or None, pod.pod_name) for pod in pods]
+        return [((), None) if pod is None else (pod.environment_vars, pod.pod_name) for pod in pods]
 
 
 @strip_traceback_frames

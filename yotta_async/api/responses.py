@@ -41,6 +41,8 @@ logger = logging.getLogger("yotta_async")
 SUCCESS = 10000
 _MAX_MESSAGE_LENGTH = 2000
 _CREATES = frozenset(("POST", version.create_path) for version in VERSIONS.values())
+_LISTS = frozenset(("GET", version.list_path) for version in VERSIONS.values())
+_CHECK_VERSION = "This host does not have this version of the API: check base_url and api_version."
 _ADD_FUNDS = "Add funds to the account, and try again."
 
 _ERROR_BY_CODE = {
@@ -300,6 +302,8 @@ def _build_api_error(request: Request, response: Response, envelope: Envelope[ms
         retry_after=read_retry_after(response.headers),
         request_id=_read_request_id(request, response),
     )
+    if kind is NotFoundError and (request.method, request.path) in _CREATES | _LISTS:
+        error.advice = _CHECK_VERSION  # no pod can be missing
     if kind not in (AuthenticationError, RateLimitError, ServerError) and names_lack_of_funds(message):
         error.advice = _ADD_FUNDS
     return error

@@ -76,7 +76,8 @@ def _print_counts(report: ReapReport) -> None:
     price = "" if report.hourly_price is None else f", ${report.hourly_price:.2f} an hour while they run"
     click.echo(f"{pluralize(len(report.pods))} left by processes that ended{price if report.pods else ''}.")
     if report.pending:
-        click.echo(f"{pluralize(report.pending, 'create')} without a pod so far; looked for again for an hour.")
+        creates = pluralize(report.pending, "create")
+        click.echo(f"{creates} without a pod that is known to be theirs: see `yotta-async pods list`, and reap again.")
     if report.other_accounts:
         creates = pluralize(report.other_accounts, "create")
         click.echo(f"{creates} in the journal belong to another API key or base URL, and were not looked for.")

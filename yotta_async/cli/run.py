@@ -176,6 +176,8 @@ def find_next_step(error: BaseException, settings: Settings) -> str:
     all_pods = "`yotta-async pods list --all` shows the pods of the account, with their statuses."
     if isinstance(error, ya.PodFailedError) and error.last_pod and error.last_pod.status != ya.PodStatus.FAILED:
         return all_pods
+    if isinstance(error, ya.NotFoundError) and error.path.endswith(("/pods", "/pods/list", "/pods/create")):
+        return "Check --base-url and --api-version: this host does not have this version of the API."
     if isinstance(error, ya.NotFoundError) and "/pods/" not in error.path:
         return ""
     if isinstance(error, ya.BadRequestError) and re.search(r"/pods/(?!create$|list$)", error.path):

@@ -20,7 +20,7 @@ from yotta_async.creation.deletion import delete_until_gone
 from yotta_async.creation.journal import Journal
 from yotta_async.creation.recovery import CreateRecovery
 from yotta_async.errors import ConfigurationError, YottaError
-from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, draw_token
+from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, build_pod_name, draw_token
 from yotta_async.models.pod import Pod
 from yotta_async.models.spec import PodSpec
 from yotta_async.polling.poller import StatusPoller
@@ -208,10 +208,21 @@ class PodCreator:
                 raise
             found, why = await self._recover(attempt.token)
             if not found:
-                is_hidden = self.recovery.may_hide_tokens and not self._endpoints.draws_name(spec)
-                advice = _build_name_advice(spec) if attempt.token and is_hidden else _RESOLVE_ADVICE
+                advice = _RESOLVE_ADVICE if attempt.token is None else self._build_advice(spec, attempt.token)
                 raise self.build_unknown_error(attempt.token, f"{error}{why}", advice) from error
         return await self._register(attempt, found)
+
+    def _build_advice(self, spec: PodSpec, token: str) -> str:
+        """Say how to find the pod of a create, where lists may show the pod and not its token."""
+        if not self._endpoints.draws_name(spec):
+            return _build_name_advice(spec) if self.recovery.may_hide_tokens else _RESOLVE_ADVICE
+        if not self.recovery.may_hide_names:
+            return _RESOLVE_ADVICE
+        return (
+            "Lists show neither the environment nor the name of every pod, so none can show this token. Find the pod "
+            f"in the console by its name, {build_pod_name(token)!r}, or in `pods.list()` by its time, and keep or "
+            "delete it."
+        )
 
     async def _recover(self, token: str | None) -> tuple[list[str], str]:
         """Return the ids of the pods with the token, and without any the reason."""

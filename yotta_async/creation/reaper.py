@@ -46,7 +46,7 @@ class ReapReport:
     Attributes:
         pods: the pods that were left.
         pending: how many creates stay in the journal, as they may yet show a pod, as it could not be confirmed that
-            theirs is gone, or as the API shows no environment by which it could be recognised.
+            theirs is gone, or as the API shows neither environment nor drawn name by which it could be recognised.
         other_accounts: how many creates were made with another key or another base URL.
 
     """
@@ -95,6 +95,7 @@ class _Reaper:
     _lists: list[tuple[PodListSnapshot, dict[str, list[TokenMatch]]]] = attrs.field(factory=list)
     _may_be_incomplete: bool = False  # a list may hide a pod
     _may_hide_tokens: bool = False  # a list may show a pod without its token
+    _may_hide_names: bool = False  # likewise, without the name that carries it
 
     async def run(self, intents: list[tuple[AbandonedFile, Intent]]) -> tuple[list[ReapedPod], int]:
         """Return the pods that are left, and how many intents may have another."""
@@ -114,6 +115,7 @@ class _Reaper:
         self._lists.append((snapshot, find_by_token(snapshot)))
         self._may_be_incomplete |= snapshot.unreadable_items > 0
         self._may_hide_tokens |= snapshot.may_hide_tokens
+        self._may_hide_names |= snapshot.may_hide_names
 
     def _find(self, token: str) -> list[Pod]:
         for snapshot, matches in self._lists:
@@ -140,7 +142,8 @@ class _Reaper:
                 if not has_client_token(pod, intent.token):
                     return [], not pod.is_being_deleted  # it is not ours to delete, and not to be forgotten
                 pods = [pod]
-        may_be_hidden = self._may_hide_tokens and intent.pod_id is None and not intent.is_in_name
+        hides_token = self._may_hide_names if intent.is_in_name else self._may_hide_tokens
+        may_be_hidden = hides_token and intent.pod_id is None
         if not pods and (self._may_be_incomplete or may_be_hidden or not self._is_expired(intent)):
             return [], True
         left = [pod for pod in pods if not pod.is_being_deleted]

@@ -11,7 +11,7 @@ import attrs
 from yotta_async.api.endpoints import Endpoints
 from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.errors import YottaError
-from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
+from yotta_async.models.client_tokens import read_tokens
 from yotta_async.models.pod import Pod
 from yotta_async.models.status import ENDING, PodStatus
 from yotta_async.polling.poller import StatusPoller
@@ -51,16 +51,15 @@ def _rank(match: TokenMatch) -> tuple[bool, int, str]:
 
 def has_client_token(pod: Pod, token: str) -> bool:
     """Return whether the pod was made by the create with this token."""
-    if not pod.environment_vars:
-        return read_token_in_name(pod.pod_name) == token
-    return any(item.key == CLIENT_TOKEN_VARIABLE and item.value == token for item in pod.environment_vars)
+    return token in read_tokens(pod.environment_vars, pod.pod_name)
 
 
 @attrs.define(eq=False)
 class CreateRecovery:
     """Finds the pods of one client's creates. Waits for several tokens share the poller's lists.
 
-    `may_hide_tokens`: the last list may show a pod without the token that it has.
+    `may_hide_tokens`: the last list may show a pod without the token that it has; `may_hide_names`: also one whose
+    name carries it.
     """
 
     _endpoints: Endpoints
@@ -69,6 +68,7 @@ class CreateRecovery:
     _interval: float
     waiting: dict[str, asyncio.Future[list[str]]] = attrs.field(init=False, factory=dict)
     may_hide_tokens: bool = attrs.field(init=False, default=False)
+    may_hide_names: bool = attrs.field(init=False, default=False)
     _subscription: ListSubscription | None = attrs.field(init=False, default=None)
 
     async def wait_for(self, token: str) -> list[str]:
@@ -99,7 +99,7 @@ class CreateRecovery:
 
     def on_list(self, snapshot: PodListSnapshot) -> None:
         """Give the pods in a list to those who wait for their tokens."""
-        self.may_hide_tokens = snapshot.may_hide_tokens
+        self.may_hide_tokens, self.may_hide_names = snapshot.may_hide_tokens, snapshot.may_hide_names
         for token, matches in find_by_token(snapshot).items():
             if token in self.waiting and not self.waiting[token].done():
                 self.waiting[token].set_result(_get_ids(matches))

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 
 from yotta_async.errors import InvalidRequestError, ProtocolError
-from yotta_async.models.client_tokens import CLIENT_TOKEN_VARIABLE, read_token_in_name
+from yotta_async.models.client_tokens import read_tokens
 from yotta_async.models.enums import CloudType, ImagePublicType, ImageSource, ResourceType
 from yotta_async.models.redaction import SECRET, UNDOCUMENTED, Redactable
 from yotta_async.models.ssh import SSH_PORT, SshAddress, is_host, is_http_url, parse_ssh_command
@@ -228,12 +228,10 @@ class Pod(Redactable):
     def client_token(self) -> str | None:
         """The token of the create that made this pod, or None.
 
-        It is the value of `YOTTA_CLIENT_TOKEN` in the pod's environment. Where the API shows no environment, it is the
-        token in the name that the client drew.
+        It is the value of `YOTTA_CLIENT_TOKEN` in the pod's environment. Where the API shows no environment, or masks
+        the value, it is the token in the name that the client drew.
         """
-        if not self.environment_vars:
-            return read_token_in_name(self.pod_name)
-        return next((item.value for item in self.environment_vars if item.key == CLIENT_TOKEN_VARIABLE), None)
+        return next(iter(read_tokens(self.environment_vars, self.pod_name)), None)
 
     @property
     def is_being_deleted(self) -> bool:
