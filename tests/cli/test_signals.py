@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,10 +119,12 @@ async def test_second_signal_at_random_moments_never_hangs(environment: dict[str
                 await child.stderr.readline()  # a pod is created: handlers are installed
                 await asyncio.sleep(choose.uniform(0, 0.3))
                 # `child.send_signal` takes the exit code of a child that has just ended, and asyncio loses it.
-                os.kill(child.pid, first)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, first)
                 await asyncio.sleep(gap_s)
                 if child.returncode is None:
-                    os.kill(child.pid, second)
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, second)
                 messages = await asyncio.wait_for(child.stderr.read(), MAX_END_S)
                 code = await asyncio.wait_for(child.wait(), MAX_END_S)
             finally:

@@ -182,15 +182,16 @@ def find_next_step(error: BaseException, settings: Settings) -> str:
         return ""
     if isinstance(error, ya.BadRequestError) and re.search(r"/pods/(?!create$|list$)", error.path):
         return "A pod is named by its id, not by its name: `yotta-async pods list` shows both."
+    if isinstance(error, ya.AuthenticationError):
+        return _name_key_to_check(settings)
     steps: list[tuple[type[BaseException], str]] = [
         (ya.CapacityError, other_gpu),
-        (ya.AuthenticationError, _name_key_to_check(settings)),
         (ya.NotFoundError, all_pods),
         (ya.PodGoneError, all_pods),
         (ya.InvalidStateError, all_pods),
         (ya.PodFailedError, other_gpu),
         (ya.WaitTimeoutError, "--timeout waits longer; `yotta-async pods watch` shows changes."),
-        (ya.CreateOutcomeUnknownError, "`yotta-async reap` finds and deletes it."),
+        (ya.CreateOutcomeUnknownError, "`yotta-async reap` looks for its pod again, and deletes it if it shows."),
         (ya.TransportError, "`yotta-async doctor` checks the connection."),
     ]
     return next((step for kind, step in steps if isinstance(error, kind)), "")
