@@ -20,7 +20,7 @@ def run_once(arguments: list[str], *, beside_busy_processes: bool) -> tuple[bool
     count = BUSY_PROCESSES if beside_busy_processes else 0
     busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
-        command = [sys.executable, "-m", "pytest", "-n", "2", *arguments]
+        command = [sys.executable, "-m", "pytest", "-n", "4", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     finally:
         for process in busy:

@@ -66,14 +66,14 @@ def types(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """The README's test command."""
     install(session, "test")
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "4", *session.posargs)
 
 
 @nox.session
 def test_all(session: nox.Session) -> None:
     """All tests, the slow ones and those of every extra included, with the coverage by branch."""
     install(session, "test-all")
-    session.run("pytest", "-n", "2", "-m", "not live", "--cov", *session.posargs)
+    session.run("pytest", "-n", "4", "-m", "not live", "--cov", *session.posargs)
 
 
 @nox.session(python=find_pythons())
@@ -87,7 +87,7 @@ def lowest(session: nox.Session) -> None:
     """The README's test command with the oldest Python, and the lowest versions of everything that is required."""
     session.chdir(ROOT)
     session.install("--resolution", "lowest-direct", "-e", ".[test]")
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "4", *session.posargs)
 
 
 @nox.session
