@@ -21,7 +21,6 @@ from yotta_async.handle import CreateOutcomeUnknownError, PodHandle
 from yotta_async.pods import Pods
 from yotta_async.polling.poller import StatusPoller
 from yotta_async.polling.subscription import PollInterval, interval_at
-from yotta_async.profiles import resolve_settings
 from yotta_async.support.clock import Clock, RealClock
 from yotta_async.support.secrets import Secret
 from yotta_async.support.tasks import spawn, wait_deferring_cancel
@@ -180,6 +179,8 @@ class YottaClient:
             ```
 
         """
+        from yotta_async.profiles import resolve_settings  # few programs need it, and what reads TOML
+
         # No variable holds the key: a traceback can show this frame's.
         settings = resolve_settings(
             name, {key: options.pop(key, None) for key in ("api_key", "base_url", "api_version")}

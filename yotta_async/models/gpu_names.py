@@ -5,7 +5,6 @@ A name that the file does not have is no mistake: the vendor may add types at an
 
 from __future__ import annotations
 
-import difflib
 import functools
 from pathlib import Path
 
@@ -58,6 +57,8 @@ def gpu_type_in(version: str, name: str) -> str:
 
 def suggest_gpu_type(version: str, name: str) -> str | None:
     """Return the known GPU type that an unknown name resembles, or None if it is known or resembles none."""
+    import difflib  # only errors need it
+
     if find_gpu(name) is not None:
         return None
     known = {_fold(form): gpu for gpu in _known_gpus().values() for form in (gpu.display_name, gpu.v1, gpu.v2)}
