@@ -13,7 +13,6 @@ TITLES = {
     "single": "One pod: `pods.get`",
     "lists": "Lists: `pods.list`",
     "poller": "Waiting",
-    "hub": "Waiting",
     "fan_out": "Creating: 10,000 creates by `create_many` and by 32 hand-written workers",
     "imports": "Import",
 }
