@@ -341,8 +341,7 @@ class StructReader:
         for name, parse in self._rules.items():
             fields[name] = parse(fields[name], None)
         for name, reader in self._parts.items():
-            # By way of a list: a tuple of unknown length is allocated too large, and the garbage collector counts it.
-            fields[name] = tuple([*map(reader.build, fields[name] or ())])
+            fields[name] = (*map(reader.build, fields[name] or ()),)
         if self._has_status:
             fields["extra"] = _keep_status_word(struct.status)
         return self._cls(**fields)
