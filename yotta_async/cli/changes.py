@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import attrs
 import click
 
-from yotta_async import FanOutItem, FanOutReport, Pod, PodStatus, YottaClient, YottaError
+from yotta_async import FanOutItem, FanOutReport, NotFoundError, Pod, PodStatus, YottaClient, YottaError
 from yotta_async.cli.pods import build_filter, drop_repeated, may_bill, parse_status, print_pods
 from yotta_async.cli.printing import pluralize
 from yotta_async.cli.progress import ProgressReporter
@@ -100,7 +100,17 @@ async def _call(
 ) -> FanOutReport:
     """Send the action for each pod; a pod that was listed, and is gone when its delete arrives, is deleted."""
     if action == "delete":
-        return await yotta.pods.delete_many(ids, missing_ok=were_listed, on_event=reporter.on_call_answered)
+
+        def read(item: FanOutItem) -> FanOutItem:
+            # Two requests found no such pod, so there is nothing to wait for, whatever lists still show.
+            if not were_listed or item.pod_id is None or not isinstance(item.error, NotFoundError):
+                return item
+            return FanOutItem(
+                pod_id=item.pod_id, pod=Pod(id=item.pod_id, status=PodStatus.TERMINATED), index=item.index
+            )
+
+        report = await yotta.pods.delete_many(ids, on_event=lambda item: reporter.on_call_answered(read(item)))
+        return FanOutReport(tuple(map(read, report)))
     call = yotta.pods.pause_many if action == "pause" else yotta.pods.resume_many
     return await call(ids, on_event=reporter.on_call_answered)
 
