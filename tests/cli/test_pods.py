@@ -174,7 +174,9 @@ def test_changes_in_a_pipe_are_lines(command: list[str], environment: dict[str, 
 # Deletes, against a server whose pods are in odd states
 
 
-def serve_pods(pods: list[dict[str, Any]], *, refusal: int | None = None, is_gone: bool = False) -> Reply:
+def serve_pods(
+    pods: list[dict[str, Any]], *, refusal: int | None = None, is_gone: bool = False, is_still_listed: bool = False
+) -> Reply:
     """Serve lists, gets and deletes; `refusal` is the code of every delete, `is_gone`: no pod outlives the first list."""
     listed: list[dict[str, Any]] = pods
 
@@ -183,7 +185,7 @@ def serve_pods(pods: list[dict[str, Any]], *, refusal: int | None = None, is_gon
         pod = next((pod for pod in pods if pod["id"] == request.path.rpartition("/")[2]), None)
         if pod is None:
             response = envelope(listed)
-            listed = [] if is_gone else pods
+            listed = [] if is_gone and not is_still_listed else pods
         elif request.method == "DELETE" and refusal is None:
             pod["status"] = "TERMINATED"
             response = envelope(None)
@@ -218,8 +220,9 @@ async def test_pod_that_a_list_repeats_is_one_pod() -> None:
     assert json.loads(done.stdout)["succeeded"] == 1
 
 
-async def test_pod_that_is_gone_before_its_delete_is_success_for_all() -> None:
-    serve = serve_pods([{"id": "7", "status": "RUNNING"}], refusal=13000, is_gone=True)
+@pytest.mark.parametrize("is_still_listed", [False, True])
+async def test_pod_that_is_gone_before_its_delete_is_success_for_all(is_still_listed: bool) -> None:
+    serve = serve_pods([{"id": "7", "status": "RUNNING"}], refusal=13000, is_gone=True, is_still_listed=is_still_listed)
     for arguments in (("--all",), ("--all", "--wait")):
         assert (await delete_from(serve, *arguments)).returncode == 0
     assert (await delete_from(serve, "7", "--wait")).returncode == 3, "an id that was typed may be mistyped"
