@@ -67,7 +67,13 @@ def run(
         logging.getLogger("yotta_async").setLevel(logging.DEBUG)
     signals = _Signals(is_quiet=is_server or is_endless)
     try:
-        code = asyncio.run(_run_until_signal(command, signals, is_server=is_server))
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            code = asyncio.run(_run_until_signal(command, signals, is_server=is_server))
+        finally:
+            # asyncio leaves its default here, whose KeyboardInterrupt click would make "Aborted!" and exit code 1.
+            if on_interrupt is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, on_interrupt)
         if sys.stdout is not None:
             sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
