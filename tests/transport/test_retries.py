@@ -447,7 +447,7 @@ async def test_an_outage_does_not_multiply_looks(server: RawServer, client_of: M
         assert len(server.received) == requests
 
 
-# What is told of a retry
+# The on_retry hook
 
 
 async def test_on_retry_gets_each_retry_before_its_wait(

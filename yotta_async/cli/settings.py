@@ -81,7 +81,7 @@ def add_common_options(command: click.Command, *, hidden: bool = False) -> None:
             help="Settings from the config file. They win over $YOTTA_API_KEY, $YOTTA_BASE_URL and "
             "$YOTTA_API_VERSION; other options win over them. [default: $YOTTA_PROFILE, or the one of `config use`]",
         ),
-        option(["--api-key"], help="The API key. Better: `config set-key` or $YOTTA_API_KEY, which nobody else sees."),
+        option(["--api-key"], help="The API key. Process lists show it; `config set-key` or $YOTTA_API_KEY is safer."),
         option(["--base-url"], help="Where the API is. [default: $YOTTA_BASE_URL, or the vendor's host]"),
         option(
             ["--api-version"],

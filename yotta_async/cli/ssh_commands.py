@@ -11,7 +11,7 @@ from yotta_async.cli.printing import echo_err
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import SSH_FAILED, connect, find_program, run_program
 
-# A local path with a colon in it is told apart by a slash before the colon: ./a:b
+# A local path with a colon in it has a slash before the colon: ./a:b
 _REMOTE_PATH = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63}):(.*)", re.DOTALL)
 
 

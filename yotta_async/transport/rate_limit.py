@@ -35,8 +35,8 @@ _BURST_S = 0.5
 _BLOCK_AFTER_BURST_S, _BLOCK_BEFORE_RATE_S = 0.25, 1.0
 # However long the API asks to wait, it is tried again after this time.
 _MAX_BLOCK_S = 300.0
-# Complaints limit the rate when there are at least so many in a second, and this share of its responses: else they may
-# be chance.
+# The rate is limited when a second has at least this many complaints, and they are at least this share of its
+# responses. Fewer may be chance.
 _MIN_COMPLAINTS, _MIN_COMPLAINT_SHARE = 3, 0.04
 # The rate after complaints: this share of the successes in the last second, and no less than half of the best or this.
 _RATE_DECREASE, _MIN_RATE_PER_S = 0.9, 5.0
