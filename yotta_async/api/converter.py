@@ -334,17 +334,26 @@ class StructReader:
 
     def build(self, struct: Any) -> Any:
         """Return the model. Raises StructureError for a text that is no time or no number."""
-        fields = msgspec.structs.asdict(struct)
+        word = struct.status if self._has_status else None
+        self.apply_rules(struct)
+        model = msgspec.convert(struct, self._cls, from_attributes=True)
+        model.extra.update(_keep_status_word(word))  # a new dict of its own, and not shared yet
+        return model
+
+    def apply_rules(self, struct: Any) -> None:
+        """Put into the struct what its model has where the documented JSON is something else."""
         for name in self._texts:
-            if fields[name] == "":
-                fields[name] = None
+            if getattr(struct, name) == "":
+                setattr(struct, name, None)
         for name, parse in self._rules.items():
-            fields[name] = parse(fields[name], None)
+            setattr(struct, name, parse(getattr(struct, name), None))
         for name, reader in self._parts.items():
-            fields[name] = (*map(reader.build, fields[name] or ()),)
-        if self._has_status:
-            fields["extra"] = _keep_status_word(struct.status)
-        return self._cls(**fields)
+            parts = getattr(struct, name)
+            if parts is None:
+                setattr(struct, name, ())
+            else:
+                for part in parts:
+                    reader.apply_rules(part)
 
 
 @functools.cache  # built on first use, as the converter is

@@ -13,28 +13,28 @@ _SHORTAGE = (
 )
 _GOODS = r"capacity|gpus?|cards?|resources?|stock|inventory|machines?|nodes?|instances?|supply"
 # A shortage and what is short stand in one sentence, in either order.
-_CAPACITY = re.compile(
-    rf"\b(?:{_SHORTAGE})\b[^.;]{{0,40}}\b(?:{_GOODS})\b|\b(?:{_GOODS})\b[^.;]{{0,40}}\b(?:{_SHORTAGE})\b"
-    rf"|\bno (?:\w+ )?(?:{_GOODS})\b|\bsold[ -]out\b|\bfully (?:booked|rented|allocated|occupied)\b",
-    re.IGNORECASE,
+_CAPACITY = (
+    rf"(?i)\b(?:{_SHORTAGE})\b[^.;]{{0,40}}\b(?:{_GOODS})\b|\b(?:{_GOODS})\b[^.;]{{0,40}}\b(?:{_SHORTAGE})\b"
+    rf"|\bno (?:\w+ )?(?:{_GOODS})\b|\bsold[ -]out\b|\bfully (?:booked|rented|allocated|occupied)\b"
 )
-_FUNDS = re.compile(r"\b(?:balance|funds?|credits?|payment|arrears|overdue|top[ -]?up|recharge)\b", re.IGNORECASE)
+_FUNDS = r"(?i)\b(?:balance|funds?|credits?|payment|arrears|overdue|top[ -]?up|recharge)\b"
 # What no other GPU and no waiting changes: limits of the account or the key, and mistakes in the request.
-_OTHER_CAUSES = re.compile(
-    r"\b(?:quotas?|limits?|permissions?|privileges?|parameters?|fields?|invalid|must|missing|required|specified"
-    r"|unsupported|not supported)\b",
-    re.IGNORECASE,
+_OTHER_CAUSES = (
+    r"(?i)\b(?:quotas?|limits?|permissions?|privileges?|parameters?|fields?|invalid|must|missing|required|specified"
+    r"|unsupported|not supported)\b"
 )
 
 
 def names_lack_of_capacity(message: str) -> bool:
     """Return whether a create was refused because no such GPU is free. Source: none; the API has no code for it."""
-    return bool(_CAPACITY.search(message)) and not (names_lack_of_funds(message) or _OTHER_CAUSES.search(message))
+    if not re.search(_CAPACITY, message):
+        return False
+    return not (names_lack_of_funds(message) or re.search(_OTHER_CAUSES, message))
 
 
 def names_lack_of_funds(message: str) -> bool:
     """Return whether a refusal is about the account's balance. Source: none; the API has no code for it."""
-    return bool(_FUNDS.search(message))
+    return bool(re.search(_FUNDS, message))
 
 
 def suggest_type_of_refused_create(error: YottaError, gpu_type: str, version: str) -> None:

@@ -20,17 +20,15 @@ from yotta_async.models.validators import Field, integer, refuses_clearly
 SSH_PORT = 22
 MAX_PORT = 65535
 _MAX_COMMAND_CHARS = 2000
-_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
-_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_HARMLESS_SETTING = re.compile(
-    r"(StrictHostKeyChecking|UserKnownHostsFile|IdentitiesOnly|LogLevel|ServerAlive\w+)=[\w/.]+"
-)
-_PLACEHOLDER = re.compile(r"<[A-Za-z0-9 ._-]*>")  # `-i <private key file>`
+_HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?"
+_USER_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+_HARMLESS_SETTING = r"(StrictHostKeyChecking|UserKnownHostsFile|IdentitiesOnly|LogLevel|ServerAlive\w+)=[\w/.]+"
+_PLACEHOLDER = r"<[A-Za-z0-9 ._-]*>"  # `-i <private key file>`
 
 
 def is_host(text: str) -> bool:
     """Return whether the text is a host name or an IP address: no option, no shell text, no URL."""
-    if _HOST_NAME.fullmatch(text):
+    if re.fullmatch(_HOST_NAME, text):
         return True
     try:
         return ":" in text and "%" not in text and ipaddress.ip_address(text).version == 6
@@ -56,7 +54,7 @@ def _validate_host(_: object, __: Field, value: object) -> None:
 
 
 def _validate_user(_: object, __: Field, value: object) -> None:
-    if value is not None and not (isinstance(value, str) and _USER_NAME.fullmatch(value)):
+    if value is not None and not (isinstance(value, str) and re.fullmatch(_USER_NAME, value)):
         raise InvalidRequestError(f"a user is letters, digits, '.', '_' and '-', not {_quote(value)}")
 
 
@@ -105,7 +103,7 @@ def _parse(text: str) -> SshAddress:
         raise ValueError("it is too long")
     if not text.isascii() or not text.isprintable():
         raise ValueError("it has characters that are not printable ASCII")
-    program, *rest = shlex.split(_PLACEHOLDER.sub("KEY", text))
+    program, *rest = shlex.split(re.sub(_PLACEHOLDER, "KEY", text))
     if program != "ssh":
         raise ValueError("it does not begin with ssh")
     given: dict[str, list[str]] = {"-p": [], "-l": [], "-i": [], "-o": []}
@@ -116,7 +114,7 @@ def _parse(text: str) -> SshAddress:
             given[option].append(value)
         destinations += rest[:1]
         rest = rest[1:]
-    if not all(map(_HARMLESS_SETTING.fullmatch, given["-o"])):
+    if not all(re.fullmatch(_HARMLESS_SETTING, setting) for setting in given["-o"]):
         raise ValueError("it has an option that may start a program")
     if len(destinations) != 1 or len(given["-p"]) > 1:
         raise ValueError("it must name one host and at most one port")
