@@ -130,4 +130,5 @@ def flakes(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Mutation testing; `-- FILE …` names files of the package."""
     install(session, "test")
+    session.install("mutmut>=3.8")
     session.run("python", ".ci/mutants.py", *session.posargs)
