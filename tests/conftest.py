@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import AsyncIterator, Callable
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def api_version() -> str:
     """Return the version of the API that every client of the test speaks, unless it says otherwise."""
     return "v1"
+
+
+@pytest.fixture(autouse=True)
+def _processes_end_by_signals() -> Iterator[None]:
+    """Let signals end what tests start: that pytest ignores them, under nohup or in a script's background, is inherited."""
+    handlers: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+    if sys.platform != "win32":
+        handlers[signal.SIGHUP] = signal.SIG_DFL
+    ignored = [number for number in handlers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, handlers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True)
