@@ -9,16 +9,19 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from tests.cli.conftest import COMMAND, POD, Run, run_process
 from tests.raw_server import envelope, raw_server
 from yotta_async import Pod
+from yotta_async.cli.commands import cli
 from yotta_async.cli.settings import Settings
 from yotta_async.cli.ssh import build_connection
 from yotta_async.cli.ssh_forward import forward_ports
@@ -39,7 +42,7 @@ PORTS = [
     {"port": 9000, "proxyPort": 32004, "protocol": "TCP", "host": "34.19.26.12", "ingressUrl": "34.19.26.12:32004"},
 ]
 RUNNING = {"id": "7", "status": "RUNNING", "sshCmd": SSH, "expose": PORTS}
-Serve: TypeAlias = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
+RunOn: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -54,23 +57,37 @@ def programs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_on(programs: Path, tmp_path: Path) -> Serve:
-    """Return a function that runs a command against an API with one pod."""
+def ssh_environment(programs: Path, tmp_path: Path) -> dict[str, str]:
+    path = f"{programs}:{os.environ['PATH']}"
+    return {"PATH": path, "XDG_STATE_HOME": str(tmp_path / "state"), "YOTTA_API_KEY": "k", "NO_COLOR": "1"}
 
-    async def run(
-        pod: dict[str, Any], *arguments: str, code: int = 0, **changes: str
-    ) -> subprocess.CompletedProcess[str]:
-        variables = {
-            "PATH": f"{programs}:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path / "state"), "YOTTA_API_KEY": "k"
-        }  # fmt: skip
-        async with raw_server(envelope(pod)) as server:
-            variables |= {"YOTTA_BASE_URL": server.url} | changes
-            done = await asyncio.to_thread(run_process, "pods", *arguments, **variables)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+
+@pytest.fixture
+def run_on(
+    ssh_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> RunOn:
+    """Return a function that runs a command in this process against an API with one pod, and checks its exit code."""
+
+    def run(pod: dict[str, Any], *arguments: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+        with serve(pod) as url, monkeypatch.context() as patch:
+            for name, value in (ssh_environment | {"YOTTA_BASE_URL": url} | changes).items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["pods", *arguments], prog_name="yotta-async")
+        out, err = capfd.readouterr()
+        assert (ended.value.code or 0) == code, out + err
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
     return run
+
+
+@contextmanager
+def serve(pod: dict[str, Any]) -> Iterator[str]:
+    """Answer every request with the pod, from a thread, and yield the address."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(raw_server(envelope(pod))) as server:
+        yield server.url
 
 
 def arguments_of(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -81,14 +98,14 @@ def arguments_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("before", [(), ("--timeout", "9", "-l", "me"), ("-l", "me", "--")])
-async def test_options_after_the_command_are_those_of_the_command(run_on: Serve, before: tuple[str, ...]) -> None:
+def test_options_after_the_command_are_those_of_the_command(run_on: RunOn, before: tuple[str, ...]) -> None:
     for typed in (("7", *before), (*before, "7"), (*before[:2], "7", *before[2:])):
-        arguments = arguments_of(await run_on(RUNNING, "ssh", *typed, "ls", "-la", "--wait", "--", "-i"))
+        arguments = arguments_of(run_on(RUNNING, "ssh", *typed, "ls", "-la", "--wait", "--", "-i"))
         assert arguments[-6:] == ["34.19.26.12", "ls", "-la", "--wait", "--", "-i"], typed
 
 
-async def test_ssh_gets_address_and_command_as_arguments(run_on: Serve, tmp_path: Path) -> None:
-    done = await run_on(RUNNING, "ssh", "7", "--", "nvidia-smi", "-L", "$(id); *")
+def test_ssh_gets_address_and_command_as_arguments(run_on: RunOn, tmp_path: Path) -> None:
+    done = run_on(RUNNING, "ssh", "7", "--", "nvidia-smi", "-L", "$(id); *")
     *options, separator, host, first, second, third = arguments_of(done)
     assert (separator, host, first, second, third) == ("--", "34.19.26.12", "nvidia-smi", "-L", "$(id); *")
     assert options[::2] == ["-o"] * (len(options) // 2)
@@ -104,16 +121,16 @@ async def test_ssh_gets_address_and_command_as_arguments(run_on: Serve, tmp_path
     assert (tmp_path / "state/yotta-async").stat().st_mode & 0o777 == 0o700
 
 
-async def test_key_user_and_terminal(run_on: Serve, tmp_path: Path) -> None:
+def test_key_user_and_terminal(run_on: RunOn, tmp_path: Path) -> None:
     key = tmp_path / "my 100% key"
     key.touch()
-    arguments = arguments_of(await run_on(RUNNING, "ssh", "7", "-i", str(key), "-l", "me", "-t", "--", "htop"))
+    arguments = arguments_of(run_on(RUNNING, "ssh", "7", "-i", str(key), "-l", "me", "-t", "--", "htop"))
     quoted = f'IdentityFile="{tmp_path}/my 100%% key"'
     assert {"User=me", quoted, "IdentitiesOnly=yes", "-t"} <= set(arguments)
-    done = await run_on(RUNNING, "ssh", "7", "-l", "-oProxyCommand=id", code=2)
+    done = run_on(RUNNING, "ssh", "7", "-l", "-oProxyCommand=id", code=2)
     assert "a user is letters" in done.stderr
     assert not done.stdout
-    done = await run_on(RUNNING, "ssh", "7", "-i", str(tmp_path / "none"), code=2)
+    done = run_on(RUNNING, "ssh", "7", "-i", str(tmp_path / "none"), code=2)
     assert "does not exist" in done.stderr
 
 
@@ -130,22 +147,22 @@ def test_ssh_reads_the_options_as_they_are_meant(tmp_path: Path, monkeypatch: py
     assert read["identityfile"].replace("%%", "%") == f"{directory}/key"  # which -G shows before ssh reads the %
 
 
-async def test_address_of_this_machine_is_not_remembered(run_on: Serve) -> None:
-    arguments = arguments_of(await run_on(RUNNING | {"sshCmd": "ssh me@127.0.0.1 -p 5"}, "ssh", "7"))
+def test_address_of_this_machine_is_not_remembered(run_on: RunOn) -> None:
+    arguments = arguments_of(run_on(RUNNING | {"sshCmd": "ssh me@127.0.0.1 -p 5"}, "ssh", "7"))
     assert "NoHostAuthenticationForLocalhost=yes" in arguments
     assert not any(argument.startswith(("HostKeyAlias", "UserKnownHosts")) for argument in arguments)
 
 
 @pytest.mark.parametrize("status", ["0", "7", "143", "255"])
-async def test_exit_status_of_ssh_is_that_of_the_command(run_on: Serve, status: str) -> None:
-    done = await run_on(RUNNING, "ssh", "7", "--", "true", code=int(status), STATUS=status)
+def test_exit_status_of_ssh_is_that_of_the_command(run_on: RunOn, status: str) -> None:
+    done = run_on(RUNNING, "ssh", "7", "--", "true", code=int(status), STATUS=status)
     hint = "Pod 7: the connection to root@34.19.26.12:32002 by ssh failed, or was lost."
     assert (hint in done.stderr) == (status == "255")
 
 
-async def test_failure_says_that_the_port_is_not_healthy(run_on: Serve) -> None:
+def test_failure_says_that_the_port_is_not_healthy(run_on: RunOn) -> None:
     pod = RUNNING | {"expose": [PORTS[0] | {"healthy": False}]}
-    assert "not healthy" in (await run_on(pod, "ssh", "7", code=255, STATUS="255")).stderr
+    assert "not healthy" in run_on(pod, "ssh", "7", code=255, STATUS="255").stderr
 
 
 @pytest.mark.parametrize(
@@ -153,8 +170,8 @@ async def test_failure_says_that_the_port_is_not_healthy(run_on: Serve) -> None:
     ["ssh -oProxyCommand=id root@1.2.3.4", "ssh -- -oProxyCommand=id", "ssh root@1.2.3.4\nid", "ssh -l -oX 1.2.3.4"],
 )
 @pytest.mark.parametrize("arguments", [("ssh", "7"), ("cp", "a", "7:"), ("port-forward", "7", "0:1")])
-async def test_hostile_ssh_command_never_reaches_ssh(run_on: Serve, command: str, arguments: tuple[str, ...]) -> None:
-    done = await run_on(RUNNING | {"sshCmd": command}, *arguments, code=1)
+def test_hostile_ssh_command_never_reaches_ssh(run_on: RunOn, command: str, arguments: tuple[str, ...]) -> None:
+    done = run_on(RUNNING | {"sshCmd": command}, *arguments, code=1)
     assert "for pod 7 is refused" in done.stderr
     assert not done.stdout
 
@@ -173,10 +190,10 @@ async def test_hostile_ssh_command_never_reaches_ssh(run_on: Serve, command: str
         ("TERMINATED", "It cannot be reached any more; `yotta-async pods create` makes another"),
     ],
 )
-async def test_pod_that_does_not_run_is_named_with_the_way_on(
-    run_on: Serve, arguments: tuple[str, ...], status: str, way: str
+def test_pod_that_does_not_run_is_named_with_the_way_on(
+    run_on: RunOn, arguments: tuple[str, ...], status: str, way: str
 ) -> None:
-    done = await run_on(RUNNING | {"status": status}, *arguments, code=1)
+    done = run_on(RUNNING | {"status": status}, *arguments, code=1)
     assert f"pod 7 is {status.replace(chr(27), '?')}, not RUNNING. {way}" in done.stderr
     assert not done.stdout
 
@@ -184,32 +201,30 @@ async def test_pod_that_does_not_run_is_named_with_the_way_on(
 @pytest.mark.parametrize(
     "arguments", [("ssh", "7"), ("ssh", "7", "--wait"), ("cp", "a", "7:"), ("port-forward", "7", "0:1")]
 )
-async def test_pod_without_port_22_is_told_with_the_ports_that_it_has(
-    run_on: Serve, arguments: tuple[str, ...]
-) -> None:
-    done = await run_on(RUNNING | {"sshCmd": "", "expose": PORTS[1:]}, *arguments, code=1)
+def test_pod_without_port_22_is_told_with_the_ports_that_it_has(run_on: RunOn, arguments: tuple[str, ...]) -> None:
+    done = run_on(RUNNING | {"sshCmd": "", "expose": PORTS[1:]}, *arguments, code=1)
     assert "pod 7 exposes no port 22" in done.stderr
     assert "8080 (HTTP), 9000 (TCP)" in done.stderr
     assert "--expose 22:SSH" in done.stderr
 
 
-async def test_wait_for_a_port_that_cannot_come_ends_at_once(run_on: Serve) -> None:
+def test_wait_for_a_port_that_cannot_come_ends_at_once(run_on: RunOn) -> None:
     pod = RUNNING | {"status": "INITIALIZE", "sshCmd": "", "expose": PORTS[1:]}
-    assert "exposes no port 22" in (await run_on(pod, "ssh", "7", "--wait", code=1)).stderr
-    assert "does not expose port 80" in (await run_on(pod, "open", "7", "80", "--wait", code=1)).stderr
+    assert "exposes no port 22" in run_on(pod, "ssh", "7", "--wait", code=1).stderr
+    assert "does not expose port 80" in run_on(pod, "open", "7", "80", "--wait", code=1).stderr
 
 
-async def test_wait_names_the_port_and_the_time(run_on: Serve) -> None:
+def test_wait_names_the_port_and_the_time(run_on: RunOn) -> None:
     pod = RUNNING | {"expose": [PORTS[0] | {"healthy": False}]}
-    done = await run_on(pod, "ssh", "7", "--wait", "--timeout", "1", code=124)
+    done = run_on(pod, "ssh", "7", "--wait", "--timeout", "1", code=124)
     assert "pod 7: it was not ready within 1 s: it is RUNNING, and port 22 is not healthy" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["ssh", "scp"])
-async def test_missing_program_is_named_with_how_to_install_it(run_on: Serve, tmp_path: Path, name: str) -> None:
+def test_missing_program_is_named_with_how_to_install_it(run_on: RunOn, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     arguments = ("ssh", "7") if name == "ssh" else ("cp", "a", "7:")
-    done = await run_on(RUNNING, *arguments, code=1, PATH=str(tmp_path / "empty"))
+    done = run_on(RUNNING, *arguments, code=1, PATH=str(tmp_path / "empty"))
     assert f"no program {name} on this machine's PATH" in done.stderr
     assert "apt install openssh-client" in done.stderr
 
@@ -246,15 +261,15 @@ async def test_signal_ends_ssh_too(programs: Path, tmp_path: Path) -> None:
         (("7:a", "7:b", "d"), ["34.19.26.12:a", "34.19.26.12:b", "./d"]),
     ],
 )
-async def test_scp_gets_paths_that_are_no_options(run_on: Serve, paths: tuple[str, ...], arguments: list[str]) -> None:
-    given = arguments_of(await run_on(RUNNING, "cp", *paths))
+def test_scp_gets_paths_that_are_no_options(run_on: RunOn, paths: tuple[str, ...], arguments: list[str]) -> None:
+    given = arguments_of(run_on(RUNNING, "cp", *paths))
     assert given[given.index("--") + 1 :] == arguments
     assert ("-r" in given) == ("-r" in paths)
     assert {"Port=32002", "User=root"} <= set(given)
 
 
-async def test_scp_gets_an_ipv6_address_in_brackets(run_on: Serve) -> None:
-    given = arguments_of(await run_on(RUNNING | {"sshCmd": "ssh root@2001:db8::1"}, "cp", "a", "7:b"))
+def test_scp_gets_an_ipv6_address_in_brackets(run_on: RunOn) -> None:
+    given = arguments_of(run_on(RUNNING | {"sshCmd": "ssh root@2001:db8::1"}, "cp", "a", "7:b"))
     assert given[-1] == "[2001:db8::1]:b"
 
 
@@ -292,8 +307,8 @@ def used_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-async def test_used_local_port_is_named(run_on: Serve, used_port: int) -> None:
-    done = await run_on(RUNNING, "port-forward", "7", f"{used_port}:8888", code=1)
+def test_used_local_port_is_named(run_on: RunOn, used_port: int) -> None:
+    done = run_on(RUNNING, "port-forward", "7", f"{used_port}:8888", code=1)
     assert f"port {used_port} of this machine cannot be used" in done.stderr
     assert "port-forward 7 0:8888" in done.stderr
 
@@ -315,11 +330,11 @@ async def test_used_local_port_is_named(run_on: Serve, used_port: int) -> None:
         ),
     ],
 )
-async def test_forward_that_fails_says_for_which_pod_and_why(
-    run_on: Serve, programs: Path, script: str, problem: str
+def test_forward_that_fails_says_for_which_pod_and_why(
+    run_on: RunOn, programs: Path, script: str, problem: str
 ) -> None:
     (programs / "ssh").write_text(f"#!/bin/sh\n{script}\n")
-    done = await run_on(RUNNING, "port-forward", "7", "0:8888", code=1)
+    done = run_on(RUNNING, "port-forward", "7", "0:8888", code=1)
     assert "pod 7 (root@34.19.26.12:32002): " in done.stderr
     assert problem in done.stderr
 
@@ -342,19 +357,22 @@ async def test_forward_that_does_not_begin_ends_after_a_while(
 # open
 
 
-async def test_open_prints_the_url(run_on: Serve) -> None:
-    assert (await run_on(RUNNING, "open", "7", "8080", "--print")).stdout == "https://7.pods.example\n"
-    done = await run_on(RUNNING, "open", "7", "8080", "-o", "json")
+def test_open_prints_the_url(run_on: RunOn) -> None:
+    assert run_on(RUNNING, "open", "7", "8080", "--print").stdout == "https://7.pods.example\n"
+    done = run_on(RUNNING, "open", "7", "8080", "-o", "json")
     assert json.loads(done.stdout) == {"pod_id": "7", "port": 8080, "url": "https://7.pods.example"}
 
 
-async def test_open_starts_the_browser(run_on: Serve, tmp_path: Path) -> None:
+def test_open_starts_the_browser(ssh_environment: dict[str, str], tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/opened\n')
     browser.chmod(0o755)
-    await run_on(RUNNING, "open", "7", "8080", BROWSER=str(browser))
-    assert (tmp_path / "opened").read_text() == "https://7.pods.example\n"
-    done = await run_on(RUNNING, "open", "7", "8080", BROWSER="false")
+    with serve(RUNNING) as url:  # in processes of their own, as Python looks for browsers once
+        environment = ssh_environment | {"YOTTA_BASE_URL": url}
+        assert run_process("pods", "open", "7", "8080", **environment, BROWSER=str(browser)).returncode == 0
+        assert (tmp_path / "opened").read_text() == "https://7.pods.example\n"
+        done = run_process("pods", "open", "7", "8080", **environment, BROWSER="false")
+    assert done.returncode == 0
     assert "No browser was found here" in done.stderr
 
 
@@ -367,30 +385,30 @@ async def test_open_starts_the_browser(run_on: Serve, tmp_path: Path) -> None:
         ("22", "port 22 of pod 7 is for ssh: `yotta-async pods ssh 7`"),
     ],
 )
-async def test_open_of_another_port_says_which_there_are(run_on: Serve, port: str, problem: str) -> None:
-    assert problem in (await run_on(RUNNING, "open", "7", port, code=1)).stderr
+def test_open_of_another_port_says_which_there_are(run_on: RunOn, port: str, problem: str) -> None:
+    assert problem in run_on(RUNNING, "open", "7", port, code=1).stderr
 
 
-async def test_way_by_ssh_is_only_named_where_the_pod_has_one(run_on: Serve) -> None:
+def test_way_by_ssh_is_only_named_where_the_pod_has_one(run_on: RunOn) -> None:
     pod: dict[str, Any] = RUNNING | {"sshCmd": None, "expose": []}
     for command in (("open", "7", "8080"), ("logs", "7")):
-        message = (await run_on(pod, *command, code=1)).stderr
+        message = run_on(pod, *command, code=1).stderr
         assert "--expose" in message
         assert "port-forward" not in message
         assert "pods ssh" not in message
 
 
-async def test_open_shows_no_page_of_another_scheme(run_on: Serve) -> None:
+def test_open_shows_no_page_of_another_scheme(run_on: RunOn) -> None:
     pod = RUNNING | {"expose": [{"port": 8080, "protocol": "HTTP", "ingressUrl": "javascript:alert(1)"}]}
-    assert "has no URL" in (await run_on(pod, "open", "7", "8080", code=1)).stderr
+    assert "has no URL" in run_on(pod, "open", "7", "8080", code=1).stderr
 
 
 # logs
 
 
-async def test_pod_that_was_created_without_log_is_refused(run_on: Serve) -> None:
+def test_pod_that_was_created_without_log_is_refused(run_on: RunOn) -> None:
     for command in ("", "sshd &"):
-        done = await run_on(RUNNING | {"initializationCommand": command}, "logs", "7", code=1)
+        done = run_on(RUNNING | {"initializationCommand": command}, "logs", "7", code=1)
         assert "pod 7 keeps no log" in done.stderr
         assert "yotta-async pods create --log" in done.stderr
 
@@ -398,15 +416,15 @@ async def test_pod_that_was_created_without_log_is_refused(run_on: Serve) -> Non
 LOG = "/tmp/yotta-async-0123456789abcdef.log"
 
 
-async def test_log_is_read_by_a_command_without_text_of_the_server(run_on: Serve) -> None:
+def test_log_is_read_by_a_command_without_text_of_the_server(run_on: RunOn) -> None:
     pod = RUNNING | {"initializationCommand": f"tee -a {LOG};id"}
-    command = arguments_of(await run_on(pod, "logs", "7", "-f", "-n", "5"))[-1]
+    command = arguments_of(run_on(pod, "logs", "7", "-f", "-n", "5"))[-1]
     assert command == f"test -r {LOG} || exit 66; exec tail -n 5 -f {LOG}"
-    assert arguments_of(await run_on(pod, "logs", "7"))[-1].endswith(f"exec tail -n +1 {LOG}")
-    done = await run_on(pod, "logs", "7", code=1, STATUS="66")
+    assert arguments_of(run_on(pod, "logs", "7"))[-1].endswith(f"exec tail -n +1 {LOG}")
+    done = run_on(pod, "logs", "7", code=1, STATUS="66")
     assert f"there is no log in pod 7 that this user can read ({LOG})" in done.stderr
     pod = RUNNING | {"initializationCommand": "tee -a /tmp/yotta-async-$(id).log"}
-    assert "pod 7 keeps no log" in (await run_on(pod, "logs", "7", code=1)).stderr
+    assert "pod 7 keeps no log" in run_on(pod, "logs", "7", code=1).stderr
 
 
 def test_each_of_many_pods_has_a_log_of_its_own(run: Run, emulator: Emulator) -> None:
