@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -33,8 +34,10 @@ def test_missing_pod(command: str, run: Run) -> None:
 
 @pytest.mark.parametrize("command", [("get",), ("delete", "--yes"), ("pause",), ("wait",), ("ssh",), ("logs",)])
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_name_in_place_of_an_id(command: tuple[str, ...], version: str, run: Run) -> None:
-    done = run("pods", *command, "worker-1", code=1, YOTTA_API_VERSION=version)
+def test_name_in_place_of_an_id(command: tuple[str, ...], version: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ssh").touch(0o755)  # not every machine has one, of which the commands would speak first
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run("pods", *command, "worker-1", code=1, YOTTA_API_VERSION=version, PATH=path)
     assert done.stderr.endswith("\nA pod is named by its id, not by its name: `yotta-async pods list` shows both.\n")
     check_words(done.stderr)
 
