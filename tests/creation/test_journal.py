@@ -85,6 +85,14 @@ async def test_an_intent_is_on_the_disk_before_it_is_sent(api: PodServer, folder
     assert files(folder) == [], "nothing is open, so nothing is left"
 
 
+async def test_pod_of_a_block_is_in_it_until_it_is_deleted(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            [intent, made] = records(folder)
+            assert made == {"made": intent["intent"], "pod_id": handle.id}
+        assert records(folder)[2:] == [{"done": intent["intent"]}]
+
+
 async def test_there_is_no_secret_in_it(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC, environment_vars={"PASSWORD": "hunter2"})
