@@ -185,8 +185,10 @@ async def test_lost_response_to_the_delete_of_a_cancelled_create_defers_the_canc
     assert api.pods == {}
 
 
-async def test_new_pod_that_only_lists_show_is_deleted_when_gets_find_it(api: PodServer) -> None:
+@pytest.mark.parametrize("shown_from", [0, 2])
+async def test_new_pod_that_only_lists_show_is_deleted_when_gets_find_it(api: PodServer, shown_from: float) -> None:
     """A first delete whose response was lost had no effect, and replicas do not know the pod for ten seconds."""
+    api.listed = lambda pods: pods if shown_from <= clock.time() < 6 or not shown_from else []
     clock = make_clock("auto")
     act = api.act
 
@@ -207,7 +209,10 @@ async def test_new_pod_that_only_lists_show_is_deleted_when_gets_find_it(api: Po
     assert api.alive == []
 
 
-async def test_delete_without_effect_is_repeated_at_growing_intervals_for_30_seconds(api: PodServer) -> None:
+@pytest.mark.parametrize("reply", [envelope(True), envelope(code=12001)])
+async def test_delete_without_effect_is_repeated_at_growing_intervals_for_30_seconds(
+    api: PodServer, reply: Reply
+) -> None:
     clock = make_clock("auto")
     act = api.act
     times: list[float] = []
@@ -216,7 +221,7 @@ async def test_delete_without_effect_is_repeated_at_growing_intervals_for_30_sec
         if what != "DELETE":
             return act(what, request)
         times.append(clock.time() - began)
-        return envelope(True)
+        return reply
 
     secret = {"PASSWORD": "hunter2"}
     async with client_of(api, clock=clock) as yotta:
@@ -234,6 +239,50 @@ async def test_delete_without_effect_is_repeated_at_growing_intervals_for_30_sec
         assert "hunter2" not in [each.value for each in e.value.last_pod.environment_vars or ()]
         api.act = act  # type: ignore[method-assign]
     assert api.alive == []
+
+
+async def test_error_of_a_deletion_without_effect_has_the_end_of_it(api: PodServer) -> None:
+    act = api.act
+    async with client_of(api) as yotta:
+        with pytest.raises(WaitTimeoutError, match="no effect, it is RUNNING"):
+            async with yotta.pods.ephemeral(**SPEC):
+                gets = api.requests.count("GET")
+                api.fault = lambda what: (
+                    "500 before" if what == "GET" and api.requests.count("GET") <= gets + 4 else "none"
+                )
+                api.act = lambda what, request: (  # type: ignore[method-assign]  # a server that forgets
+                    envelope(True) if what == "DELETE" else act(what, request)
+                )
+        api.act = act  # type: ignore[method-assign]
+    assert api.alive == []
+
+
+async def test_not_found_is_believed_after_a_delete_that_succeeded(api: PodServer) -> None:
+    forget_deleted_pods(api)
+    async with client_of(api) as yotta:
+        async with yotta.pods.ephemeral(**SPEC):
+            before = len(api.requests)
+        assert api.requests[before:] == ["DELETE", "GET"]
+
+
+async def test_not_found_is_believed_of_a_new_pod_that_a_get_has_shown(api: PodServer) -> None:
+    act = api.act
+
+    def answer(what: str, request: RecordedRequest) -> Reply:
+        reply = envelope(True) if what == "DELETE" and api.pods else act(what, request)
+        if what == "GET":
+            api.pods.clear()
+        return reply
+
+    async with client_of(api) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        while not api.requests:
+            await asyncio.sleep(0)
+        api.act = answer  # type: ignore[method-assign]  # a server that forgets a delete, and then the pod
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+    assert api.requests == ["create", "DELETE", "GET", "DELETE", "GET"]
 
 
 @pytest.mark.parametrize("what", ["DELETE", "GET"])
@@ -308,16 +357,18 @@ async def test_new_pod_that_a_list_may_show_is_left(
 
 async def test_deletion_is_sent_and_confirmed_over_fresh_connections(server: RawServer, api_version: str) -> None:
     new = {"id": "7"} if api_version == "v2" else 7
-    server.answers(envelope(new), envelope(), envelope({"id": "7", "status": "TERMINATING"}))
+    pod = envelope({"id": "7", "status": "TERMINATING"})
+    server.answers(pod, envelope(new), envelope(), pod)
     async with client_of(server) as yotta:
+        await yotta.pods.get(7)
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while not server.received:
+        while len(server.received) < 2:
             await asyncio.sleep(0)
         creating.cancel()
         with pytest.raises(asyncio.CancelledError):
             await creating
-    assert [request.method for request in server.received] == ["POST", "DELETE", "GET"]
-    assert server.connections == 3
+    assert [request.method for request in server.received] == ["GET", "POST", "DELETE", "GET"]
+    assert server.connections == 4
 
 
 # A pod that a list shows twice
