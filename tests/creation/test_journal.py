@@ -667,6 +667,19 @@ async def test_pod_that_nothing_shows_is_kept_in_mind_for_five_minutes(
     assert api.requests == (["list", "GET"] if pending else ["list", "list", "GET"])
 
 
+async def test_pod_that_is_known_to_be_gone_is_forgotten_though_lists_may_hide_others(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOTTA_API_VERSION", "v2")
+    clock = ManualClock()
+    await leave_pod(api, folder, clock, age=300)
+    api.pods.clear()
+    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": None}]
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport()
+    assert files(folder) == []
+
+
 @pytest.mark.parametrize(("age", "pending"), [(3599, 1), (3600, 0)])
 async def test_create_without_a_pod_is_kept_in_mind_for_an_hour(
     api: PodServer, folder: Path, age: float, pending: int
@@ -700,7 +713,7 @@ async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
     clock = ManualClock()
     api.hidden_in_v2 = set()
     await leave_unknown(api, folder, clock, pod_name="mine")
-    shown = {"status": "RUNNING", "id": "9", "environmentVars": [], **hidden}
+    shown = {"status": "RUNNING", "id": "9", "environmentVars": [{"key": "A", "value": "1"}], **hidden}
     lists = [[shown], []] if first else [[], [shown]]
     api.listed = lambda pods: lists.pop(0)
     async with client_of(api, folder, clock=clock) as yotta:
@@ -714,8 +727,12 @@ async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: P
     async with client_of(api, folder, clock=clock) as yotta:
         dry = await yotta.pods.reap(dry_run=True)
         assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
+        assert {each.pod.gpu_type for each in dry.pods} == {SPEC["gpu_type"]}
         assert len((await yotta.pods.reap(only=[pod_id])).pods) == 1
         assert len((await yotta.pods.reap(dry_run=True)).pods) == 1
         assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [f"{pod_id}0"]
+        api.requests.clear()
+        assert await yotta.pods.reap() == ReapReport()
+        assert api.requests == [], "nothing is open"
     assert api.alive == []
     assert files(folder) == []
