@@ -30,7 +30,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.creation.journal import Journal, journal_folder, parse_open_intents
+from yotta_async.creation.journal import Intent, Journal, journal_folder, parse_open_intents
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.support.clock import RealClock
 
@@ -110,6 +110,8 @@ async def test_without_asking_there_is_none(api: PodServer, folder: Path, monkey
         with pytest.raises(ConfigurationError, match="no journal"):
             await yotta.pods.reap()
     assert not list(folder.parent.iterdir())
+    monkeypatch.setenv("YOTTA_JOURNAL", "")
+    assert journal_folder(None) is None
     monkeypatch.setenv("YOTTA_JOURNAL", str(folder))
     async with YottaClient(KEY, base_url=api.url) as yotta:
         await yotta.pods.create(**SPEC)
@@ -156,6 +158,7 @@ async def test_a_full_disk_is_told_before_anything_is_sent(api: PodServer, folde
         assert api.requests == ["create"]
         assert files(folder)[0].stat().st_size == size, "nothing of the line is left"
         await yotta.pods.create(**SPEC)
+        assert parse_open_intents(files(folder)[0].read_bytes()) == [], "nothing of it is written later"
     assert files(folder) == []
 
 
@@ -446,6 +449,7 @@ GARBAGE = [
     b'{"intent": null, "time": 1, "account": "a"}', b'{"intent": 5, "time": 1, "account": "a"}',
     b'{"intent": "", "time": 1, "account": "a"}', b'{"intent": "t", "time": "soon", "account": "a"}',
     b'{"intent": "t", "time": NaN, "account": "a"}', b'{"intent": "t", "time": 1e999, "account": "a"}',
+    b'{"intent": "t", "time": -1, "account": "a"}', b'{"intent": "t", "time": 1e12, "account": "a"}',
     b'{"intent": "t", "time": true, "account": "a"}', b'{"intent": "t", "time": 1, "account": null}',
     b'{"intent": {}, "time": 1, "account": "a"}', b'{"intent": "t"}', b'{"intent": "t", "time": ' + b"9" * 400 + b', "account": "a"}',
     b'{"made": {}, "pod_id": "7"}', b'{"made": "stays", "pod_id": 7}', b'{"made": "stays", "pod_id": "../list"}',
@@ -719,6 +723,27 @@ async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
     async with client_of(api, folder, clock=clock) as yotta:
         assert await yotta.pods.reap() == ReapReport(pending=1)
     assert len(files(folder)) == 1
+
+
+async def test_finished_intents_of_a_file_with_a_torn_line_stay_finished(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    gone = await leave_pod(api, folder, clock)
+    [file] = files(folder)
+    lines = file.read_bytes()
+    file.unlink()
+    await leave_pod(api, folder, clock)
+    [file] = files(folder)
+    file.write_bytes(lines + file.read_bytes() + b'{"intent": "0123')
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert [each.pod.id for each in (await yotta.pods.reap(only=[gone])).pods] == [gone]
+        [left] = parse_open_intents(file.read_bytes())
+        assert left.pod_id != gone
+        assert b"\n\n" not in file.read_bytes()
+
+
+def test_intent_in_a_name_is_read_as_it_is_written() -> None:
+    for intent in (Intent("t", 5.0, "a", is_in_name=True), Intent("t", 5.0, "a", pod_id="7")):
+        assert parse_open_intents(intent.to_lines()) == [intent]
 
 
 async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: PodServer, folder: Path) -> None:
