@@ -251,7 +251,10 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api:
         assert (await yotta.pods.create(**SPEC)).id in api.alive
 
 
-async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer) -> None:
+@pytest.mark.parametrize(("ends", "error"), [("cancel", asyncio.CancelledError), ("aclose", RateLimitError)])
+async def test_a_create_that_is_ended_is_not_sent_again_after_429(
+    server: RawServer, ends: str, error: type[BaseException]
+) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
@@ -263,11 +266,13 @@ async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer)
     async with client_of(server) as yotta:
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
         await arrived.wait()
-        creating.cancel()
+        closing = asyncio.create_task(yotta.aclose()) if ends == "aclose" else creating.cancel()
         await asyncio.sleep(0)
         go_on.set()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(error):
             await creating
+        if isinstance(closing, asyncio.Task):
+            await closing
     assert len(server.received) == 1
 
 

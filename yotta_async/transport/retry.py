@@ -195,7 +195,7 @@ class Retrier:
 
     def seconds_left(self, deadline: float) -> float:
         """Return the seconds until a deadline, and a moment for an attempt that begins with none left."""
-        return math.inf if deadline == math.inf else max(0.001, deadline - self._clock.time())
+        return max(0.001, deadline - self._clock.time())
 
     async def run(
         self,
