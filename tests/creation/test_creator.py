@@ -354,16 +354,16 @@ async def test_pod_of_a_cancelled_create_that_cannot_be_deleted_is_named(
     assert api.alive == []
 
 
-def answer_late(api: PodServer, clock: EmulatorClock, what: str, reply: Reply | None = None) -> None:
+def answer_late(api: PodServer, clock: EmulatorClock, late: str, reply: Reply | None = None) -> None:
     """Answer the calls of a kind ten seconds late; with `reply` instead of what is due."""
     act = api.act
 
-    def delay(call: str, request: RecordedRequest) -> Reply:
-        if call != what or (request.body and json.loads(request.body).get("gpuType") == "refused"):
-            return act(call, request)
+    def delay(what: str, request: RecordedRequest) -> Reply:
+        if what != late or (request.body and json.loads(request.body).get("gpuType") == "refused"):
+            return act(what, request)
 
         async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-            due = reply or act(call, request)
+            due = reply or act(what, request)
             await clock.delay(10)
             await due(request, writer)
 
@@ -386,6 +386,7 @@ async def test_create_in_flight_when_a_fan_out_is_rolled_back_is_unknown_only_if
     async with client_of(api, clock=clock, settle_timeout=7) as yotta:
         with pytest.raises(FanOutError) as caught:
             await yotta.pods.create_many(specs, policy="all_or_nothing")
+        assert caught.value.report is not None
         assert type(caught.value.report.items[0].error) is error
         assert api.alive == []
 

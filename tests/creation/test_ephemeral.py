@@ -121,7 +121,7 @@ async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
 
 def test_it_is_for_async_with_only() -> None:
     ephemeral = YottaClient(KEY).pods.ephemeral(**SPEC)
-    with pytest.raises(ConfigurationError, match="`async with"), ephemeral:  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="`async with"), ephemeral:
         pytest.fail("it was entered")
 
 

@@ -547,7 +547,7 @@ async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -
     assert api.alive == []
 
 
-async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock, *, age: float = 3700, **fields: str) -> None:
+async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock, *, age: float = 3700, **fields: Any) -> None:
     """Leave an intent whose pod exists, without its id, as of a create some seconds ago."""
     api.fault = lambda what: {"create": "reset after", "list": "500 before"}.get(what, "none")
     async with client_of(api, folder, settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
