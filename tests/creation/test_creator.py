@@ -86,6 +86,17 @@ async def test_a_create_that_no_list_shows_is_unknown_after_a_minute(api: PodSer
     assert 10 <= api.requests.count("list") <= 16
 
 
+@pytest.mark.parametrize(("poll_interval", "fewest", "most"), [(60, 10, 16), (1, 40, 70)])
+async def test_lost_create_is_searched_for_at_the_poll_interval_and_at_least_every_five_seconds(
+    api: PodServer, poll_interval: float, fewest: int, most: int
+) -> None:
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    async with client_of(api, poll_interval=poll_interval) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+    assert fewest <= api.requests.count("list") <= most
+
+
 async def test_one_list_looks_for_all(api: PodServer) -> None:
     api.fault = lambda what: "reset after" if what == "create" else "none"
     lists = 0
