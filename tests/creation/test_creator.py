@@ -15,18 +15,21 @@ import pytest
 from tests.calls import name_call
 from tests.conftest import KEY, SPEC
 from tests.pod_server import FAULTS, PodServer
-from tests.raw_server import RawServer, RecordedRequest, envelope, http, reset
+from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
     ConfigurationError,
     CreateOutcomeUnknownError,
+    FanOutError,
     PodHandle,
+    PodSpec,
     RateLimitError,
+    RolledBackError,
     YottaClient,
     YottaError,
 )
 from yotta_async.creation.journal import parse_open_intents
-from yotta_async.emulator.clock import make_clock
+from yotta_async.emulator.clock import EmulatorClock, make_clock
 
 pytestmark = pytest.mark.both_versions
 
@@ -81,6 +84,17 @@ async def test_a_create_that_no_list_shows_is_unknown_after_a_minute(api: PodSer
         assert clock.time() - began >= 60
     assert api.requests.count("create") == 1
     assert 10 <= api.requests.count("list") <= 16
+
+
+@pytest.mark.parametrize(("poll_interval", "fewest", "most"), [(60, 10, 16), (1, 40, 70)])
+async def test_lost_create_is_searched_for_at_the_poll_interval_and_at_least_every_five_seconds(
+    api: PodServer, poll_interval: float, fewest: int, most: int
+) -> None:
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    async with client_of(api, poll_interval=poll_interval) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await yotta.pods.create(**SPEC)
+    assert fewest <= api.requests.count("list") <= most
 
 
 async def test_one_list_looks_for_all(api: PodServer) -> None:
@@ -149,7 +163,19 @@ async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_delete
     server.answers(serve)
     async with client_of(server) as yotta:
         assert (await yotta.pods.create(**SPEC)).id == "9"
-    assert sorted(deleted) == ["11", "7"]
+        async with asyncio.timeout(5):
+            while sorted(deleted) != ["11", "7"]:
+                await asyncio.sleep(0)
+
+
+async def test_unknown_create_says_how_the_last_list_failed(api: PodServer) -> None:
+    api.fault = lambda what: "reset before" if what == "create" else "500 before"
+    async with client_of(api, settle_timeout=7) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError, match=r"The last list failed: ServerError\."):
+            await yotta.pods.create(**SPEC)
+        api.fault = lambda what: "reset before" if what == "create" else "none"
+        with pytest.raises(CreateOutcomeUnknownError, match=r"No list has shown it\. Call `await error\.resolve"):
+            await yotta.pods.create(**SPEC)
 
 
 async def test_closing_lets_a_create_be_found(api: PodServer) -> None:
@@ -236,7 +262,10 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api:
         assert (await yotta.pods.create(**SPEC)).id in api.alive
 
 
-async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer) -> None:
+@pytest.mark.parametrize(("ends", "error"), [("cancel", asyncio.CancelledError), ("aclose", RateLimitError)])
+async def test_a_create_that_is_ended_is_not_sent_again_after_429(
+    server: RawServer, ends: str, error: type[BaseException]
+) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
@@ -248,11 +277,13 @@ async def test_a_cancelled_create_is_not_sent_again_after_429(server: RawServer)
     async with client_of(server) as yotta:
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
         await arrived.wait()
-        creating.cancel()
+        closing = asyncio.create_task(yotta.aclose()) if ends == "aclose" else creating.cancel()
         await asyncio.sleep(0)
         go_on.set()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(error):
             await creating
+        if isinstance(closing, asyncio.Task):
+            await closing
     assert len(server.received) == 1
 
 
@@ -281,5 +312,145 @@ async def test_a_cancelled_resolve_leaves_the_intent_open(
         with pytest.raises(asyncio.CancelledError):
             await resolving
         [intent] = parse_open_intents(next(tmp_path.iterdir()).read_bytes())
-        assert intent.token == caught.value.client_token
+        assert (intent.token, intent.pod_id) == (caught.value.client_token, api.alive[0])
         assert await caught.value.resolve() is not None
+
+
+async def cancel_once_received(api: PodServer, yotta: YottaClient) -> None:
+    """Cancel a create whose request has been received, and wait until the cancel is raised."""
+    creating = asyncio.create_task(yotta.pods.create(**SPEC))
+    while not api.requests:
+        await asyncio.sleep(0)
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+
+
+async def test_pod_of_a_cancelled_create_that_shows_late_is_deleted(
+    api: PodServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = make_clock("auto")
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    api.listed = lambda pods: pods if clock.time() >= 7 else []
+    async with client_of(api, clock=clock, settle_timeout=7, journal=tmp_path) as yotta:
+        await cancel_once_received(api, yotta)
+        assert len(api.pods) == 1
+        assert api.alive == []
+    assert list(tmp_path.iterdir()) == []
+    assert not caplog.records
+
+
+async def test_cancelled_create_that_may_have_left_a_pod_names_its_token(
+    api: PodServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    api.listed = lambda pods: []
+    async with client_of(api, settle_timeout=7) as yotta:
+        await cancel_once_received(api, yotta)
+    [token] = api.posts
+    [record] = caplog.records
+    assert record.getMessage().startswith("a cancelled create may have left a pod: ")
+    assert token in record.getMessage()
+
+
+async def test_pod_of_a_cancelled_create_that_cannot_be_deleted_is_named(
+    api: PodServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+    async with client_of(api) as yotta:
+        await cancel_once_received(api, yotta)
+        [record] = caplog.records
+        assert f"may have left a pod: pod {api.alive[0]} (" in record.getMessage()
+        api.fault = lambda _: "none"
+    assert api.alive == []
+
+
+def answer_late(api: PodServer, clock: EmulatorClock, late: str, reply: Reply | None = None) -> None:
+    """Answer the calls of a kind ten seconds late; with `reply` instead of what is due."""
+    act = api.act
+
+    def delay(what: str, request: RecordedRequest) -> Reply:
+        if what != late or (request.body and json.loads(request.body).get("gpuType") == "refused"):
+            return act(what, request)
+
+        async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            due = reply or act(what, request)
+            await clock.delay(10)
+            await due(request, writer)
+
+        return answer
+
+    api.act = delay  # type: ignore[method-assign]  # a server that is slow
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [(None, RolledBackError), (envelope(code=10001, status=400), RolledBackError), (reset, CreateOutcomeUnknownError)],
+)
+async def test_create_in_flight_when_a_fan_out_is_rolled_back_is_unknown_only_if_it_may_have_left_a_pod(
+    api: PodServer, reply: Reply | None, error: type[YottaError]
+) -> None:
+    clock = make_clock("auto")
+    answer_late(api, clock, "create", reply)
+    api.birth = lambda body: "REFUSED" if body["gpuType"] == "refused" else "RUNNING"
+    specs = [PodSpec(**SPEC), PodSpec(image="i", gpu_type="refused")]
+    async with client_of(api, clock=clock, settle_timeout=7) as yotta:
+        with pytest.raises(FanOutError) as caught:
+            await yotta.pods.create_many(specs, policy="all_or_nothing")
+        assert caught.value.report is not None
+        assert type(caught.value.report.items[0].error) is error
+        assert api.alive == []
+
+
+async def test_deletion_that_is_running_is_not_started_twice(api: PodServer) -> None:
+    clock = make_clock("auto")
+    answer_late(api, clock, "DELETE")
+    api.born = "FAILED"
+    async with client_of(api, clock=clock) as yotta:
+        await yotta.pods.create_many([PodSpec(**SPEC)], until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}])
+    assert api.requests.count("DELETE") == 1
+    assert api.alive == []
+
+
+@pytest.mark.parametrize("who", ["the caller", "all tasks", "the caller, with a full disk"])
+async def test_pod_of_a_create_cancelled_while_it_is_handed_over_is_deleted(
+    api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    is_writing, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+    open_at_delete: list[Any] = []
+
+    def slow(descriptor: int) -> None:
+        is_writing.set()
+        go_on.wait(10)
+        fsync(descriptor)
+
+    def fail(descriptor: int) -> None:
+        raise OSError("No space left on device")
+
+    def note(what: str) -> str:
+        if what == "create":
+            monkeypatch.setattr(os, "fsync", slow)
+        if what == "DELETE":
+            [file] = tmp_path.iterdir()
+            open_at_delete.extend(parse_open_intents(file.read_bytes()))
+        return "none"
+
+    api.fault = note
+    async with client_of(api, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        await asyncio.to_thread(is_writing.wait)
+        monkeypatch.setattr(os, "fsync", fail if "full" in who else fsync)
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running if who == "all tasks" else {creating}:
+            task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert len(api.pods) == 1
+        assert api.alive == []
+        if "full" not in who:
+            [intent] = open_at_delete
+            assert intent.pod_id in api.pods
+    assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
-from tests.raw_server import envelope
+from tests.raw_server import RecordedRequest, Reply, envelope
 from yotta_async import (
     ConfigurationError,
     CreateOutcomeUnknownError,
@@ -30,7 +30,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.creation.journal import Journal, journal_folder, parse_open_intents
+from yotta_async.creation.journal import Intent, Journal, journal_folder, parse_open_intents
 from yotta_async.emulator.clock import ManualClock, make_clock
 from yotta_async.support.clock import RealClock
 
@@ -85,6 +85,14 @@ async def test_an_intent_is_on_the_disk_before_it_is_sent(api: PodServer, folder
     assert files(folder) == [], "nothing is open, so nothing is left"
 
 
+async def test_pod_of_a_block_is_in_it_until_it_is_deleted(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            [intent, made] = records(folder)
+            assert made == {"made": intent["intent"], "pod_id": handle.id}
+        assert records(folder)[2:] == [{"done": intent["intent"]}]
+
+
 async def test_there_is_no_secret_in_it(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC, environment_vars={"PASSWORD": "hunter2"})
@@ -102,6 +110,8 @@ async def test_without_asking_there_is_none(api: PodServer, folder: Path, monkey
         with pytest.raises(ConfigurationError, match="no journal"):
             await yotta.pods.reap()
     assert not list(folder.parent.iterdir())
+    monkeypatch.setenv("YOTTA_JOURNAL", "")
+    assert journal_folder(None) is None
     monkeypatch.setenv("YOTTA_JOURNAL", str(folder))
     async with YottaClient(KEY, base_url=api.url) as yotta:
         await yotta.pods.create(**SPEC)
@@ -148,6 +158,7 @@ async def test_a_full_disk_is_told_before_anything_is_sent(api: PodServer, folde
         assert api.requests == ["create"]
         assert files(folder)[0].stat().st_size == size, "nothing of the line is left"
         await yotta.pods.create(**SPEC)
+        assert parse_open_intents(files(folder)[0].read_bytes()) == [], "nothing of it is written later"
     assert files(folder) == []
 
 
@@ -438,6 +449,7 @@ GARBAGE = [
     b'{"intent": null, "time": 1, "account": "a"}', b'{"intent": 5, "time": 1, "account": "a"}',
     b'{"intent": "", "time": 1, "account": "a"}', b'{"intent": "t", "time": "soon", "account": "a"}',
     b'{"intent": "t", "time": NaN, "account": "a"}', b'{"intent": "t", "time": 1e999, "account": "a"}',
+    b'{"intent": "t", "time": -1, "account": "a"}', b'{"intent": "t", "time": 1e12, "account": "a"}',
     b'{"intent": "t", "time": true, "account": "a"}', b'{"intent": "t", "time": 1, "account": null}',
     b'{"intent": {}, "time": 1, "account": "a"}', b'{"intent": "t"}', b'{"intent": "t", "time": ' + b"9" * 400 + b', "account": "a"}',
     b'{"made": {}, "pod_id": "7"}', b'{"made": "stays", "pod_id": 7}', b'{"made": "stays", "pod_id": "../list"}',
@@ -535,14 +547,14 @@ async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -
     assert api.alive == []
 
 
-async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock) -> None:
-    """Leave an intent whose pod exists, without its id."""
+async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock, *, age: float = 3700, **fields: Any) -> None:
+    """Leave an intent whose pod exists, without its id, as of a create some seconds ago."""
     api.fault = lambda what: {"create": "reset after", "list": "500 before"}.get(what, "none")
     async with client_of(api, folder, settle_timeout=0.01, clock=DatedClock(clock)) as yotta:
         with pytest.raises(CreateOutcomeUnknownError):
-            await yotta.pods.create(**SPEC)
+            await yotta.pods.create(**SPEC, **fields)
     api.fault = lambda _: "none"
-    await clock.advance(3700)
+    await clock.advance(age)
 
 
 @pytest.mark.both_versions
@@ -603,3 +615,149 @@ async def test_pod_of_a_killed_process_is_not_reaped_by_its_id_alone(
         api.hidden_in_v2 = set()
         assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
     assert api.alive == []
+
+
+# Old and new, whole and in part
+
+
+async def leave_pod(api: PodServer, folder: Path, clock: ManualClock, *, age: float = 0, also: int = 0) -> str:
+    """Leave a pod in the journal as a killed process does, created some seconds ago; `also`: more pods of its create."""
+    async with client_of(api, folder, clock=DatedClock(clock)) as yotta, yotta.pods.ephemeral(**SPEC) as handle:
+        [file] = files(folder)
+        left = file.read_bytes()
+    file.write_bytes(left)
+    file.chmod(0o600)
+    api.pods[handle.id]["status"] = "RUNNING"
+    for number in range(also):
+        pod_id = f"{handle.id}{number}"
+        api.pods[pod_id] = {**api.pods[handle.id], "id": pod_id}
+    await clock.advance(age)
+    api.requests.clear()
+    return handle.id
+
+
+@pytest.mark.parametrize(("age", "is_new"), [(299, True), (300, False)])
+async def test_reap_believes_no_not_found_of_a_new_pod(api: PodServer, folder: Path, age: float, is_new: bool) -> None:
+    dates = ManualClock()
+    pod_id = await leave_pod(api, folder, dates, age=age)
+    clock = make_clock("auto")
+    clock.now = dates.now  # type: ignore[method-assign]  # the dates of the journal
+    answers = {"DELETE": 2, "GET": 2}
+    act = api.act
+
+    def lag(what: str, request: RecordedRequest) -> Reply:
+        answers[what] = answers.get(what, 0) - 1
+        return envelope(code=13000) if answers[what] >= 0 else act(what, request)
+
+    api.act = lag  # type: ignore[method-assign]  # a replica that lags
+    async with client_of(api, folder, clock=clock) as yotta:
+        [reaped] = (await yotta.pods.reap()).pods
+    assert reaped.deleted
+    assert api.alive == ([] if is_new else [pod_id])
+    assert api.requests.count("DELETE") == (3 if is_new else 1)
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize(("age", "pending"), [(299, 1), (300, 0)])
+async def test_pod_that_nothing_shows_is_kept_in_mind_for_five_minutes(
+    api: PodServer, folder: Path, age: float, pending: int
+) -> None:
+    clock = ManualClock()
+    await leave_pod(api, folder, clock, age=age)
+    api.pods.clear()
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=pending)
+    assert len(files(folder)) == pending
+    assert api.requests == (["list", "GET"] if pending else ["list", "list", "GET"])
+
+
+async def test_pod_that_is_known_to_be_gone_is_forgotten_though_lists_may_hide_others(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOTTA_API_VERSION", "v2")
+    clock = ManualClock()
+    await leave_pod(api, folder, clock, age=300)
+    api.pods.clear()
+    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": None}]
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport()
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize(("age", "pending"), [(3599, 1), (3600, 0)])
+async def test_create_without_a_pod_is_kept_in_mind_for_an_hour(
+    api: PodServer, folder: Path, age: float, pending: int
+) -> None:
+    clock = ManualClock()
+    await leave_unknown(api, folder, clock, age=age)
+    api.pods.clear()
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=pending)
+    assert len(files(folder)) == pending
+
+
+async def test_get_that_fails_leaves_the_intent_open(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    pod_id = await leave_pod(api, folder, clock, age=4000)
+    api.listed = lambda pods: []
+    api.fault = lambda what: "500 before" if what == "GET" else "none"
+    async with client_of(api, folder, clock=clock, retry=RetryPolicy(max_attempts=1)) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+        api.fault = lambda _: "none"
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [pod_id], "a get shows it"
+    assert api.alive == []
+
+
+@pytest.mark.parametrize("hidden", [{"id": None}, {"environmentVars": None, "podName": None}])
+@pytest.mark.parametrize("first", [True, False])
+async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, hidden: dict[str, Any], first: bool
+) -> None:
+    monkeypatch.setenv("YOTTA_API_VERSION", "v2")
+    clock = ManualClock()
+    api.hidden_in_v2 = set()
+    await leave_unknown(api, folder, clock, pod_name="mine")
+    shown = {"status": "RUNNING", "id": "9", "environmentVars": [{"key": "A", "value": "1"}], **hidden}
+    lists = [[shown], []] if first else [[], [shown]]
+    api.listed = lambda pods: lists.pop(0)
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert await yotta.pods.reap() == ReapReport(pending=1)
+    assert len(files(folder)) == 1
+
+
+async def test_finished_intents_of_a_file_with_a_torn_line_stay_finished(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    gone = await leave_pod(api, folder, clock)
+    [file] = files(folder)
+    lines = file.read_bytes()
+    file.unlink()
+    await leave_pod(api, folder, clock)
+    [file] = files(folder)
+    file.write_bytes(lines + file.read_bytes() + b'{"intent": "0123')
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert [each.pod.id for each in (await yotta.pods.reap(only=[gone])).pods] == [gone]
+        [left] = parse_open_intents(file.read_bytes())
+        assert left.pod_id != gone
+        assert b"\n\n" not in file.read_bytes()
+
+
+def test_intent_in_a_name_is_read_as_it_is_written() -> None:
+    for intent in (Intent("t", 5.0, "a", is_in_name=True), Intent("t", 5.0, "a", pod_id="7")):
+        assert parse_open_intents(intent.to_lines()) == [intent]
+
+
+async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: PodServer, folder: Path) -> None:
+    clock = ManualClock()
+    pod_id = await leave_pod(api, folder, clock, also=1)
+    async with client_of(api, folder, clock=clock) as yotta:
+        dry = await yotta.pods.reap(dry_run=True)
+        assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
+        assert {each.pod.gpu_type for each in dry.pods} == {SPEC["gpu_type"]}
+        assert len((await yotta.pods.reap(only=[pod_id])).pods) == 1
+        assert len((await yotta.pods.reap(dry_run=True)).pods) == 1
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [f"{pod_id}0"]
+        api.requests.clear()
+        assert await yotta.pods.reap() == ReapReport()
+        assert api.requests == [], "nothing is open"
+    assert api.alive == []
+    assert files(folder) == []

@@ -31,6 +31,7 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
+from yotta_async.creation.journal import parse_open_intents
 from yotta_async.emulator.clock import make_clock
 
 pytestmark = pytest.mark.both_versions
@@ -340,6 +341,15 @@ async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
 ) -> None:
     last = asyncio.Event()
     events = itertools.count(1)
+    open_at_deletes: list[set[str | None]] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            [file] = tmp_path.iterdir()
+            open_at_deletes.append({intent.pod_id for intent in parse_open_intents(file.read_bytes())})
+        return "none"
+
+    api.fault = note
     async with client_of(api, journal=tmp_path) as yotta:
         creating = asyncio.create_task(
             yotta.pods.create_many([L4] * 10, on_event=lambda _: last.set() if next(events) == 10 else None)
@@ -352,6 +362,7 @@ async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
             report = await creating
         except asyncio.CancelledError:
             assert api.alive == []
+            assert open_at_deletes[0] == set(api.pods)
         else:
             assert len(report.succeeded) == len(api.alive) == 10
 

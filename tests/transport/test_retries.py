@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -281,13 +283,20 @@ async def test_max_attempts_bounds_every_call(server: RawServer, client_of: Make
     assert len(server.received) == tries
 
 
-@pytest.mark.parametrize(("call", "tries"), [(pause, 5), (resume, 5), (delete, 6), (get, 2)])
-async def test_changes_and_deletes_can_have_bounds_of_their_own(
-    server: RawServer, client_of: Make, call: Call, tries: int
+OWN_BOUNDS = RetryPolicy(max_attempts=2, change_attempts=5, delete_attempts=6)
+
+
+@pytest.mark.parametrize(
+    ("policy", "call", "tries"),
+    [*((OWN_BOUNDS, call, tries) for call, tries in ((pause, 5), (resume, 5), (delete, 6), (get, 2))),
+     *((RetryPolicy(max_attempts=5), call, tries) for call, tries in ((pause, 3), (delete, 5), (get, 5)))],
+)  # fmt: skip
+async def test_changes_and_deletes_have_bounds_of_their_own(
+    server: RawServer, client_of: Make, policy: RetryPolicy, call: Call, tries: int
 ) -> None:
     server.answers(http(b"", 429))
     with pytest.raises(RateLimitError):
-        await call(client_of(retry=RetryPolicy(max_attempts=2, change_attempts=5, delete_attempts=6)))
+        await call(client_of(retry=policy))
     assert len(server.received) == tries
 
 
@@ -339,6 +348,69 @@ async def test_pauses_have_full_jitter_below_a_doubling_ceiling(server: RawServe
     assert min(Noting.pauses) < 1
 
 
+@pytest.mark.parametrize(
+    ("policy", "reply", "delays"),
+    [
+        ({}, envelope(code=10002), [0.25, 0.5, 1, 2, 4, 8, 16, 20, 20]),
+        ({"backoff_base": 3, "backoff_cap": 10}, envelope(code=10002), [3, 6, 10]),
+        ({}, envelope(code=1, status=429, Retry_After="1"), [1.25, 1.25, 1.25, 2.25, 4.25]),
+        ({}, envelope(code=1, status=429, Retry_After="0"), [0.25, 0.5, 1]),
+        ({}, envelope(code=1, status=429, Retry_After="120"), [120.25, 120.25]),
+        ({}, envelope(code=1, status=429, Retry_After="121"), []),
+        ({"max_retry_after": 0}, envelope(code=1, status=429, Retry_After="1"), []),
+    ],
+)
+async def test_longest_delays_of_a_policy(
+    server: RawServer,
+    client_of: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: dict[str, Any],
+    reply: Reply,
+    delays: list[float],
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, highest: highest)
+    seen: list[float] = []
+    max_attempts = max(2, len(delays) + 1)
+    server.answers(reply)
+    with pytest.raises(APIError):
+        await get(
+            client_of(
+                retry=RetryPolicy(max_attempts=max_attempts, on_retry=lambda event: seen.append(event.delay), **policy)
+            )
+        )
+    assert seen == delays
+
+
+async def test_budget_of_retries_is_100_by_default_and_refilled_by_a_tenth_per_success(
+    server: RawServer, client_of: Make
+) -> None:
+    server.answers(envelope(code=10002))
+    yotta = client_of()
+    for _ in range(34):
+        with pytest.raises(ServerError):
+            await get(yotta)
+    assert len(server.received) == 34 + 100
+    for successes, requests in ((9, 1), (2, 2)):
+        server.answers(POD)
+        for _ in range(successes):
+            await get(yotta)
+        server.answers(envelope(code=10002))
+        with pytest.raises(ServerError):
+            await get(yotta)
+        assert len(server.received) == requests
+
+
+async def test_budget_does_not_grow_beyond_what_it_was(server: RawServer, client_of: Make) -> None:
+    yotta = client_of(retry=RetryPolicy(budget=1, budget_refill=1))
+    server.answers(POD)
+    for _ in range(3):
+        await get(yotta)
+    server.answers(envelope(code=10002))
+    with pytest.raises(ServerError):
+        await get(yotta)
+    assert len(server.received) == 2
+
+
 async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -> None:
     yotta = client_of(retry=RetryPolicy(budget=5, budget_refill=0.5))
     server.answers(envelope(code=10002))
@@ -361,6 +433,17 @@ async def test_an_outage_is_not_multiplied(server: RawServer, client_of: Make) -
     assert len(server.received) == 3 + 8, "deletes do without the budget"
 
 
+async def test_retries_of_a_delete_leave_the_budget_to_others(server: RawServer, client_of: Make) -> None:
+    yotta = client_of(retry=RetryPolicy(budget=2))
+    server.answers(envelope(code=10002))
+    with pytest.raises(ServerError):
+        await delete(yotta)
+    server.received.clear()
+    with pytest.raises(ServerError):
+        await get(yotta)
+    assert len(server.received) == 1 + 2
+
+
 async def test_a_cancelled_pause_between_tries_is_not_repeated(server: RawServer, client_of: Make) -> None:
     clock = ManualClock()
     server.answers(envelope(code=10002))
@@ -378,7 +461,7 @@ async def test_a_cancelled_pause_between_tries_is_not_repeated(server: RawServer
 @pytest.mark.parametrize(
     "wrong",
     [{"max_attempts": 0}, {"max_attempts": True}, {"max_attempts": 1.5}, {"delete_attempts": 0}, {"change_attempts": 0}, {"backoff_base": -1},
-     {"backoff_cap": float("inf")}, {"budget": "many"}, {"budget_refill": float("nan")}],
+     {"backoff_cap": float("inf")}, {"max_retry_after": "long"}, {"budget": "many"}, {"budget_refill": float("nan")}],
 )  # fmt: skip
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=f"RetryPolicy.{next(iter(wrong))} must be"):
@@ -466,6 +549,7 @@ async def test_on_retry_gets_each_retry_before_its_wait(
     assert 0 <= second.delay <= 0.5
     assert [first_time, second_time] == pytest.approx([0, first.delay])
     assert clock.time() == pytest.approx(first.delay + second.delay)
+    assert str(first).startswith(f"will retry in {first.delay:.2f} s (attempt 1 failed), because of ")
     assert [str(first), str(second)] == [message for message in caplog.messages if "will retry" in message]
 
 
@@ -491,7 +575,7 @@ async def test_the_bounds_of_a_policy_are_part_of_it(server: RawServer, client_o
     assert len(server.received) == 2
 
 
-@pytest.mark.parametrize(("deadline", "attempts"), [(29.0, 1), (31.0, 2)])
+@pytest.mark.parametrize(("deadline", "attempts"), [(29.0, 1), (30.0, 1), (31.0, 2)])
 async def test_no_retry_begins_after_the_deadline(deadline: float, attempts: int) -> None:
     clock = make_clock("auto")
     begun = 0
@@ -505,3 +589,10 @@ async def test_no_retry_begins_after_the_deadline(deadline: float, attempts: int
         await Retrier(RetryPolicy(backoff_base=0), clock).run(attempt, max_attempts=4, deadline=deadline)
     assert begun == attempts
     assert clock.time() == 30 * (attempts - 1)
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(math.inf, math.inf), (130, 30), (100, 0.001), (90, 0.001)])
+async def test_attempt_has_the_time_until_the_deadline_and_at_least_a_moment(deadline: float, seconds: float) -> None:
+    clock = ManualClock()
+    await clock.advance(100)
+    assert Retrier(RetryPolicy(), clock).seconds_left(deadline) == seconds

@@ -69,6 +69,7 @@ class StatusPoller:
         self._strategy = PollStrategy()
         self._tracked: dict[str, TrackedPod] = {}
         self._lists = PollRecord()
+        self.last_list_error: YottaError | None = None  # why the last list failed; None if it did not
         self._list_subscriptions: list[ListSubscription] = []
         self._subscriptions: dict[int, Subscription] = {}  # by number
         self._numbers = itertools.count()
@@ -78,11 +79,6 @@ class StatusPoller:
         self._poll_task: asyncio.Task[None] | None = None
         self._get_tasks: set[asyncio.Task[None]] = set()
         self._wakeup: asyncio.Future[None] | None = None
-
-    @property
-    def last_list_error(self) -> YottaError | None:
-        """The last failure of a list."""
-        return self._lists.last_error[1]
 
     # Subscriptions
 
@@ -285,11 +281,13 @@ class StatusPoller:
             return
         except YottaError as error:
             self._lists.note_failure(number, error)
+            self.last_list_error = error
             self._slow_down(error)
             return
         finally:
             self._lists.in_flight -= 1
         self._schedule.note_success()
+        self.last_list_error = None
         if not statuses:
             for subscription in tuple(self._list_subscriptions):
                 if subscription.begins_after < number:

@@ -195,7 +195,7 @@ class Retrier:
 
     def seconds_left(self, deadline: float) -> float:
         """Return the seconds until a deadline, and a moment for an attempt that begins with none left."""
-        return math.inf if deadline == math.inf else max(0.001, deadline - self._clock.time())
+        return max(0.001, deadline - self._clock.time())
 
     async def run(
         self,
@@ -243,9 +243,7 @@ def _call_of(state: tenacity.RetryCallState) -> _Call[Any]:
 
 
 def _is_retryable(state: tenacity.RetryCallState) -> bool:
-    # Names what to retry: tenacity's `retry_if_not_…` would repeat a cancelled call.
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error is not None and _call_of(state).is_retryable(error)
+    return _call_of(state).is_retryable(_error_of(state))
 
 
 def _error_of(state: tenacity.RetryCallState) -> YottaError:
