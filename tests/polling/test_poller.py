@@ -287,6 +287,11 @@ async def test_a_pod_just_created_may_be_absent_for_a_while(server: RawServer, c
     with pytest.raises(PodGoneError):
         await handle.wait_until()
     assert 55 <= clock.time() <= 72  # a minute, and two polls of 5.5 s at most
+    server.answers(envelope(7), pod("INITIALIZE"), missing)
+    handle = await client_of().pods.create(**SPEC)
+    with pytest.raises(PodGoneError):
+        await handle.wait_until()
+    assert len(server.received) == 4, "once it has been seen, two responses without it are enough"
     server.answers(envelope(7), envelope(), missing)
     yotta = client_of()
     handle = await yotta.pods.create(**SPEC)
@@ -320,12 +325,18 @@ async def test_429_without_retry_after_slows_down_ever_more(server: RawServer, c
     assert clock.time() >= 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60
 
 
-async def test_a_deadline_is_kept_even_while_the_api_asks_to_wait(server: RawServer, client_of: Make) -> None:
+@pytest.mark.parametrize("http_status", [429, 503])
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_deadline_is_kept_even_while_the_api_asks_to_wait(
+    server: RawServer, client_of: Make, http_status: int, ids: list[int] | range
+) -> None:
     clock = make_clock("auto")
-    server.answers(http(b"", 429, {"Retry-After": "3600"}))
-    with pytest.raises(WaitTimeoutError):
-        await client_of(clock=clock).pods.wait_until(7, timeout=30)
+    server.answers(http(b"", http_status, {"Retry-After": "3600"}))
+    report = await client_of(clock=clock).pods.wait_many(ids, timeout=30)
     assert clock.time() == pytest.approx(30)
+    error = report.failed[0].error
+    assert isinstance(error, WaitTimeoutError)
+    assert "; 1 polls, 1 of them failed; " in str(error), "and no other has begun"
 
 
 async def test_each_waiter_has_its_own_deadline(server: RawServer, client_of: Make) -> None:

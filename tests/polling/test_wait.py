@@ -17,6 +17,7 @@ from yotta_async import (
     AuthenticationError,
     BadRequestError,
     InvalidRequestError,
+    NotFoundError,
     PermissionDeniedError,
     Pod,
     PodFailedError,
@@ -114,6 +115,7 @@ async def test_a_pod_that_is_not_there_any_more(server: RawServer, client_of: Ma
         await client_of().pods.wait_until(7, status=PodStatus.PAUSED)
     assert caught.value.last_pod is not None
     assert caught.value.last_pod.status == "RUNNING"
+    assert isinstance(caught.value.__cause__, NotFoundError)
 
 
 async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: RawServer, client_of: Make) -> None:

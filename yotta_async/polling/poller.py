@@ -344,17 +344,16 @@ class StatusPoller:
                     await asyncio.sleep(0)
                 for tracked, index, interested in to_notify[first : first + _NOTIFY_BATCH_SIZE]:
                     pod = snapshot.pod(index)
+                    if pod is None:
+                        tracked.retract(interested)  # a get may show what cannot be read in this list
+                        continue
                     if tracked.source is snapshot:
                         tracked.source = pod
-                    self._notify_of(tracked, pod, interested)
+                    self._notify_of(pod, interested)
         finally:
             self._is_notifying = False
 
-    def _notify_of(self, tracked: TrackedPod, pod: Pod | None, interested: list[tuple[Subscription, bool]]) -> None:
-        if pod is None:  # it cannot be read in this response: a get may show it
-            tracked.needs_poll = True
-            tracked.last_request = 0
-            return
+    def _notify_of(self, pod: Pod, interested: list[tuple[Subscription, bool]]) -> None:
         for subscription, changed in interested:
             if subscription.number in self._subscriptions:  # it may have ended since
                 subscription.notify(Observation(ObservationKind.OBSERVED, pod, changed))
@@ -403,7 +402,7 @@ class StatusPoller:
                 self._note_not_found(tracked, number, error)
         else:
             self._schedule.note_success()
-            self._notify_of(tracked, pod, self._observe(tracked, pod.status, number, pod))
+            self._notify_of(pod, self._observe(tracked, pod.status, number, pod))
 
     def _note_not_found(self, tracked: TrackedPod, number: int, error: NotFoundError) -> None:
         if not tracked.note_absence(number):

@@ -109,6 +109,14 @@ class TrackedPod:
                     interested.append((subscription, changed))
         return interested
 
+    def retract(self, interested: list[tuple[Subscription, bool]]) -> None:
+        """Take back what `observe` noted, as the pod cannot be read in that response, and wait for another one."""
+        self.needs_poll = True
+        self.last_request = 0
+        for subscription, changed in interested:
+            if changed:
+                subscription.retract()
+
     def note_absence(self, request_number: int) -> bool:
         """Note that a request did not find the pod; return whether it is gone.
 
@@ -165,6 +173,10 @@ class Subscription:
             return False
         self._seen += (status, now - self.began)
         return True
+
+    def retract(self) -> None:
+        """Take back the status that was noted last."""
+        self._seen = self._seen[:-2]
 
     @property
     def history(self) -> tuple[tuple[PodStatus | None, float], ...]:
