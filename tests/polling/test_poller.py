@@ -20,6 +20,7 @@ from yotta_async import (
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
+    InvalidRequestError,
     Pod,
     PodGoneError,
     PodStatus,
@@ -78,10 +79,12 @@ async def test_a_subscription_that_ends_while_others_are_notified_is_not_notifie
     """Thousands are notified in batches, between which any task may run."""
     monkeypatch.setattr(poller, "_NOTIFY_BATCH_SIZE", 2)
     notified: list[str] = []
+    statuses: set[PodStatus | None] = set()
     subscriptions: list[Subscription] = []
 
     def notify(pod_id: str, observation: Observation) -> None:
         notified.append(pod_id)
+        statuses.add(observation.pod and observation.pod.status)
         ours.unsubscribe(next(each for each in subscriptions if each.tracked.pod_id == pod_id))
         other = subscriptions[2 if len(notified) < 3 else 4]
         asyncio.get_running_loop().call_soon(ours.unsubscribe, other)
@@ -100,6 +103,7 @@ async def test_a_subscription_that_ends_while_others_are_notified_is_not_notifie
             await clock.sleep(10)
     ended = {subscriptions[2].tracked.pod_id, subscriptions[4].tracked.pod_id}
     assert sorted(notified) == sorted({*ids} - ended)
+    assert statuses == {PodStatus.RUNNING}, "the only one of interest"
 
 
 async def test_observation_before_the_deadline_counts_even_if_notifying_others_takes_longer(
@@ -383,6 +387,56 @@ async def test_the_shortest_interval_sets_the_pace(server: RawServer, client_of:
         wait.cancel()
 
 
+async def test_the_interval_of_a_wait_may_grow_with_its_age(server: RawServer, client_of: Make) -> None:
+    clock = ManualClock()
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=clock)
+    await clock.advance(1000)
+    ages: list[float] = []
+
+    def back_off(age: float) -> float:
+        ages.append(age)
+        return 1 if age < 20 else 100
+
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, poll_interval=back_off, timeout=520))
+    await clock.advance(20)
+    assert 20 / 1.1 <= len(server.received) <= 1 + 20 / 0.9
+    await clock.advance(490)
+    late = len(server.received)
+    assert 4 <= late - 20 / 1.1 <= 10
+    assert ages[:2] == [0, 0], "when it begins, and before the first poll"
+    assert ages == sorted(ages)
+    assert 400 <= ages[-1] <= 510
+    await clock.advance(20)
+    with pytest.raises(WaitTimeoutError):
+        await waiting
+    assert late < len(server.received) <= late + 2
+    count = len(server.received)
+    await clock.advance(500)
+    assert len(server.received) == count
+
+
+async def test_a_function_for_the_interval_that_fails_ends_its_own_wait(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await pod("INITIALIZE" if clock.time() < 20 else "RUNNING")(request, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=clock)
+    with pytest.raises(InvalidRequestError, match="poll_interval"):
+        await yotta.pods.wait_until(7, poll_interval=lambda _: 0)
+    assert not server.received
+    results = await asyncio.gather(
+        yotta.pods.wait_until(7, poll_interval=lambda age: 1 / (age < 4)),
+        yotta.pods.wait_until(7, poll_interval=lambda age: 1 - age / 100 if age < 4 else -1),
+        yotta.pods.wait_until(7, poll_interval=40),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [ZeroDivisionError, InvalidRequestError, Pod]
+    assert clock.time() >= 36, "the interval of the others is over with them"
+
+
 async def test_closing_the_client_ends_every_wait(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"))
     yotta = client_of(clock=ManualClock())
@@ -441,24 +495,39 @@ async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, cli
     assert (await waiting).id == "7"
 
 
-async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
+@pytest.mark.one_version  # takes long
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make, answered: int) -> None:
+    def count(number: int) -> int:
+        return sum(name_target(request) == str(number) for request in server.received)
+
     async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         number = int(name_target(request))
-        if number == 7:
+        if number == 7 and count(7) > answered:
             await silence(request, writer)
-        before = sum(1 for each in server.received if each.path == request.path) < 3
-        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(request, writer)
+        is_starting = number == 7 or (number == 8 and count(8) < 3)
+        await pod("INITIALIZE" if is_starting else "RUNNING", number)(request, writer)
 
     server.answers(answer)
     yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
     hanging = asyncio.create_task(yotta.pods.wait_until(7))
     assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
     assert (await yotta.pods.wait_until(9, timeout=20)).id == "9"
+    assert count(7) == 2, "one that was not answered is repeated once, until there is an answer"
     hanging.cancel()
     await asyncio.wait({hanging})
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if "Looks" in repr(task.get_coro())]
+    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+
+
+async def test_a_long_wait_keeps_no_requests_that_have_ended(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    with pytest.raises(WaitTimeoutError):
+        await client_of(poll_interval=1).pods.wait_until(7, timeout=50)
+    gc.collect()
+    tasks = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+    assert len([task for task in tasks if "StatusPoller" in repr(task)]) < 10, "of more than fifty"
 
 
 async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:

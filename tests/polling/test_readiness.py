@@ -76,6 +76,19 @@ async def test_health_that_is_not_problem_is_left_to_the_connection(
     await client_of().pods.wait_until_ready(7)
 
 
+async def test_other_waits_for_the_pod_take_no_poll_away(server: RawServer, client_of: Make, open_port: int) -> None:
+    unhealthy = pod({"port": 22, "proxyPort": open_port, "healthy": False})
+    server.answers(*[unhealthy] * 4, pod({"port": 22, "proxyPort": open_port, "healthy": True}))
+    pods = client_of(poll_interval=5).pods
+    results = await asyncio.gather(
+        pods.wait_until_ready(7),
+        pods.wait_until(7),
+        pods.wait_until(7, status="PAUSED", timeout=60),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [Pod, Pod, WaitTimeoutError]
+
+
 async def test_a_pod_without_ports_is_ready_when_it_runs(server: RawServer, client_of: Make) -> None:
     server.answers(pod())
     await client_of().pods.wait_until_ready(7)
