@@ -599,6 +599,24 @@ def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
     asyncio.run(yotta.aclose())
 
 
+async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    clock = ManualClock()
+    yotta = client_of(clock=clock)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, timeout=5))
+    await clock.advance(1)
+
+    async def wait_elsewhere() -> None:
+        async with asyncio.timeout(10):
+            await yotta.pods.wait_until(7)
+
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await asyncio.to_thread(asyncio.run, wait_elsewhere())
+    await clock.advance(5)
+    with pytest.raises(WaitTimeoutError):
+        await waiting
+
+
 @pytest.mark.parametrize("way", ["close", "401"])
 async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, client_of: Make, way: str) -> None:
     clock = ManualClock()

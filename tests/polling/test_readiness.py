@@ -13,6 +13,7 @@ from tests.conftest import SPEC
 from tests.raw_server import RawServer, Reply, envelope
 from yotta_async import InvalidRequestError, Pod, PodFailedError, WaitTimeoutError, YottaClient
 from yotta_async.emulator import Emulator
+from yotta_async.emulator.clock import ManualClock
 
 pytestmark = pytest.mark.both_versions
 
@@ -109,11 +110,15 @@ async def test_ports_that_cannot_be_read_are_not_taken_for_ready(
 
 async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_of: Make, closed_port: int) -> None:
     server.answers(pod({"port": 22, "proxyPort": closed_port, "healthy": True}))
-    waiting = asyncio.create_task(client_of(clock=None).pods.wait_until_ready(7, timeout=30))
-    while not server.received:
-        await asyncio.sleep(0)
+    clock = ManualClock()
+    yotta = client_of(clock=clock, poll_interval=100)
+    waiting = asyncio.create_task(yotta.pods.wait_until_ready(7))
+    await clock.advance(10)
+    assert not waiting.done()
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", closed_port):
+        await clock.advance(2)
         assert (await waiting).id == "7"
+    assert len(server.received) == 1, "connections are tried more often than the pod is polled"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from yotta_async import (
     YottaClient,
 )
 from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.clock import ManualClock
 
 pytestmark = pytest.mark.both_versions
 
@@ -118,6 +119,16 @@ async def test_a_pod_that_is_not_there_any_more(server: RawServer, client_of: Ma
     assert isinstance(caught.value.__cause__, NotFoundError)
 
 
+@pytest.mark.parametrize("statuses", [[None], ["INITIALIZE", None, "INITIALIZE", None]])
+async def test_one_not_found_does_not_end_a_wait(
+    server: RawServer, client_of: Make, statuses: list[str | None]
+) -> None:
+    replies = [pod(status) if status else envelope(code=13000) for status in statuses]
+    server.answers(*replies, pod("RUNNING"))
+    assert (await client_of().pods.wait_until(7)).status == "RUNNING"
+    assert len(server.received) == len(replies) + 1
+
+
 async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: RawServer, client_of: Make) -> None:
     gone = envelope(code=13000)
     server.answers(pod("RUNNING"), gone)
@@ -151,6 +162,13 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
     assert b"hunter2" not in pickle.dumps(error)
 
 
+async def test_a_timeout_tells_that_nothing_was_seen(server: RawServer, client_of: Make) -> None:
+    server.answers(HTML)
+    with pytest.raises(WaitTimeoutError, match=r"Seen: nothing; \d+ polls") as caught:
+        await client_of().pods.wait_until(7, timeout=60)
+    assert (caught.value.last_pod, caught.value.history) == (None, ())
+
+
 async def test_a_last_look_is_taken_shortly_before_the_deadline(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"), pod("RUNNING"))
     assert (await client_of(poll_interval=100).pods.wait_until(7, timeout=10)).status == "RUNNING"
@@ -179,6 +197,27 @@ async def test_on_change_may_be_a_coroutine_function_and_may_raise(server: RawSe
     with pytest.raises(KeyError, match="mine"):
         await client_of().pods.wait_until(7, on_change=note)
     assert seen == ["INITIALIZE", "RUNNING"]
+
+
+async def test_a_slow_on_change_is_called_for_every_change_and_the_newest_pod_is_returned(
+    server: RawServer, client_of: Make
+) -> None:
+    statuses = ["INITIALIZE", "INITIALIZE", "PREPARING", "PREPARING", "RUNNING", "RUNNING", "RUNNING", "RUNNING"]
+    server.answers(
+        *(envelope({"id": 7, "status": status, "podName": f"n{n}"}) for n, status in enumerate(statuses)),
+    )
+    clock = ManualClock()
+    seen = []
+
+    async def note(pod: Pod) -> None:
+        seen.append(pod.status)
+        if len(seen) == 1:
+            await clock.sleep(60)
+
+    waiting = asyncio.create_task(client_of(clock=clock).pods.wait_until_ready(7, on_change=note))
+    await clock.advance(70)
+    assert (await waiting).pod_name == "n7"
+    assert seen == ["INITIALIZE", "PREPARING", "RUNNING"]
 
 
 async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Make) -> None:
