@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from yotta_async.polling.schedule import PollSchedule
+from yotta_async.polling.schedule import PollSchedule, draw_jitter
 
 
 @pytest.fixture
@@ -28,6 +28,22 @@ def test_the_shortest_interval_counts(schedule: PollSchedule) -> None:
     assert schedule.next_poll(1) == 102.0
     schedule.remove_interval(2.0)
     assert schedule.next_poll(1) == 105.0
+
+
+def test_each_interval_is_drawn_anew() -> None:
+    factors = iter([1.1, 0.9])
+    schedule = PollSchedule(jitter=lambda: next(factors))
+    schedule.add_interval(10.0)
+    poll(schedule, 100.0)
+    assert schedule.next_poll(1) == 111.0
+    poll(schedule, 111.0)
+    assert schedule.next_poll(1) == 120.0
+
+
+def test_clients_that_start_together_spread_their_polls() -> None:
+    factors = [draw_jitter() for _ in range(1_000)]
+    assert min(factors) == pytest.approx(0.9, abs=0.01)
+    assert max(factors) == pytest.approx(1.1, abs=0.01)
 
 
 def test_a_new_subscription_is_polled_early_and_puts_off_no_regular_poll(schedule: PollSchedule) -> None:
@@ -54,6 +70,8 @@ def test_a_last_poll_starts_shortly_before_a_deadline(schedule: PollSchedule) ->
     assert schedule.next_poll(1) == pytest.approx(102.7)
     schedule.add_deadline(2, 0.0, 102.0)
     assert schedule.next_poll(1) == 101.5
+    assert poll(schedule, 101.5)
+    assert schedule.next_poll(1) == 106.5, "there is one last poll"
 
 
 def test_expired_deadlines_come_once_and_those_removed_never(schedule: PollSchedule) -> None:
@@ -82,18 +100,24 @@ def test_a_wish_of_the_api_delays_every_poll(schedule: PollSchedule) -> None:
     assert schedule.next_poll(1) == 400.0, "five minutes at most"
 
 
-def test_429_without_retry_after_backs_off_until_a_success(schedule: PollSchedule) -> None:
-    schedule.add_interval(5.0)
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [(5.0, [5, 10, 20, 40, 60, 60]), (1.0, [1, 2, 4, 8, 16, 32]), (90.0, [60, 60, 60, 60, 60, 60])],
+)
+def test_429_without_retry_after_backs_off_until_a_success(
+    schedule: PollSchedule, interval: float, expected: list[float]
+) -> None:
+    schedule.add_interval(interval)
     delays = []
     now = 0.0
     for _ in range(6):
         schedule.note_rate_limit(now, None)
         delays.append(schedule.blocked_until - now)
         now = schedule.blocked_until
-    assert delays == [5, 10, 20, 40, 60, 60]
+    assert delays == expected
     schedule.note_success()
     schedule.note_rate_limit(now, None)
-    assert schedule.blocked_until - now == 5
+    assert schedule.blocked_until - now == expected[0]
 
 
 def test_an_idle_schedule_has_nothing_to_wake_up_for(schedule: PollSchedule) -> None:
