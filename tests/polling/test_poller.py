@@ -7,6 +7,7 @@ import gc
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -169,6 +170,9 @@ async def test_no_request_is_sent_and_no_task_held_while_nobody_waits() -> None:
         await emulator.clock.advance(5)
         cancelled.cancel()
         await asyncio.wait({cancelled})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())], "it ends at once"
         count = len(emulator.requests)
         await emulator.clock.advance(3600)
         assert len(emulator.requests) == count
@@ -599,7 +603,10 @@ def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
     asyncio.run(yotta.aclose())
 
 
-async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(server: RawServer, client_of: Make) -> None:
+@pytest.mark.parametrize("way", ["wait", "watch"])
+async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(
+    server: RawServer, client_of: Make, way: str
+) -> None:
     server.answers(pod("INITIALIZE"))
     clock = ManualClock()
     yotta = client_of(clock=clock)
@@ -608,7 +615,10 @@ async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(serve
 
     async def wait_elsewhere() -> None:
         async with asyncio.timeout(10):
-            await yotta.pods.wait_until(7)
+            if way == "wait":
+                await yotta.pods.wait_until(7)
+            async with aclosing(yotta.pods.watch()) as events:
+                await anext(events)
 
     with pytest.raises(ConfigurationError, match="another event loop"):
         await asyncio.to_thread(asyncio.run, wait_elsewhere())

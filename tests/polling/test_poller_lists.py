@@ -213,6 +213,19 @@ async def test_a_pod_that_cannot_be_read_in_a_list_is_asked_for_by_itself(server
     assert [name_target(request) for request in server.received] == ["list", "3"]
 
 
+async def test_waits_that_have_ended_do_not_count_when_the_way_to_poll_is_chosen(
+    server: RawServer, client_of: Make
+) -> None:
+    Account(server, dict.fromkeys(range(100), "RUNNING"))
+    clock = make_clock("auto")
+    yotta = client_of(clock=clock)
+    await yotta.pods.wait_many(range(100))
+    await clock.sleep(100)
+    server.received.clear()
+    await yotta.pods.wait_until(7)
+    assert count_calls(server) == {"get": 1}
+
+
 async def test_a_watch_that_ends_leaves_the_waits_at_their_own_pace(server: RawServer, client_of: Make) -> None:
     clock = ManualClock()
     account = Account(server, {7: "INITIALIZE"})

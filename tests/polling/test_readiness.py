@@ -90,6 +90,38 @@ async def test_other_waits_for_the_pod_take_no_poll_away(server: RawServer, clie
     assert [type(result) for result in results] == [Pod, Pod, WaitTimeoutError]
 
 
+async def test_a_port_is_reached_by_its_ingress_url_if_it_has_no_address(
+    server: RawServer, client_of: Make, open_port: int
+) -> None:
+    server.answers(pod({"port": 80, "host": None, "ingressUrl": f"http://127.0.0.1:{open_port}/"}))
+    await client_of().pods.wait_until_ready(7)
+
+
+@pytest.mark.parametrize(("url", "port"), [("https://pods.example/x", 443), ("http://pods.example", 80)])
+async def test_an_ingress_url_without_a_port_means_the_port_of_its_scheme(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch, open_port: int, url: str, port: int
+) -> None:
+    connect, addresses = asyncio.open_connection, []
+
+    async def open_connection(host: str, number: int) -> Any:
+        addresses.append((host, number))
+        return await connect("127.0.0.1", open_port)
+
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    server.answers(pod({"port": 80, "host": None, "ingressUrl": url}))
+    await client_of().pods.wait_until_ready(7)
+    assert addresses == [("pods.example", port)]
+
+
+@pytest.mark.parametrize("url", ["ftp://pods.example", "https://", "https://pods.example:port", None])
+async def test_a_port_that_cannot_be_connected_to_is_named(
+    server: RawServer, client_of: Make, url: str | None
+) -> None:
+    server.answers(pod({"port": 80, "host": None, "ingressUrl": url}))
+    with pytest.raises(WaitTimeoutError, match="TCP does not reach port 80"):
+        await client_of().pods.wait_until_ready(7, timeout=10)
+
+
 async def test_a_pod_without_ports_is_ready_when_it_runs(server: RawServer, client_of: Make) -> None:
     server.answers(pod())
     await client_of().pods.wait_until_ready(7)
