@@ -375,6 +375,18 @@ async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, clie
     waiting.cancel()
 
 
+async def test_a_second_wait_for_a_pod_is_served_at_once(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(pod("RUNNING"))
+    yotta = client_of(clock=clock, poll_interval=1000)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, status="PAUSED", timeout=5000))
+    await clock.sleep(100)
+    await yotta.pods.wait_until(7)
+    assert clock.time() < 101
+    assert len(server.received) == 2
+    waiting.cancel()
+
+
 async def test_the_shortest_interval_sets_the_pace(server: RawServer, client_of: Make) -> None:
     clock = ManualClock()
     server.answers(pod("INITIALIZE"))

@@ -181,6 +181,29 @@ async def test_a_wait_is_not_satisfied_by_a_list_that_was_asked_for_before_it(
     assert len(server.received) == 3
 
 
+async def test_an_absence_from_a_list_that_was_asked_for_before_a_wait_does_not_count(
+    server: RawServer, client_of: Make
+) -> None:
+    go_on = asyncio.Event()
+
+    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await listed("RUNNING")(request, writer)
+
+    server.answers(held_back, envelope(code=13000), envelope({"id": 50, "status": "RUNNING"}))
+    yotta = client_of()
+    first = asyncio.create_task(yotta.pods.wait_many(MANY))
+    while not server.received:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(yotta.pods.wait_until(50))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go_on.set()
+    await first
+    assert (await second).status == "RUNNING"
+    assert len(server.received) == 3
+
+
 async def test_of_pods_just_created_that_a_list_lacks_only_some_are_asked_for(
     server: RawServer, client_of: Make
 ) -> None:
@@ -207,10 +230,16 @@ async def test_of_pods_just_created_that_a_list_lacks_only_some_are_asked_for(
 async def test_a_pod_that_cannot_be_read_in_a_list_is_asked_for_by_itself(server: RawServer, client_of: Make) -> None:
     pods = [{"id": number, "status": "RUNNING", "podName": "NAME" if number == 3 else "n"} for number in MANY]
     body = json.dumps({"message": "success", "code": 10000, "data": pods}).encode().replace(b"NAME", b"\xff")
-    server.answers(http(body), envelope({"id": 3, "status": "RUNNING", "podName": "three"}))
-    report = await client_of().pods.wait_many(MANY)
+    three = envelope({"id": 3, "status": "RUNNING", "podName": "three"})
+    server.answers(http(body), three)
+    clock = make_clock("auto")
+    report = await client_of(clock=clock).pods.wait_many(MANY)
     assert [item.pod.pod_name for item in report.items if item.pod][3] == "three"
     assert [name_target(request) for request in server.received] == ["list", "3"]
+    assert clock.time() < 1
+    server.answers(listed("INITIALIZE"), http(body), three)
+    report = await client_of().pods.wait_many(MANY)
+    assert [item.pod.pod_name for item in report.items if item.pod][3] == "three"
 
 
 async def test_waits_that_have_ended_do_not_count_when_the_way_to_poll_is_chosen(

@@ -28,7 +28,7 @@ from yotta_async import (
     YottaClient,
 )
 from yotta_async.emulator import Emulator, Timings
-from yotta_async.emulator.clock import ManualClock
+from yotta_async.emulator.clock import ManualClock, make_clock
 
 pytestmark = pytest.mark.both_versions
 
@@ -141,8 +141,10 @@ async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: 
 
 async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"), pod("PREPARING"), HTML)
+    clock = make_clock("auto")
+    await clock.sleep(1000)
     with pytest.raises(WaitTimeoutError) as caught:
-        await client_of(poll_interval=5).pods.wait_until(7, timeout=60)
+        await client_of(clock=clock, poll_interval=5).pods.wait_until(7, timeout=60)
     error = caught.value
     assert isinstance(error, TimeoutError)
     assert error.pod_id == "7"

@@ -201,6 +201,9 @@ async def test_nothing_is_sent_after_the_end(way: str) -> None:
         if way == "cancel":
             reading.cancel()
         await asyncio.wait({reading})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
         count = len(emulator.requests)
         await emulator.clock.advance(60)
         assert len(emulator.requests) == count
