@@ -537,6 +537,34 @@ async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, cli
     assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
 
 
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_request_ends_with_the_last_wait_for_it(
+    server: RawServer, client_of: Make, ids: list[int] | range
+) -> None:
+    server.answers(silence)
+    waiting = asyncio.create_task(client_of().pods.wait_many(ids))
+    while not server.received:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+
+
+async def test_a_clock_that_fails_ends_every_wait(server: RawServer, client_of: Make) -> None:
+    class BrokenClock(AheadClock):
+        def time(self) -> float:
+            if server.received:
+                raise KeyError("mine")
+            return super().time()
+
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=BrokenClock(ManualClock()))
+    results = await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [KeyError] * 3
+
+
 async def test_a_long_wait_keeps_no_requests_that_have_ended(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"))
     with pytest.raises(WaitTimeoutError):
