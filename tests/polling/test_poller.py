@@ -15,7 +15,7 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import KEY, SPEC
-from tests.parts import open_endpoints
+from tests.parts import list_poller_tasks, open_endpoints
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset, silence
 from yotta_async import (
     AuthenticationError,
@@ -170,14 +170,11 @@ async def test_no_request_is_sent_and_no_task_held_while_nobody_waits() -> None:
         await emulator.clock.advance(5)
         cancelled.cancel()
         await asyncio.wait({cancelled})
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())], "it ends at once"
+        assert not await list_poller_tasks()
         count = len(emulator.requests)
         await emulator.clock.advance(3600)
         assert len(emulator.requests) == count
-        tasks = [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
-        assert tasks == []
+        assert not await list_poller_tasks()
 
 
 async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
@@ -360,6 +357,7 @@ async def test_each_waiter_has_its_own_deadline(server: RawServer, client_of: Ma
 
     await asyncio.gather(*(wait(timeout) for timeout in (10, 35, 20, 600)))
     assert ends == pytest.approx({10: 10, 20: 20, 35: 35, 600: 600})
+    assert not await list_poller_tasks()
 
 
 async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, client_of: Make) -> None:
@@ -532,9 +530,7 @@ async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, cli
     assert count(7) == 2, "one that was not answered is repeated once, until there is an answer"
     hanging.cancel()
     await asyncio.wait({hanging})
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+    assert not await list_poller_tasks()
 
 
 @pytest.mark.parametrize("ids", [[7], range(20)])
@@ -547,9 +543,7 @@ async def test_a_request_ends_with_the_last_wait_for_it(
         await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+    assert not await list_poller_tasks()
 
 
 async def test_a_clock_that_fails_ends_every_wait(server: RawServer, client_of: Make) -> None:
@@ -678,7 +672,7 @@ async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, c
         await yotta.aclose()
     await clock.advance(10)
     assert len(server.received) == (1 if way == "close" else 2)
-    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+    assert not await list_poller_tasks()
     await events.aclose()
 
 

@@ -13,7 +13,8 @@ from tests.conftest import SPEC
 from tests.raw_server import RawServer, Reply, envelope
 from yotta_async import InvalidRequestError, Pod, PodFailedError, WaitTimeoutError, YottaClient
 from yotta_async.emulator import Emulator
-from yotta_async.emulator.clock import ManualClock
+from yotta_async.emulator.clock import ManualClock, make_clock
+from yotta_async.polling import readiness
 
 pytestmark = pytest.mark.both_versions
 
@@ -73,7 +74,7 @@ async def test_each_rung_is_climbed_in_turn(server: RawServer, client_of: Make, 
 async def test_health_that_is_not_problem_is_left_to_the_connection(
     server: RawServer, client_of: Make, open_port: int
 ) -> None:
-    server.answers(pod({"port": 22, "proxyPort": open_port}, {"port": 53, "protocol": "UDP"}))
+    server.answers(pod({"port": 22, "proxyPort": open_port}, {"port": 53, "protocol": "udp", "proxyPort": 1}))
     await client_of().pods.wait_until_ready(7)
 
 
@@ -111,6 +112,74 @@ async def test_an_ingress_url_without_a_port_means_the_port_of_its_scheme(
     server.answers(pod({"port": 80, "host": None, "ingressUrl": url}))
     await client_of().pods.wait_until_ready(7)
     assert addresses == [("pods.example", port)]
+
+
+async def test_a_connection_that_hangs_is_tried_again(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch, open_port: int
+) -> None:
+    connect, attempts = asyncio.open_connection, 0
+
+    async def open_connection(host: str, number: int) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 3:
+            monkeypatch.setattr(readiness, "_CONNECT_TIMEOUT_S", 60.0)  # for the next attempt, which is to succeed however long it takes
+        if attempts < 4:
+            await asyncio.Event().wait()
+        return await connect(host, number)
+
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    monkeypatch.setattr(readiness, "_CONNECT_TIMEOUT_S", 0.001)
+    server.answers(pod({"port": 22, "proxyPort": open_port}))
+    clock = make_clock("auto")
+    await client_of(clock=clock, poll_interval=100).pods.wait_until_ready(7)
+    assert attempts == 4
+    assert clock.time() == pytest.approx(3), "a second between two attempts"
+
+
+async def test_a_connection_that_hangs_ends_with_the_wait(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_connection(_: str, __: int) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    server.answers(pod({"port": 22, "proxyPort": 1}))
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(WaitTimeoutError, match=r"port 22 at 127\.0\.0\.1:1 \(TimeoutError\)"):
+        await client_of(clock=None).pods.wait_until_ready(7, timeout=0.1)
+    assert 0.1 <= asyncio.get_running_loop().time() - began < 4
+
+
+async def test_a_connection_that_was_accepted_and_then_reset_is_enough(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Writer:
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+        async def wait_closed(self) -> None:
+            raise ConnectionResetError
+
+    writer = Writer()
+
+    async def open_connection(_: str, __: int) -> tuple[None, Writer]:
+        return None, writer
+
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    server.answers(pod({"port": 22, "proxyPort": 1}))
+    await client_of().pods.wait_until_ready(7)
+    assert writer.is_closed
+
+
+async def test_ports_that_are_named_are_waited_for_while_the_pod_shows_none(
+    server: RawServer, client_of: Make, open_port: int
+) -> None:
+    server.answers(pod(), pod({"port": 22, "proxyPort": open_port}))
+    await client_of().pods.wait_until_ready(7, ports=[22])
+    assert len(server.received) == 2
 
 
 @pytest.mark.parametrize("url", ["ftp://pods.example", "https://", "https://pods.example:port", None])

@@ -236,6 +236,6 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
               {"on_change": 5}],
 )  # fmt: skip
 async def test_a_wait_that_cannot_be_is_refused(server: RawServer, client_of: Make, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidRequestError, match=next(iter(wrong))):
         await client_of().pods.wait_until(7, **wrong)
     assert not server.received

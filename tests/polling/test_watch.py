@@ -11,6 +11,7 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import SPEC
+from tests.parts import list_poller_tasks
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import AuthenticationError, InvalidRequestError, PodEvent, YottaClient
 from yotta_async.emulator import Emulator, Timings
@@ -201,9 +202,7 @@ async def test_nothing_is_sent_after_the_end(way: str) -> None:
         if way == "cancel":
             reading.cancel()
         await asyncio.wait({reading})
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+        assert not await list_poller_tasks()
         count = len(emulator.requests)
         await emulator.clock.advance(60)
         assert len(emulator.requests) == count
