@@ -200,6 +200,7 @@ async def test_nothing_is_done_after_the_deadline(server: RawServer, client_of: 
     with pytest.raises(WaitTimeoutError):
         await client_of(clock=clock).pods.drive(7, to="PAUSED", timeout=10, on_change=slow)
     assert set(calls(server)) == {"get"}
+    assert len(server.received) <= 4, "nor is the pod polled while on_change goes on"
 
 
 async def test_a_pod_without_a_status_can_be_deleted(server: RawServer, client_of: Make) -> None:

@@ -221,10 +221,7 @@ class StatusPoller:
     async def _sleep(self, seconds: float) -> None:
         """Sleep by the client's clock, or until `_wake`."""
         self._wakeup = asyncio.get_running_loop().create_future()
-        try:
-            await wait_within(self.clock, seconds, self._wakeup)
-        finally:
-            self._wakeup = None
+        await wait_within(self.clock, seconds, self._wakeup)
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
