@@ -123,7 +123,9 @@ async def test_a_connection_that_hangs_is_tried_again(
         nonlocal attempts
         attempts += 1
         if attempts == 3:
-            monkeypatch.setattr(readiness, "_CONNECT_TIMEOUT_S", 60.0)  # for the next attempt, which is to succeed however long it takes
+            monkeypatch.setattr(
+                readiness, "_CONNECT_TIMEOUT_S", 60.0
+            )  # for the next attempt, which is to succeed however long it takes
         if attempts < 4:
             await asyncio.Event().wait()
         return await connect(host, number)
@@ -183,9 +185,7 @@ async def test_ports_that_are_named_are_waited_for_while_the_pod_shows_none(
 
 
 @pytest.mark.parametrize("url", ["ftp://pods.example", "https://", "https://pods.example:port", None])
-async def test_a_port_that_cannot_be_connected_to_is_named(
-    server: RawServer, client_of: Make, url: str | None
-) -> None:
+async def test_a_port_that_cannot_be_connected_to_is_named(server: RawServer, client_of: Make, url: str | None) -> None:
     server.answers(pod({"port": 80, "host": None, "ingressUrl": url}))
     with pytest.raises(WaitTimeoutError, match="TCP does not reach port 80"):
         await client_of().pods.wait_until_ready(7, timeout=10)
