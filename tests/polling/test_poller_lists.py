@@ -167,7 +167,8 @@ async def test_a_wait_is_not_satisfied_by_a_list_that_was_asked_for_before_it(
     while not server.received:
         await asyncio.sleep(0)
     seen: list[Pod] = []
-    second = asyncio.create_task(yotta.pods.wait_many(MANY, on_event=lambda item: item.pod and seen.append(item.pod)))
+    waits = [yotta.pods.wait_until(number, on_change=seen.append) for number in MANY]
+    second = asyncio.gather(*waits)
     async with aclosing(yotta.pods.watch()) as events:
         event = asyncio.ensure_future(anext(events))
         for _ in range(10):
@@ -253,6 +254,21 @@ async def test_waits_that_have_ended_do_not_count_when_the_way_to_poll_is_chosen
     server.received.clear()
     await yotta.pods.wait_until(7)
     assert count_calls(server) == {"get": 1}
+
+
+async def test_a_list_for_new_waits_puts_off_the_next_one(server: RawServer, client_of: Make) -> None:
+    clock = ManualClock()
+    server.answers(listed("INITIALIZE", range(40)))
+    yotta = client_of(clock=clock, poll_interval=10)
+    waits = [asyncio.create_task(yotta.pods.wait_many(range(20)))]
+    await clock.advance(5)
+    waits.append(asyncio.create_task(yotta.pods.wait_many(range(20, 40))))
+    await clock.advance(8)
+    assert len(server.received) == 2
+    await clock.advance(4)
+    assert len(server.received) == 3
+    for wait in waits:
+        wait.cancel()
 
 
 async def test_a_watch_that_ends_leaves_the_waits_at_their_own_pace(server: RawServer, client_of: Make) -> None:

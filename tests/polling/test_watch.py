@@ -154,6 +154,12 @@ async def test_a_named_pod_that_is_gone_is_removed_once_and_added_when_it_is_bac
     assert not server.received
 
 
+async def test_an_item_without_an_id_hides_no_other(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([{"status": "RUNNING"}, {"id": 1, "status": "RUNNING"}]))
+    async with aclosing(client_of().pods.watch()) as events:
+        assert describe(await anext(events)) == ("added", "1", None, "RUNNING")
+
+
 async def test_events_come_in_the_order_of_the_last_changes_and_before_an_error(
     server: RawServer, client_of: Make
 ) -> None:
