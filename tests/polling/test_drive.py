@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -115,6 +116,34 @@ async def test_an_action_that_is_slow_to_show_is_not_hammered(server: RawServer,
     assert isinstance(caught.value.last_error, InvalidStateError)
 
 
+async def test_an_action_is_repeated_after_half_an_interval(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    times = []
+
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        if request.method == "POST":
+            times.append(clock.time())
+        await (pod("PAUSED") if request.method == "GET" else envelope())(request, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=clock, poll_interval=10)
+    often = asyncio.create_task(yotta.pods.wait_until(7, poll_interval=0.5))
+    with pytest.raises(WaitTimeoutError):
+        await yotta.pods.drive(7, to="RUNNING", timeout=29)
+    assert all(5 <= later - earlier <= 5.6 for earlier, later in itertools.pairwise(times))
+    assert len(times) == 6
+    often.cancel()
+
+
+async def test_an_action_that_does_not_find_the_pod_counts_as_its_first_absence(
+    server: RawServer, client_of: Make
+) -> None:
+    server.answers(pod("RUNNING"), envelope(code=13000))
+    with pytest.raises(PodGoneError):
+        await client_of().pods.drive(7, to="PAUSED")
+    assert calls(server) == ["get", "pause", "get"]
+
+
 async def test_failures_that_may_pass_are_borne_and_others_are_not(server: RawServer, client_of: Make) -> None:
     html = http(b"<html>", 502)
     server.answers(html, reset, pod("PAUSED"), html, pod("PAUSED"), envelope(), pod("INITIALIZE"), pod("RUNNING"))
@@ -178,7 +207,7 @@ async def test_one_deadline_is_for_all_of_it(server: RawServer, client_of: Make)
 
 @pytest.mark.parametrize("to", ["INITIALIZE", "FAILED", "NONSENSE", "", 2])
 async def test_there_are_three_targets(server: RawServer, client_of: Make, to: str) -> None:
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidRequestError, match="RUNNING, PAUSED or TERMINATED|pod status"):
         await client_of().pods.drive(7, to=to)
     assert not server.received
 
@@ -190,12 +219,13 @@ async def test_a_pod_just_created_and_deleted_may_be_gone_at_once(server: RawSer
     assert len(server.received) == 4, "the delete counts as the first of two responses that do not find it"
 
 
-async def test_nothing_is_done_after_the_deadline(server: RawServer, client_of: Make) -> None:
+@pytest.mark.parametrize("seconds", [10, 30])
+async def test_nothing_is_done_after_the_deadline(server: RawServer, client_of: Make, seconds: int) -> None:
     clock = make_clock("auto")
     server.answers(pod("RUNNING"))
 
     async def slow(_: Pod) -> None:
-        await clock.sleep(30)
+        await clock.sleep(seconds)
 
     with pytest.raises(WaitTimeoutError):
         await client_of(clock=clock).pods.drive(7, to="PAUSED", timeout=10, on_change=slow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -274,7 +275,7 @@ async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, 
     assert (await waits.pop(19)).id == "19"
     with pytest.raises(PodGoneError):
         await waits.pop(20)
-    assert {name_target(request) for request in server.received} == {"list", "19", "20"}
+    assert sorted(name_target(request) for request in server.received) == ["19", "20", "list"]
     for wait in waits.values():
         wait.cancel()
 
@@ -328,6 +329,24 @@ async def test_429_without_retry_after_slows_down_ever_more(server: RawServer, c
     server.answers(*[http(b"", 429)] * 8, pod("RUNNING"))
     await client_of(clock=clock, poll_interval=1).pods.wait_until(7)
     assert clock.time() >= 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60
+
+
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_success_ends_the_backoff(server: RawServer, client_of: Make, ids: list[int] | range) -> None:
+    clock = make_clock("auto")
+    times: list[float] = []
+
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        times.append(clock.time())
+        pods = [{"id": number, "status": "INITIALIZE"} for number in ids]
+        shown = envelope(pods if name_call(request) == "list" else pods[0])
+        await (shown if len(times) in (4, 6) else http(b"", 429))(request, writer)
+
+    server.answers(answer)
+    await client_of(clock=clock, poll_interval=2).pods.wait_many(ids, timeout=40)
+    delays = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert delays[2] >= 8
+    assert delays[4] < 4
 
 
 @pytest.mark.parametrize("http_status", [429, 503])

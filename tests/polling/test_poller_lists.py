@@ -228,6 +228,12 @@ async def test_of_pods_just_created_that_a_list_lacks_only_some_are_asked_for(
     assert sum(int(name) < 40 for name in first_poll[1:]) == 16
 
 
+async def test_an_item_without_an_id_does_no_harm(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([{"status": "RUNNING"}, *({"id": number, "status": "RUNNING"} for number in MANY)]))
+    report = await client_of().pods.wait_many(MANY)
+    assert len(report.succeeded) == len(MANY)
+
+
 async def test_a_pod_that_cannot_be_read_in_a_list_is_asked_for_by_itself(server: RawServer, client_of: Make) -> None:
     pods = [{"id": number, "status": "RUNNING", "podName": "NAME" if number == 3 else "n"} for number in MANY]
     body = json.dumps({"message": "success", "code": 10000, "data": pods}).encode().replace(b"NAME", b"\xff")

@@ -287,10 +287,9 @@ class StatusPoller:
         finally:
             self._lists.in_flight -= 1
         self._schedule.note_success()
-        if not statuses:
-            for subscription in tuple(self._list_subscriptions):
-                if subscription.begins_after < number:
-                    subscription.on_list(snapshot)
+        for subscription in tuple(self._list_subscriptions):
+            if subscription.begins_after < number:  # so there was no reason for a filter
+                subscription.on_list(snapshot)
         self._strategy.note_list(
             statuses, Counter([summary.status for summary in snapshot.summaries if summary is not None])
         )
