@@ -88,6 +88,17 @@ async def test_pods_that_a_filtered_list_does_not_show_are_polled_the_cheapest_w
     assert len((await waiting).succeeded) == 40
 
 
+async def test_a_status_that_most_pods_have_is_not_filtered_for(server: RawServer, client_of: Make) -> None:
+    clock = ManualClock()
+    Account(server, dict.fromkeys(range(1100), "INITIALIZE"), terminated=2000)
+    waiting = asyncio.create_task(client_of(clock=clock, poll_interval=2).pods.wait_many(range(12)))
+    await clock.advance(3)
+    server.received.clear()  # the second one is filtered: pods just seen in a status make it likely for others
+    await clock.advance(6)
+    assert set(count_calls(server)) == {"list"}
+    waiting.cancel()
+
+
 async def test_a_filter_includes_the_status_that_many_pods_reach(server: RawServer, client_of: Make) -> None:
     clock = ManualClock()
     account = Account(server, dict.fromkeys(range(40), "INITIALIZE"), terminated=4000)

@@ -92,10 +92,11 @@ async def test_other_waits_for_the_pod_take_no_poll_away(server: RawServer, clie
     assert [type(result) for result in results] == [Pod, Pod, WaitTimeoutError]
 
 
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
 async def test_a_port_is_reached_by_its_ingress_url_if_it_has_no_address(
-    server: RawServer, client_of: Make, open_port: int
+    server: RawServer, client_of: Make, open_port: int, host: str | None
 ) -> None:
-    server.answers(pod({"port": 80, "host": None, "ingressUrl": f"http://127.0.0.1:{open_port}/"}))
+    server.answers(pod({"port": 80, "host": host, "ingressUrl": f"http://127.0.0.1:{open_port}/"}))
     await client_of().pods.wait_until_ready(7)
 
 
@@ -238,6 +239,8 @@ async def test_a_port_that_opens_later_is_tried_again(server: RawServer, client_
     [
         ([], "it is INITIALIZE, not RUNNING"),
         ([{"port": 22, "proxyPort": 1, "healthy": False}, {"port": 80, "healthy": True}], "port 22 is not healthy"),
+        ([{"port": 22, "healthy": False}, {"port": 80, "healthy": False}], "port 22, 80 is not healthy"),
+        ([{"port": 22}, {"port": 80}], r"reach port 22 \(its .* yet\), 80 \(its"),
         (
             [{"port": 22, "proxyPort": 0, "healthy": True}],
             r"TCP does not reach port 22 \(its address is not known yet\)",
@@ -263,9 +266,9 @@ async def test_a_timeout_names_the_rung_and_the_port(
 async def test_a_port_that_is_not_exposed_is_problem_at_once(
     server: RawServer, client_of: Make, open_port: int
 ) -> None:
-    server.answers(pod({"port": 22, "proxyPort": open_port}))
-    with pytest.raises(PodFailedError, match="it exposes port 22 and not 8888"):
-        await client_of().pods.wait_until_ready(7, ports=[22, 8888])
+    server.answers(pod({"port": 22, "proxyPort": open_port}, {"port": 80}))
+    with pytest.raises(PodFailedError, match="it exposes port 22, 80 and not 8888, 9999"):
+        await client_of().pods.wait_until_ready(7, ports=[22, 8888, 9999])
     await client_of().pods.wait_until_ready(7, ports=[22, 22])
 
 
