@@ -49,7 +49,7 @@ class Account:
     """A server with an account of pods, whose lists understand filters. `on_request` is called before each reply."""
 
     def __init__(self, server: RawServer, pods: dict[int, str], terminated: int = 0) -> None:
-        self.pods = pods | {1000 + number: "TERMINATED" for number in range(terminated)}
+        self.pods = pods | {10_000 + number: "TERMINATED" for number in range(terminated)}
         self.unlisted: set[int] = set()
         self.on_request: Callable[[RecordedRequest], Reply | None] = lambda _: None
         server.answers(self)
