@@ -587,6 +587,32 @@ async def test_a_long_wait_keeps_no_requests_that_have_ended(server: RawServer, 
     assert len([task for task in tasks if "StatusPoller" in repr(task)]) < 10, "of more than fifty"
 
 
+@pytest.mark.one_version  # takes long
+@pytest.mark.parametrize(("limit", "interval"), [(0.01, 1000), (1000, 0.4)])
+async def test_others_wait_for_a_request_that_hangs_no_longer_than_an_interval_or_a_limit(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch, limit: float, interval: float
+) -> None:
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await (silence if name_target(request) == "7" else pod("RUNNING", 8))(request, writer)
+
+    monkeypatch.setattr(poller, "_MAX_GET_DELAY_S", limit)
+    server.answers(answer)
+    yotta = client_of(clock=None, poll_interval=interval)
+    hanging = asyncio.create_task(yotta.pods.wait_until(7))
+    while not server.received:
+        await asyncio.sleep(0)
+    assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
+    hanging.cancel()
+
+
+@pytest.mark.one_version  # takes long
+async def test_polls_go_on_while_every_request_hangs(server: RawServer, client_of: Make) -> None:
+    server.answers(silence)
+    with pytest.raises(WaitTimeoutError, match="Seen: nothing; 0 polls, 0 of them failed, . more requests are unan"):
+        await client_of(clock=None, poll_interval=0.02).pods.wait_until(7, timeout=0.2)
+    assert len(server.received) <= 2
+
+
 async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
     limited = http(b"", 429, {"Retry-After": "30"})
 
@@ -598,6 +624,7 @@ async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Mak
     report = await client_of(clock=clock, poll_interval=1).pods.wait_many(range(600), timeout=29)
     assert len(report.failed) == 600
     assert len(server.received) <= 1 + 16
+    assert not [item for item in report.failed if "unanswered" in str(item.error)], "nor are any others queued"
 
 
 async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:

@@ -129,6 +129,11 @@ async def test_a_pod_that_a_list_lost_is_not_removed(server: RawServer, client_o
         server.received.clear()
         await clock.advance(5)
         assert {name_target(request) for request in server.received} == {"list"}, "nothing is asked for by itself now"
+        account.lost = {1}
+        await clock.advance(3)
+    server.received.clear()
+    await clock.advance(10)
+    assert not server.received
 
 
 async def test_a_named_pod_that_is_gone_is_removed_once_and_added_when_it_is_back(
