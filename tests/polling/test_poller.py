@@ -203,6 +203,30 @@ async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
     assert len(server.received) == 3
 
 
+async def test_a_wait_is_not_ended_by_an_absence_that_was_asked_for_before_it(
+    server: RawServer, client_of: Make
+) -> None:
+    go_on = asyncio.Event()
+    missing = envelope(code=13000)
+
+    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await missing(request, writer)
+
+    server.answers(missing, held_back, pod("RUNNING"))
+    yotta = client_of()
+    first = asyncio.create_task(yotta.pods.wait_until(7))
+    while len(server.received) < 2:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(yotta.pods.wait_until(7))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(PodGoneError):
+        await first
+    assert (await second).status == "RUNNING"
+
+
 async def test_a_wait_after_resume_does_not_see_the_state_from_before(emulator: Emulator, yotta: YottaClient) -> None:
     handle = await yotta.pods.create(**SPEC)
     background = asyncio.create_task(yotta.pods.wait_until(handle, status=PodStatus.TERMINATED))
@@ -709,11 +733,14 @@ async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(
 
 
 @pytest.mark.parametrize("way", ["close", "401"])
-async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, client_of: Make, way: str) -> None:
+@pytest.mark.parametrize("pod_ids", [None, [1]])
+async def test_nothing_goes_on_behind_a_reader_that_is_idle(
+    server: RawServer, client_of: Make, way: str, pod_ids: list[int] | None
+) -> None:
     clock = ManualClock()
-    server.answers(envelope([{"id": 1}]), http(b"", 401))
+    server.answers(envelope({"id": 1} if pod_ids else [{"id": 1}]), http(b"", 401))
     yotta = client_of(clock=clock, poll_interval=1)
-    events = yotta.pods.watch()
+    events = yotta.pods.watch(pod_ids)
     await anext(events)
     if way == "close":
         await yotta.aclose()
