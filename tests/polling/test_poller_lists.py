@@ -23,6 +23,7 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.emulator.clock import ManualClock, make_clock
 
 pytestmark = pytest.mark.both_versions
@@ -161,6 +162,22 @@ async def test_an_error_tells_the_pod_as_the_last_list_showed_it_to_on_change(
     errors = await asyncio.gather(*waits, return_exceptions=True)
     assert [pod.pod_name for pod in seen] == [f"n{number}" for number in MANY], "once for each change"
     assert all(isinstance(error, WaitTimeoutError) and error.last_pod in seen for error in errors)
+
+
+async def test_a_pod_of_a_list_is_built_only_when_it_ends_a_wait(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+    build = PodListSnapshot.pod
+
+    def count(snapshot: PodListSnapshot, index: int) -> Pod | None:
+        built.append(index)
+        return build(snapshot, index)
+
+    monkeypatch.setattr(PodListSnapshot, "pod", count)
+    server.answers(*[listed("INITIALIZE")] * 5, listed("RUNNING"))
+    await client_of().pods.wait_many(MANY)
+    assert built == [*MANY]
 
 
 async def test_a_wait_is_not_satisfied_by_a_list_that_was_asked_for_before_it(
