@@ -578,7 +578,7 @@ async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, cli
 
 @pytest.mark.parametrize("ids", [[7], range(20)])
 async def test_a_request_ends_with_the_last_wait_for_it(
-    server: RawServer, client_of: Make, ids: list[int] | range
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture, ids: list[int] | range
 ) -> None:
     server.answers(silence)
     waiting = asyncio.create_task(client_of().pods.wait_many(ids))
@@ -587,6 +587,7 @@ async def test_a_request_ends_with_the_last_wait_for_it(
     waiting.cancel()
     await asyncio.wait({waiting})
     assert not await list_poller_tasks()
+    assert not caplog.records
 
 
 async def test_a_clock_that_fails_ends_every_wait(server: RawServer, client_of: Make) -> None:
