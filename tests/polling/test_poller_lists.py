@@ -15,8 +15,10 @@ from tests.calls import name_target
 from tests.conftest import SPEC
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, silence_on
 from yotta_async import (
+    APIError,
     AuthenticationError,
     BadRequestError,
+    PermissionDeniedError,
     Pod,
     PodStatus,
     ProtocolError,
@@ -123,10 +125,15 @@ async def test_a_filtered_list_that_is_refused_for_the_key_ends_every_wait(serve
     assert count_calls(server) == {"list": 1, "filtered": 1}
 
 
-async def test_a_whole_list_that_is_refused_ends_every_wait(server: RawServer, client_of: Make) -> None:
-    server.answers(envelope(code=10001, status=400))
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, BadRequestError), (401, AuthenticationError), (403, PermissionDeniedError)]
+)
+async def test_a_whole_list_that_is_refused_ends_every_wait(
+    server: RawServer, client_of: Make, status: int, kind: type[APIError]
+) -> None:
+    server.answers(envelope(code=10001, status=status))
     report = await client_of().pods.wait_many(MANY)
-    assert [type(item.error) for item in report.failed] == [BadRequestError] * len(MANY)
+    assert [type(item.error) for item in report.failed] == [kind] * len(MANY)
     assert len(server.received) == 1
 
 
