@@ -135,6 +135,20 @@ async def test_an_action_is_repeated_after_half_an_interval(server: RawServer, c
     often.cancel()
 
 
+async def test_an_action_follows_at_once_where_the_status_has_changed(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    yotta = client_of(clock=clock, poll_interval=100, retry=RetryPolicy(max_attempts=1))
+    server.answers(pod("RUNNING"), http(b"", 502), pod("PAUSED"), envelope(), envelope(code=13000))
+    await yotta.pods.drive(7, to="TERMINATED")
+    assert calls(server) == ["get", "delete", "get", "delete", "get"]
+    assert clock.time() < 1
+
+
+async def test_one_absence_after_a_resume_is_not_the_end(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("PAUSED"), envelope(), envelope(code=13000), pod("RUNNING"))
+    assert (await client_of().pods.drive(7, to="RUNNING")).status == "RUNNING"
+
+
 async def test_an_action_that_does_not_find_the_pod_counts_as_its_first_absence(
     server: RawServer, client_of: Make
 ) -> None:
@@ -149,7 +163,7 @@ async def test_failures_that_may_pass_are_borne_and_others_are_not(server: RawSe
     server.answers(html, reset, pod("PAUSED"), html, pod("PAUSED"), envelope(), pod("INITIALIZE"), pod("RUNNING"))
     await client_of().pods.drive(7, to="RUNNING")
     assert len(server.received) == 8
-    server.answers(pod("PAUSED"), envelope(code=10001, status=400))
+    server.answers(pod("PAUSED"), envelope(code=10001, status=400), pod("RUNNING"))
     with pytest.raises(BadRequestError):
         await client_of().pods.drive(7, to="RUNNING")
 
@@ -171,6 +185,7 @@ async def test_the_failure_of_an_action_is_told_until_one_succeeds(
         await yotta.pods.drive(7, to="RUNNING", timeout=9)
     assert early.value.last_error is not None
     assert f"; the last error was {type(early.value.last_error).__name__}: " in str(early.value)
+    actions = 0
     with pytest.raises(WaitTimeoutError) as late:
         await yotta.pods.drive(7, to="RUNNING", timeout=60)
     assert actions > 3
