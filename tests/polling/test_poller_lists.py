@@ -162,7 +162,7 @@ async def test_an_error_tells_of_a_request_that_is_not_answered(
 async def test_an_error_tells_the_pod_as_the_last_list_showed_it_to_on_change(
     server: RawServer, client_of: Make
 ) -> None:
-    server.answers(listed("INITIALIZE"))
+    server.answers(listed("INITIALIZE"), http(b"<html>", 502))
     yotta = client_of()
     seen: list[Pod] = []
     waits = [yotta.pods.wait_until(number, timeout=20, on_change=seen.append) for number in MANY]

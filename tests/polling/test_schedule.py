@@ -24,8 +24,11 @@ def poll(schedule: PollSchedule, now: float, pods: int = 1) -> bool:
 def test_the_shortest_interval_counts(schedule: PollSchedule) -> None:
     schedule.add_interval(5.0)
     schedule.add_interval(2.0)
+    schedule.add_interval(2.0)
     assert poll(schedule, 100.0)
     assert schedule.next_poll(1) == 102.0
+    schedule.remove_interval(2.0)
+    assert schedule.next_poll(1) == 102.0, "another subscription has the same"
     schedule.remove_interval(2.0)
     assert schedule.next_poll(1) == 105.0
 
@@ -61,6 +64,9 @@ def test_with_many_pods_an_early_poll_waits_for_others(schedule: PollSchedule) -
     schedule.request_early_poll()
     assert schedule.next_poll(100) == 102.0
     assert schedule.next_poll(10_000) == 105.0
+    assert not poll(schedule, 104.0)
+    schedule.request_early_poll()
+    assert schedule.next_poll(100) == 105.0, "the regular one comes first"
 
 
 def test_a_last_poll_starts_shortly_before_a_deadline(schedule: PollSchedule) -> None:
@@ -82,6 +88,21 @@ def test_expired_deadlines_come_once_and_those_removed_never(schedule: PollSched
     assert schedule.pop_expired(12.0) == [1, 2]
     assert schedule.pop_expired(12.0) == []
     assert schedule.next_wakeup(0, is_polling=True) == 13.0
+    schedule.remove_deadline(1, 11.0)
+    assert schedule.next_wakeup(0, is_polling=True) == 13.0
+    assert schedule.pop_expired(13.0) == [3]
+    schedule.remove_deadline(3, 13.0)
+    assert schedule.next_wakeup(0, is_polling=True) == math.inf
+
+
+def test_the_next_wakeup_is_a_deadline_or_the_next_poll_unless_one_is_under_way(schedule: PollSchedule) -> None:
+    schedule.add_interval(5.0)
+    poll(schedule, 100.0)
+    schedule.add_deadline(1, 0.0, 120.0)
+    assert schedule.next_wakeup(1, is_polling=False) == 105.0
+    assert schedule.next_wakeup(1, is_polling=True) == 120.0
+    schedule.note_rate_limit(100.0, 60.0)
+    assert schedule.next_wakeup(1, is_polling=False) == 120.0
 
 
 def test_deadlines_of_ended_subscriptions_do_not_pile_up(schedule: PollSchedule) -> None:
@@ -96,6 +117,10 @@ def test_a_wish_of_the_api_delays_every_poll(schedule: PollSchedule) -> None:
     poll(schedule, 100.0)
     schedule.note_rate_limit(100.0, 30.0)
     assert schedule.next_poll(1) == 130.0
+    schedule.note_rate_limit(101.0, 10.0)
+    assert schedule.next_poll(1) == 130.0, "a shorter one does not shorten it"
+    schedule.note_rate_limit(130.0, None)
+    assert schedule.next_poll(1) == 131.0, "nor does it count as a step of the backoff"
     schedule.note_rate_limit(100.0, 1e9)
     assert schedule.next_poll(1) == 400.0, "five minutes at most"
 
