@@ -92,11 +92,12 @@ async def test_other_waits_for_the_pod_take_no_poll_away(server: RawServer, clie
     assert [type(result) for result in results] == [Pod, Pod, WaitTimeoutError]
 
 
-@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+@pytest.mark.parametrize(("host", "proxy_port"), [(None, None), ("127.0.0.1", None), (None, 1)])
 async def test_a_port_is_reached_by_its_ingress_url_if_it_has_no_address(
-    server: RawServer, client_of: Make, open_port: int, host: str | None
+    server: RawServer, client_of: Make, open_port: int, host: str | None, proxy_port: int | None
 ) -> None:
-    server.answers(pod({"port": 80, "host": host, "ingressUrl": f"http://127.0.0.1:{open_port}/"}))
+    url = f"http://127.0.0.1:{open_port}/"
+    server.answers(pod({"port": 80, "host": host, "proxyPort": proxy_port, "ingressUrl": url}))
     await client_of().pods.wait_until_ready(7)
 
 
