@@ -156,7 +156,8 @@ async def test_an_error_tells_of_a_request_that_is_not_answered(
     server.answers(shown, silence_on(clock))
     yotta = client_of(clock=clock, timeout=1000)
     report = await yotta.pods.wait_many(ids, timeout=10)
-    assert "; 1 polls, 0 of them failed, 1 more requests are unanswered" in str(report.failed[0].error)
+    expected = "; 1 polls, 0 of them failed, 1 more requests are unanswered"
+    assert str(report.failed[0].error).endswith(expected), "and nothing of a last error"
 
 
 async def test_an_error_tells_the_pod_as_the_last_list_showed_it_to_on_change(

@@ -202,6 +202,16 @@ async def test_on_change_may_be_a_coroutine_function_and_may_raise(server: RawSe
     assert seen == ["INITIALIZE", "RUNNING"]
 
 
+async def test_what_was_observed_before_the_deadline_counts_after_a_slow_on_change(
+    server: RawServer, client_of: Make
+) -> None:
+    server.answers(pod("INITIALIZE"), pod("RUNNING"))
+    clock = make_clock("auto")
+    yotta = client_of(clock=clock)
+    found = await yotta.pods.wait_until(7, timeout=30, on_change=lambda _: clock.sleep(60))
+    assert found.status == "RUNNING"
+
+
 async def test_a_slow_on_change_is_called_for_every_change_and_the_newest_pod_is_returned(
     server: RawServer, client_of: Make
 ) -> None:
