@@ -83,7 +83,7 @@ class TrackedPod:
         request_number: int,
         now: float,
         source: PodListSnapshot | Pod,
-        index: int = 0,
+        index: int,
     ) -> list[tuple[Subscription, bool]]:
         """Note how a response shows the pod; return the subscriptions to notify, and whether it has changed for them.
 
