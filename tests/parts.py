@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,3 +36,10 @@ async def open_endpoints(url: str, key: str = KEY, **options: Any) -> AsyncItera
     async with open_transport(url, key, **options) as transport:
         retrier = Retrier(RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto"))
         yield Endpoints(transport, retrier, read_api_version(None))
+
+
+async def list_poller_tasks() -> list[asyncio.Task[Any]]:
+    """Return the tasks of pollers that are left after a few iterations of the event loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -14,12 +16,13 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import KEY, SPEC
-from tests.parts import open_endpoints
+from tests.parts import list_poller_tasks, open_endpoints
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset, silence
 from yotta_async import (
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
+    InvalidRequestError,
     Pod,
     PodGoneError,
     PodStatus,
@@ -78,10 +81,12 @@ async def test_a_subscription_that_ends_while_others_are_notified_is_not_notifie
     """Thousands are notified in batches, between which any task may run."""
     monkeypatch.setattr(poller, "_NOTIFY_BATCH_SIZE", 2)
     notified: list[str] = []
+    statuses: list[PodStatus | None] = []
     subscriptions: list[Subscription] = []
 
     def notify(pod_id: str, observation: Observation) -> None:
         notified.append(pod_id)
+        statuses.extend(pod.status for pod in [observation.pod] if pod)
         ours.unsubscribe(next(each for each in subscriptions if each.tracked.pod_id == pod_id))
         other = subscriptions[2 if len(notified) < 3 else 4]
         asyncio.get_running_loop().call_soon(ours.unsubscribe, other)
@@ -100,6 +105,7 @@ async def test_a_subscription_that_ends_while_others_are_notified_is_not_notifie
             await clock.sleep(10)
     ended = {subscriptions[2].tracked.pod_id, subscriptions[4].tracked.pod_id}
     assert sorted(notified) == sorted({*ids} - ended)
+    assert statuses == [PodStatus.RUNNING] * 18, "the only one of interest"
 
 
 async def test_observation_before_the_deadline_counts_even_if_notifying_others_takes_longer(
@@ -165,11 +171,11 @@ async def test_no_request_is_sent_and_no_task_held_while_nobody_waits() -> None:
         await emulator.clock.advance(5)
         cancelled.cancel()
         await asyncio.wait({cancelled})
+        assert not await list_poller_tasks()
         count = len(emulator.requests)
         await emulator.clock.advance(3600)
         assert len(emulator.requests) == count
-        tasks = [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
-        assert tasks == []
+        assert not await list_poller_tasks()
 
 
 async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
@@ -195,6 +201,30 @@ async def test_a_wait_is_not_satisfied_by_an_answer_to_what_was_asked_before_it(
     assert not second.done()
     await second
     assert len(server.received) == 3
+
+
+async def test_a_wait_is_not_ended_by_an_absence_that_was_asked_for_before_it(
+    server: RawServer, client_of: Make
+) -> None:
+    go_on = asyncio.Event()
+    missing = envelope(code=13000)
+
+    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await missing(request, writer)
+
+    server.answers(missing, held_back, pod("RUNNING"))
+    yotta = client_of()
+    first = asyncio.create_task(yotta.pods.wait_until(7))
+    while len(server.received) < 2:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(yotta.pods.wait_until(7))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(PodGoneError):
+        await first
+    assert (await second).status == "RUNNING"
 
 
 async def test_a_wait_after_resume_does_not_see_the_state_from_before(emulator: Emulator, yotta: YottaClient) -> None:
@@ -269,7 +299,7 @@ async def test_a_pod_that_a_list_lost_is_asked_for_by_itself(server: RawServer, 
     assert (await waits.pop(19)).id == "19"
     with pytest.raises(PodGoneError):
         await waits.pop(20)
-    assert {name_target(request) for request in server.received} == {"list", "19", "20"}
+    assert sorted(name_target(request) for request in server.received) == ["19", "20", "list"]
     for wait in waits.values():
         wait.cancel()
 
@@ -287,6 +317,11 @@ async def test_a_pod_just_created_may_be_absent_for_a_while(server: RawServer, c
     with pytest.raises(PodGoneError):
         await handle.wait_until()
     assert 55 <= clock.time() <= 72  # a minute, and two polls of 5.5 s at most
+    server.answers(envelope(7), pod("INITIALIZE"), missing)
+    handle = await client_of().pods.create(**SPEC)
+    with pytest.raises(PodGoneError):
+        await handle.wait_until()
+    assert len(server.received) == 4, "once it has been seen, two responses without it are enough"
     server.answers(envelope(7), envelope(), missing)
     yotta = client_of()
     handle = await yotta.pods.create(**SPEC)
@@ -320,12 +355,37 @@ async def test_429_without_retry_after_slows_down_ever_more(server: RawServer, c
     assert clock.time() >= 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60
 
 
-async def test_a_deadline_is_kept_even_while_the_api_asks_to_wait(server: RawServer, client_of: Make) -> None:
+@pytest.mark.one_version  # takes long
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_success_ends_the_backoff(server: RawServer, client_of: Make, ids: list[int] | range) -> None:
     clock = make_clock("auto")
-    server.answers(http(b"", 429, {"Retry-After": "3600"}))
-    with pytest.raises(WaitTimeoutError):
-        await client_of(clock=clock).pods.wait_until(7, timeout=30)
+    times: list[float] = []
+
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        times.append(clock.time())
+        pods = [{"id": number, "status": "INITIALIZE"} for number in ids]
+        shown = envelope(pods if name_call(request) == "list" else pods[0])
+        await (shown if len(times) in (3, 5) else http(b"", 429))(request, writer)
+
+    server.answers(answer)
+    await client_of(clock=clock, poll_interval=2).pods.wait_many(ids, timeout=40)
+    delays = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert delays[1] >= 4
+    assert delays[3] < 4
+
+
+@pytest.mark.parametrize("http_status", [429, 503])
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_deadline_is_kept_even_while_the_api_asks_to_wait(
+    server: RawServer, client_of: Make, http_status: int, ids: list[int] | range
+) -> None:
+    clock = make_clock("auto")
+    server.answers(http(b"", http_status, {"Retry-After": "3600"}))
+    report = await client_of(clock=clock).pods.wait_many(ids, timeout=30)
     assert clock.time() == pytest.approx(30)
+    error = report.failed[0].error
+    assert isinstance(error, WaitTimeoutError)
+    assert "; 1 polls, 1 of them failed; " in str(error), "and no other has begun"
 
 
 async def test_each_waiter_has_its_own_deadline(server: RawServer, client_of: Make) -> None:
@@ -341,6 +401,7 @@ async def test_each_waiter_has_its_own_deadline(server: RawServer, client_of: Ma
 
     await asyncio.gather(*(wait(timeout) for timeout in (10, 35, 20, 600)))
     assert ends == pytest.approx({10: 10, 20: 20, 35: 35, 600: 600})
+    assert not await list_poller_tasks()
 
 
 async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, client_of: Make) -> None:
@@ -353,6 +414,18 @@ async def test_who_comes_between_ticks_is_served_at_once(server: RawServer, clie
     await yotta.pods.wait_until(8)
     assert clock.time() < 1
     assert [request.path[-1] for request in server.received] == ["7", "8"]
+    waiting.cancel()
+
+
+async def test_a_second_wait_for_a_pod_is_served_at_once(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+    server.answers(pod("RUNNING"))
+    yotta = client_of(clock=clock, poll_interval=1000)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, status="PAUSED", timeout=5000))
+    await clock.sleep(100)
+    await yotta.pods.wait_until(7)
+    assert clock.time() < 101
+    assert len(server.received) == 2
     waiting.cancel()
 
 
@@ -370,6 +443,56 @@ async def test_the_shortest_interval_sets_the_pace(server: RawServer, client_of:
     assert 3 <= len(server.received) - count <= 6
     for wait in waits:
         wait.cancel()
+
+
+async def test_the_interval_of_a_wait_may_grow_with_its_age(server: RawServer, client_of: Make) -> None:
+    clock = ManualClock()
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=clock)
+    await clock.advance(1000)
+    ages: list[float] = []
+
+    def back_off(age: float) -> float:
+        ages.append(age)
+        return 1 if age < 20 else 100
+
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, poll_interval=back_off, timeout=520))
+    await clock.advance(20)
+    assert 20 / 1.1 <= len(server.received) <= 1 + 20 / 0.9
+    await clock.advance(490)
+    late = len(server.received)
+    assert 4 <= late - 20 / 1.1 <= 10
+    assert ages[:2] == [0, 0], "when it begins, and before the first poll"
+    assert ages == sorted(ages)
+    assert 400 <= ages[-1] <= 510
+    await clock.advance(20)
+    with pytest.raises(WaitTimeoutError):
+        await waiting
+    assert late < len(server.received) <= late + 2
+    count = len(server.received)
+    await clock.advance(500)
+    assert len(server.received) == count
+
+
+async def test_a_function_for_the_interval_that_fails_ends_its_own_wait(server: RawServer, client_of: Make) -> None:
+    clock = make_clock("auto")
+
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await pod("INITIALIZE" if clock.time() < 20 else "RUNNING")(request, writer)
+
+    server.answers(answer)
+    yotta = client_of(clock=clock)
+    with pytest.raises(InvalidRequestError, match="poll_interval"):
+        await yotta.pods.wait_until(7, poll_interval=lambda _: 0)
+    assert not server.received
+    results = await asyncio.gather(
+        yotta.pods.wait_until(7, poll_interval=lambda age: 1 / (age < 4)),
+        yotta.pods.wait_until(7, poll_interval=lambda age: 1 - age / 100 if age < 4 else -1),
+        yotta.pods.wait_until(7, poll_interval=40),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [ZeroDivisionError, InvalidRequestError, Pod]
+    assert clock.time() >= 36, "the interval of the others is over with them"
 
 
 async def test_closing_the_client_ends_every_wait(server: RawServer, client_of: Make) -> None:
@@ -430,24 +553,90 @@ async def test_short_waits_do_not_put_off_the_others_tick(server: RawServer, cli
     assert (await waiting).id == "7"
 
 
-async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make) -> None:
+@pytest.mark.one_version  # takes long
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_a_request_that_hangs_holds_up_no_other_pod(server: RawServer, client_of: Make, answered: int) -> None:
+    def count(number: int) -> int:
+        return sum(name_target(request) == str(number) for request in server.received)
+
     async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         number = int(name_target(request))
-        if number == 7:
+        if number == 7 and count(7) > answered:
             await silence(request, writer)
-        before = sum(1 for each in server.received if each.path == request.path) < 3
-        await pod("INITIALIZE" if before and number == 8 else "RUNNING", number)(request, writer)
+        is_starting = number == 7 or (number == 8 and count(8) < 3)
+        await pod("INITIALIZE" if is_starting else "RUNNING", number)(request, writer)
 
     server.answers(answer)
     yotta = client_of(clock=None, poll_interval=0.4)  # real time: no other moves while a call is in flight
     hanging = asyncio.create_task(yotta.pods.wait_until(7))
     assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
     assert (await yotta.pods.wait_until(9, timeout=20)).id == "9"
+    assert count(7) == 2, "one that was not answered is repeated once, until there is an answer"
     hanging.cancel()
     await asyncio.wait({hanging})
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if "Looks" in repr(task.get_coro())]
+    assert not await list_poller_tasks()
+
+
+@pytest.mark.parametrize("ids", [[7], range(20)])
+async def test_a_request_ends_with_the_last_wait_for_it(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture, ids: list[int] | range
+) -> None:
+    server.answers(silence)
+    waiting = asyncio.create_task(client_of().pods.wait_many(ids))
+    while not server.received:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert not await list_poller_tasks()
+    assert not caplog.records
+
+
+async def test_a_clock_that_fails_ends_every_wait(server: RawServer, client_of: Make) -> None:
+    class BrokenClock(AheadClock):
+        def time(self) -> float:
+            if server.received:
+                raise KeyError("mine")
+            return super().time()
+
+    server.answers(pod("INITIALIZE"))
+    yotta = client_of(clock=BrokenClock(ManualClock()))
+    results = await asyncio.gather(*(yotta.pods.wait_until(7) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [KeyError] * 3
+
+
+async def test_a_long_wait_keeps_no_requests_that_have_ended(server: RawServer, client_of: Make) -> None:
+    server.answers(pod("INITIALIZE"))
+    with pytest.raises(WaitTimeoutError):
+        await client_of(poll_interval=1).pods.wait_until(7, timeout=50)
+    gc.collect()
+    tasks = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+    assert len([task for task in tasks if "StatusPoller" in repr(task)]) < 10, "of more than fifty"
+
+
+@pytest.mark.one_version  # takes long
+@pytest.mark.parametrize(("limit", "interval"), [(0.01, 1000), (1000, 0.4)])
+async def test_others_wait_for_a_request_that_hangs_no_longer_than_an_interval_or_a_limit(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch, limit: float, interval: float
+) -> None:
+    async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await (silence if name_target(request) == "7" else pod("RUNNING", 8))(request, writer)
+
+    monkeypatch.setattr(poller, "_MAX_GET_DELAY_S", limit)
+    server.answers(answer)
+    yotta = client_of(clock=None, poll_interval=interval)
+    hanging = asyncio.create_task(yotta.pods.wait_until(7))
+    while not server.received:
+        await asyncio.sleep(0)
+    assert (await yotta.pods.wait_until(8, timeout=20)).id == "8"
+    hanging.cancel()
+
+
+@pytest.mark.one_version  # takes long
+async def test_polls_go_on_while_every_request_hangs(server: RawServer, client_of: Make) -> None:
+    server.answers(silence)
+    with pytest.raises(WaitTimeoutError, match="Seen: nothing; 0 polls, 0 of them failed, . more requests are unan"):
+        await client_of(clock=None, poll_interval=0.02).pods.wait_until(7, timeout=0.2)
+    assert len(server.received) <= 2
 
 
 async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Make) -> None:
@@ -461,6 +650,7 @@ async def test_absence_does_not_become_a_storm(server: RawServer, client_of: Mak
     report = await client_of(clock=clock, poll_interval=1).pods.wait_many(range(600), timeout=29)
     assert len(report.failed) == 600
     assert len(server.received) <= 1 + 16
+    assert not [item for item in report.failed if "unanswered" in str(item.error)], "nor are any others queued"
 
 
 async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, client_of: Make) -> None:
@@ -489,21 +679,22 @@ async def test_nobody_asks_for_pods_whose_waits_are_over(server: RawServer, clie
 async def test_a_filter_that_is_refused_is_not_used_again(server: RawServer, client_of: Make) -> None:
     old = [{"id": 1000 + number, "status": "TERMINATED"} for number in range(400)]
     new = [{"id": number, "status": "INITIALIZE"} for number in range(40)]
-    looks = 0
+    clock = make_clock("auto")
+    times: list[float] = []
 
     async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        nonlocal looks
-        looks += 1
+        times.append(clock.time())
         if "statusList" in request.target:
             await envelope(code=10001, status=400)(request, writer)
             return
-        status = "RUNNING" if looks > 6 else "INITIALIZE"
+        status = "RUNNING" if len(times) > 6 else "INITIALIZE"
         await envelope(old + [each | {"status": status} for each in new])(request, writer)
 
     server.answers(answer)
-    report = await client_of().pods.wait_many(range(40))
+    report = await client_of(clock=clock).pods.wait_many(range(40))
     assert len(report.succeeded) == 40
-    assert sum("statusList" in request.target for request in server.received) == 1
+    [refused] = [number for number, request in enumerate(server.received) if "statusList" in request.target]
+    assert times[refused + 1] == times[refused], "a list without the filter follows at once"
 
 
 def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
@@ -519,18 +710,45 @@ def test_a_wait_on_another_loop_says_so(unused_tcp_port: int) -> None:
     asyncio.run(yotta.aclose())
 
 
-@pytest.mark.parametrize("way", ["close", "401"])
-async def test_nothing_goes_on_behind_a_reader_that_is_idle(server: RawServer, client_of: Make, way: str) -> None:
+@pytest.mark.parametrize("way", ["wait", "watch"])
+async def test_a_wait_on_another_loop_is_refused_while_the_first_one_polls(
+    server: RawServer, client_of: Make, way: str
+) -> None:
+    server.answers(pod("INITIALIZE"))
     clock = ManualClock()
-    server.answers(envelope([{"id": 1}]), http(b"", 401))
+    yotta = client_of(clock=clock)
+    waiting = asyncio.create_task(yotta.pods.wait_until(7, timeout=5))
+    await clock.advance(1)
+
+    async def wait_elsewhere() -> None:
+        async with asyncio.timeout(10):
+            if way == "wait":
+                await yotta.pods.wait_until(7)
+            async with aclosing(yotta.pods.watch()) as events:
+                await anext(events)
+
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await asyncio.to_thread(asyncio.run, wait_elsewhere())
+    await clock.advance(5)
+    with pytest.raises(WaitTimeoutError):
+        await waiting
+
+
+@pytest.mark.parametrize("way", ["close", "401"])
+@pytest.mark.parametrize("pod_ids", [None, [1]])
+async def test_nothing_goes_on_behind_a_reader_that_is_idle(
+    server: RawServer, client_of: Make, way: str, pod_ids: list[int] | None
+) -> None:
+    clock = ManualClock()
+    server.answers(envelope({"id": 1} if pod_ids else [{"id": 1}]), http(b"", 401))
     yotta = client_of(clock=clock, poll_interval=1)
-    events = yotta.pods.watch()
+    events = yotta.pods.watch(pod_ids)
     await anext(events)
     if way == "close":
         await yotta.aclose()
     await clock.advance(10)
     assert len(server.received) == (1 if way == "close" else 2)
-    assert not [task for task in asyncio.all_tasks() if "StatusPoller" in repr(task.get_coro())]
+    assert not await list_poller_tasks()
     await events.aclose()
 
 

@@ -17,6 +17,7 @@ from yotta_async import (
     AuthenticationError,
     BadRequestError,
     InvalidRequestError,
+    NotFoundError,
     PermissionDeniedError,
     Pod,
     PodFailedError,
@@ -27,6 +28,7 @@ from yotta_async import (
     YottaClient,
 )
 from yotta_async.emulator import Emulator, Timings
+from yotta_async.emulator.clock import ManualClock, make_clock
 
 pytestmark = pytest.mark.both_versions
 
@@ -97,7 +99,8 @@ async def test_a_state_from_which_the_target_cannot_come_ends_a_wait_at_once(
     server: RawServer, client_of: Make, state: str
 ) -> None:
     server.answers(pod("INITIALIZE"), pod(state))
-    with pytest.raises(PodFailedError, match=f"it is {state}") as caught:
+    why = r" \(no capacity .*\)" if state == "FAILED" else ""
+    with pytest.raises(PodFailedError, match=f"it is {state}{why}, and cannot become RUNNING") as caught:
         await client_of().pods.wait_until(7)
     assert len(server.received) == 2
     assert [status for status, _ in caught.value.history] == ["INITIALIZE", state]
@@ -114,6 +117,17 @@ async def test_a_pod_that_is_not_there_any_more(server: RawServer, client_of: Ma
         await client_of().pods.wait_until(7, status=PodStatus.PAUSED)
     assert caught.value.last_pod is not None
     assert caught.value.last_pod.status == "RUNNING"
+    assert isinstance(caught.value.__cause__, NotFoundError)
+
+
+@pytest.mark.parametrize("statuses", [[None], ["INITIALIZE", None, "INITIALIZE", None]])
+async def test_one_not_found_does_not_end_a_wait(
+    server: RawServer, client_of: Make, statuses: list[str | None]
+) -> None:
+    replies = [pod(status) if status else envelope(code=13000) for status in statuses]
+    server.answers(*replies, pod("RUNNING"))
+    assert (await client_of().pods.wait_until(7)).status == "RUNNING"
+    assert len(server.received) == len(replies) + 1
 
 
 async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: RawServer, client_of: Make) -> None:
@@ -128,8 +142,10 @@ async def test_a_wait_for_terminated_is_satisfied_by_a_pod_that_is_gone(server: 
 
 async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make) -> None:
     server.answers(pod("INITIALIZE"), pod("PREPARING"), HTML)
+    clock = make_clock("auto")
+    await clock.sleep(1000)
     with pytest.raises(WaitTimeoutError) as caught:
-        await client_of(poll_interval=5).pods.wait_until(7, timeout=60)
+        await client_of(clock=clock, poll_interval=5).pods.wait_until(7, timeout=60)
     error = caught.value
     assert isinstance(error, TimeoutError)
     assert error.pod_id == "7"
@@ -147,6 +163,13 @@ async def test_a_timeout_tells_what_was_seen(server: RawServer, client_of: Make)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.history, copy.last_pod) == (str(error), error.history, error.last_pod)
     assert b"hunter2" not in pickle.dumps(error)
+
+
+async def test_a_timeout_tells_that_nothing_was_seen(server: RawServer, client_of: Make) -> None:
+    server.answers(HTML)
+    with pytest.raises(WaitTimeoutError, match=r"Seen: nothing; \d+ polls") as caught:
+        await client_of().pods.wait_until(7, timeout=60)
+    assert (caught.value.last_pod, caught.value.history) == (None, ())
 
 
 async def test_a_last_look_is_taken_shortly_before_the_deadline(server: RawServer, client_of: Make) -> None:
@@ -179,6 +202,37 @@ async def test_on_change_may_be_a_coroutine_function_and_may_raise(server: RawSe
     assert seen == ["INITIALIZE", "RUNNING"]
 
 
+async def test_what_was_observed_before_the_deadline_counts_after_a_slow_on_change(
+    server: RawServer, client_of: Make
+) -> None:
+    server.answers(pod("INITIALIZE"), pod("RUNNING"))
+    clock = make_clock("auto")
+    yotta = client_of(clock=clock)
+    found = await yotta.pods.wait_until(7, timeout=30, on_change=lambda _: clock.sleep(60))
+    assert found.status == "RUNNING"
+
+
+async def test_a_slow_on_change_is_called_for_every_change_and_the_newest_pod_is_returned(
+    server: RawServer, client_of: Make
+) -> None:
+    statuses = ["INITIALIZE", "INITIALIZE", "PREPARING", "PREPARING", "RUNNING", "RUNNING", "RUNNING", "RUNNING"]
+    server.answers(
+        *(envelope({"id": 7, "status": status, "podName": f"n{n}"}) for n, status in enumerate(statuses)),
+    )
+    clock = ManualClock()
+    seen = []
+
+    async def note(pod: Pod) -> None:
+        seen.append(pod.status)
+        if len(seen) == 1:
+            await clock.sleep(60)
+
+    waiting = asyncio.create_task(client_of(clock=clock).pods.wait_until_ready(7, on_change=note))
+    await clock.advance(70)
+    assert (await waiting).pod_name == "n7"
+    assert seen == ["INITIALIZE", "PREPARING", "RUNNING"]
+
+
 async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Make) -> None:
     server.answers(envelope(code=10002))
     with pytest.raises(WaitTimeoutError) as caught:
@@ -193,6 +247,6 @@ async def test_a_poll_is_not_repeated_by_itself(server: RawServer, client_of: Ma
               {"on_change": 5}],
 )  # fmt: skip
 async def test_a_wait_that_cannot_be_is_refused(server: RawServer, client_of: Make, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidRequestError, match=next(iter(wrong))):
         await client_of().pods.wait_until(7, **wrong)
     assert not server.received

@@ -11,6 +11,7 @@ import pytest
 
 from tests.calls import name_call, name_target
 from tests.conftest import SPEC
+from tests.parts import list_poller_tasks
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import AuthenticationError, InvalidRequestError, PodEvent, YottaClient
 from yotta_async.emulator import Emulator, Timings
@@ -125,11 +126,70 @@ async def test_a_pod_that_a_list_lost_is_not_removed(server: RawServer, client_o
         await clock.advance(3)
         found = {describe(await anext(events)) for _ in range(2)}
         assert found == {("changed", "1", "RUNNING", "PAUSED"), ("removed", "2", "RUNNING", "RUNNING")}
+        server.received.clear()
+        await clock.advance(5)
+        assert {name_target(request) for request in server.received} == {"list"}, "nothing is asked for by itself now"
+        account.lost = {1}
+        await clock.advance(3)
+    server.received.clear()
+    await clock.advance(10)
+    assert not server.received
 
 
-async def test_failures_that_may_pass_are_borne_and_others_raised(server: RawServer, client_of: Make) -> None:
-    server.answers(http(b"", 502), reset, envelope([{"id": 1}]), http(b"", 401))
+async def test_a_named_pod_that_is_gone_is_removed_once_and_added_when_it_is_back(
+    server: RawServer, client_of: Make
+) -> None:
+    account, clock = Account(server), ManualClock()
+    account.pods = {1: "RUNNING"}
+    async with aclosing(client_of(clock=clock, poll_interval=1).pods.watch(["1"])) as events:
+        first = asyncio.ensure_future(anext(events))
+        await clock.advance(1)
+        assert describe(await first) == ("added", "1", None, "RUNNING")
+        del account.pods[1]
+        await clock.advance(10)
+        assert describe(await anext(events)) == ("removed", "1", "RUNNING", "RUNNING")
+        back = asyncio.ensure_future(anext(events))
+        await clock.advance(5)
+        assert not back.done()
+        account.pods[1] = "PAUSED"
+        await clock.advance(5)
+        assert describe(await back) == ("added", "1", None, "PAUSED")
+    server.received.clear()
+    await clock.advance(10)
+    assert not server.received
+
+
+async def test_an_item_without_an_id_hides_no_other(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([{"status": "RUNNING"}, {"id": 1, "status": "RUNNING"}]))
     async with aclosing(client_of().pods.watch()) as events:
+        assert describe(await anext(events)) == ("added", "1", None, "RUNNING")
+
+
+async def test_events_come_in_the_order_of_the_last_changes_and_before_an_error(
+    server: RawServer, client_of: Make
+) -> None:
+    account, clock = Account(server), ManualClock()
+    account.pods = {1: "RUNNING", 2: "RUNNING"}
+    async with aclosing(client_of(clock=clock, poll_interval=1).pods.watch()) as events:
+        assert [(await anext(events)).pod.id for _ in range(2)] == ["1", "2"]
+        for pod_id, status in ((1, "PAUSING"), (2, "PAUSING"), (1, "PAUSED")):
+            account.pods[pod_id] = status
+            await clock.advance(2)
+        server.answers(http(b"", 401))
+        await clock.advance(2)
+        assert describe(await anext(events)) == ("changed", "2", "RUNNING", "PAUSING")
+        assert describe(await anext(events)) == ("changed", "1", "RUNNING", "PAUSED")
+        with pytest.raises(AuthenticationError):
+            await anext(events)
+
+
+@pytest.mark.parametrize("pod_ids", [None, [1]])
+async def test_failures_that_may_pass_are_borne_and_others_raised(
+    server: RawServer, client_of: Make, pod_ids: list[int] | None
+) -> None:
+    found = envelope({"id": 1} if pod_ids else [{"id": 1}])
+    server.answers(http(b"", 502), reset, found, http(b"", 401))
+    async with aclosing(client_of().pods.watch(pod_ids)) as events:
         assert (await anext(events)).kind == "added"
         with pytest.raises(AuthenticationError):
             await anext(events)
@@ -153,6 +213,7 @@ async def test_nothing_is_sent_after_the_end(way: str) -> None:
         if way == "cancel":
             reading.cancel()
         await asyncio.wait({reading})
+        assert not await list_poller_tasks()
         count = len(emulator.requests)
         await emulator.clock.advance(60)
         assert len(emulator.requests) == count

@@ -217,10 +217,7 @@ class StatusPoller:
     async def _sleep(self, seconds: float) -> None:
         """Sleep by the client's clock, or until `_wake`."""
         self._wakeup = asyncio.get_running_loop().create_future()
-        try:
-            await wait_within(self.clock, seconds, self._wakeup)
-        finally:
-            self._wakeup = None
+        await wait_within(self.clock, seconds, self._wakeup)
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -288,10 +285,9 @@ class StatusPoller:
             self._lists.in_flight -= 1
         self._schedule.note_success()
         self.last_list_error = None
-        if not statuses:
-            for subscription in tuple(self._list_subscriptions):
-                if subscription.begins_after < number:
-                    subscription.on_list(snapshot)
+        for subscription in tuple(self._list_subscriptions):
+            if subscription.begins_after < number:  # so there was no reason for a filter
+                subscription.on_list(snapshot)
         self._strategy.note_list(
             statuses, Counter([summary.status for summary in snapshot.summaries if summary is not None])
         )
@@ -342,17 +338,16 @@ class StatusPoller:
                     await asyncio.sleep(0)
                 for tracked, index, interested in to_notify[first : first + _NOTIFY_BATCH_SIZE]:
                     pod = snapshot.pod(index)
+                    if pod is None:
+                        tracked.retract(interested)  # a get may show what cannot be read in this list
+                        continue
                     if tracked.source is snapshot:
                         tracked.source = pod
-                    self._notify_of(tracked, pod, interested)
+                    self._notify_of(pod, interested)
         finally:
             self._is_notifying = False
 
-    def _notify_of(self, tracked: TrackedPod, pod: Pod | None, interested: list[tuple[Subscription, bool]]) -> None:
-        if pod is None:  # it cannot be read in this response: a get may show it
-            tracked.needs_poll = True
-            tracked.last_request = 0
-            return
+    def _notify_of(self, pod: Pod, interested: list[tuple[Subscription, bool]]) -> None:
         for subscription, changed in interested:
             if subscription.number in self._subscriptions:  # it may have ended since
                 subscription.notify(Observation(ObservationKind.OBSERVED, pod, changed))
@@ -401,7 +396,7 @@ class StatusPoller:
                 self._note_not_found(tracked, number, error)
         else:
             self._schedule.note_success()
-            self._notify_of(tracked, pod, self._observe(tracked, pod.status, number, pod))
+            self._notify_of(pod, self._observe(tracked, pod.status, number, pod))
 
     def _note_not_found(self, tracked: TrackedPod, number: int, error: NotFoundError) -> None:
         if not tracked.note_absence(number):

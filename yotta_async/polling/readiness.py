@@ -62,7 +62,7 @@ def _select_ports(pod: Pod, ports: Collection[int] | None, waiter: StatusWaiter)
 
 async def _find_unreachable(poller: StatusPoller, ports: Collection[ExposedPort], *, left: float) -> list[str]:
     """Try to connect to each port; return those that did not accept, as texts for an error."""
-    limit = max(0.0, min(_CONNECT_TIMEOUT_S, left))
+    limit = min(_CONNECT_TIMEOUT_S, left)
     with poller.clock.call():
         problems = await asyncio.gather(*(_find_connection_problem(port, limit) for port in ports))
     return [problem for problem in problems if problem]

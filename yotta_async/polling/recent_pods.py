@@ -30,6 +30,3 @@ class RecentPods:
 
     def __contains__(self, pod_id: object) -> bool:
         return self._clock.time() < self._added_at.get(str(pod_id), -math.inf) + CREATE_VISIBILITY_GRACE_S
-
-    def __bool__(self) -> bool:
-        return bool(self._added_at)

@@ -64,8 +64,7 @@ class PollSchedule:
 
     def add_deadline(self, number: int, began: float, deadline: float) -> None:
         """Note when a subscription ends; infinity is no deadline."""
-        if deadline < math.inf:
-            insort(self._deadlines, (deadline, number, began))
+        insort(self._deadlines, (deadline, number, began))
 
     def remove_deadline(self, number: int, deadline: float) -> None:
         """Forget the deadline of a subscription, if it was not popped."""

@@ -83,7 +83,7 @@ class TrackedPod:
         request_number: int,
         now: float,
         source: PodListSnapshot | Pod,
-        index: int = 0,
+        index: int,
     ) -> list[tuple[Subscription, bool]]:
         """Note how a response shows the pod; return the subscriptions to notify, and whether it has changed for them.
 
@@ -108,6 +108,14 @@ class TrackedPod:
                 if is_interested_in is None or (changed and is_interested_in(status)):
                     interested.append((subscription, changed))
         return interested
+
+    def retract(self, interested: list[tuple[Subscription, bool]]) -> None:
+        """Take back what `observe` noted, as the pod cannot be read in that response, and wait for another one."""
+        self.needs_poll = True
+        self.last_request = 0
+        for subscription, changed in interested:
+            if changed:
+                subscription.retract()
 
     def note_absence(self, request_number: int) -> bool:
         """Note that a request did not find the pod; return whether it is gone.
@@ -165,6 +173,10 @@ class Subscription:
             return False
         self._seen += (status, now - self.began)
         return True
+
+    def retract(self) -> None:
+        """Take back the status that was noted last."""
+        self._seen = self._seen[:-2]
 
     @property
     def history(self) -> tuple[tuple[PodStatus | None, float], ...]:

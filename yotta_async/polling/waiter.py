@@ -141,8 +141,7 @@ class StatusWaiter:
 
     async def next(self) -> Pod:
         """Return the pod when there is news of it; raise the error that ends the wait."""
-        if not self._observations:
-            await self.wait_for_observation()
+        await self.wait_for_observation()
         observation, self._observations = self._observations[0], self._observations[1:]
         if observation.pod is not None and observation.status_changed and self._options.on_change is not None:
             result = self._options.on_change(observation.pod)
@@ -152,8 +151,7 @@ class StatusWaiter:
 
     async def next_within(self, limit: float) -> Pod | None:
         """Return what `next` does, or None when nothing was observed for so long."""
-        if not self._observations:
-            await wait_within(self._poller.clock, limit, self.wait_for_observation())
+        await wait_within(self._poller.clock, limit, self.wait_for_observation())
         return await self.next() if self._observations else None
 
     def poll_again(self) -> None:

@@ -49,10 +49,9 @@ class _Stream:
 
     def follow(self, pod_id: str) -> None:
         """Watch one pod."""
-        if pod_id not in self._subscriptions:
-            self._subscriptions[pod_id] = self._poller.subscribe(
-                pod_id, partial(self._take, pod_id), interval=self._interval, timeout=math.inf
-            )
+        self._subscriptions[pod_id] = self._poller.subscribe(
+            pod_id, partial(self._take, pod_id), interval=self._interval, timeout=math.inf
+        )
 
     def follow_all(self) -> None:
         """Watch every pod of the account, future ones included."""
