@@ -83,29 +83,29 @@ def test_last_of_two_equal_keys_counts(raw: bytes, expected: Pod) -> None:
     assert parse_pod(GET, response_of(body), expected.id, UnreadableLog()) == expected
 
 
-HOSTILE: dict[str, bytes] = {
-    "deep": b'{"id":"7","podName":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "not a number": b'{"id":"7","gpuCount":NaN}',
-    "infinite": b'{"id":"7","singleCardPrice":Infinity}',
-    "too large for a float": b'{"id":"7","singleCardPrice":1e999}',
-    "5,000 digits": b'{"id":"7","gpuCount":' + b"9" * 5000 + b"}",
-    "5,000 digits in an unknown field": b'{"id":"7","new":' + b"9" * 5000 + b"}",
-    "not UTF-8": b'{"id":"7","podName":"\xff"}',
-    "not UTF-8 in an unknown field": b'{"id":"7","new":"\xff"}',
-    "half of a surrogate pair": rb'{"id":"7","podName":"\ud83d and more"}',
-    "not JSON": b'{"id":"7"} x',
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "deep": (b'{"id":"7","podName":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+    "not a number": (b'{"id":"7","gpuCount":NaN}', "cannot be read"),
+    "infinite": (b'{"id":"7","singleCardPrice":Infinity}', "cannot be read"),
+    "too large for a float": (b'{"id":"7","singleCardPrice":1e999}', "cannot be read"),
+    "5,000 digits": (b'{"id":"7","gpuCount":' + b"9" * 5000 + b"}", "cannot be read"),
+    "5,000 digits in an unknown field": (b'{"id":"7","new":' + b"9" * 5000 + b"}", "cannot be read"),
+    "not UTF-8": (b'{"id":"7","podName":"\xff"}', "not UTF-8"),
+    "not UTF-8 in an unknown field": (b'{"id":"7","new":"\xff"}', "not UTF-8"),
+    "half of a surrogate pair": (rb'{"id":"7","podName":"\ud83d and more"}', "cannot be read"),
+    "not JSON": (b'{"id":"7"} x', "cannot be read"),
 }
 
 
-@pytest.mark.parametrize("raw", HOSTILE.values(), ids=list(HOSTILE))
-def test_hostile_json_is_a_protocol_error(raw: bytes) -> None:
+@pytest.mark.parametrize(("raw", "problem"), HOSTILE.values(), ids=list(HOSTILE))
+def test_hostile_json_is_a_protocol_error(raw: bytes, problem: str) -> None:
     with pytest.raises(DECODE_ERRORS):
         parse_pod_json(raw)
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(ProtocolError, match=problem) as caught:
         parse_pod(GET, response_of(b'{"code":10000,"data":%b}' % raw), "7", UnreadableLog())
     assert caught.value.__context__ is None
     listed = response_of(b'{"code":10000,"data":[{"id":"1"},%b]}' % raw)
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(ProtocolError, match=problem) as caught:
         asyncio.run(parse_pods(LIST, listed, UnreadableLog()))
     assert caught.value.__context__ is None
 
