@@ -168,12 +168,13 @@ async def test_pod_with_unreadable_fields_is_listed_and_warned_of_once(
     assert pods[1].extra == {"gpuCount": "x\n", "expose": [{"port": 22}, {"port": "x"}]}
     assert [port.port for port in pods[1].expose] == [22, None]
     await yotta.pods.list()
+    path = server.received[0].path
     server.answers(envelope(odd))
     assert await yotta.pods.get("8") == pods[1]
     warned = warnings_in(caplog)
     assert len(warned) == 2, "one for each field and client"
-    assert "the field 'gpuCount' of a pod ('8')" in warned[0]
-    assert "the field 'expose' of a pod ('8')" in warned[1]
+    assert warned[0].startswith(f"{path}: the field 'gpuCount' of a pod ('8')")
+    assert warned[1].startswith(f"{path}: the field 'expose' of a pod ('8')")
     await client_of().pods.get("8")
     assert len(warnings_in(caplog)) == 4, "another client warns too"
     assert yotta.pods.unreadable_items == 0
@@ -188,7 +189,7 @@ async def test_items_without_an_id_are_counted(
     assert [pod.id for pod in await yotta.pods.list()] == ["7"]
     assert yotta.pods.unreadable_items == 4
     [warning] = warnings_in(caplog)
-    assert "items left out of the list: 4," in warning
+    assert warning.startswith(f"{server.received[0].path}: items left out of the list: 4,")
     assert "hunter2" not in warning
     await yotta.pods.list()
     assert yotta.pods.unreadable_items == 0
@@ -219,6 +220,19 @@ async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client
     with pytest.raises(ProtocolError, match="data is not a list"):
         async with open_endpoints(server.url) as endpoints:
             await endpoints.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"), [({"Content-Type": "text/html"}, "text/html"), ({"Content-Type": ""}, "")]
+)
+async def test_response_that_is_not_documented_is_described(
+    server: RawServer, client_of: Make, headers: dict[str, str], kind: str
+) -> None:
+    server.answers(http(b"<html>", 502, {**headers, "Retry-After": "7"}))
+    with pytest.raises(ProtocolError, match=f"HTTP 502, '{kind}', 6 bytes\\)") as caught:
+        await client_of(retry=RetryPolicy(max_attempts=1)).pods.get(7)
+    assert (caught.value.method, caught.value.path) == ("GET", server.received[0].path)
+    assert caught.value.retry_after == 7
 
 
 async def test_list_that_is_too_large_names_what_to_filter(

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.test_models import GUIDE, READABLE, UNREADABLE
-from yotta_async import InvalidStateError, Pod, ProtocolError, RateLimitError
+from yotta_async import (
+    APIError,
+    BadRequestError,
+    InvalidStateError,
+    Pod,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    YottaError,
+)
 from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, structure
 from yotta_async.api.pod_list import parse_pods, parse_snapshot
 from yotta_async.api.requests import build_get_request, build_list_request
@@ -139,6 +148,44 @@ def test_list_in_no_documented_envelope_is_a_protocol_error(body: bytes) -> None
         assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, None), (201, None), (299, None), (199, APIError), (300, ProtocolError), (304, ProtocolError),
+     (399, ProtocolError), (400, BadRequestError), (418, APIError), (500, ServerError)],
+)  # fmt: skip
+def test_success_counts_with_a_2xx_only(status: int, kind: type[YottaError] | None) -> None:
+    for parse, data in (
+        (lambda response: parse_pod(GET, response, "7", UnreadableLog()), b'{"id":"7"}'),
+        (lambda response: parse_snapshot(LIST, response, UnreadableLog()).raws, b'[{"id":"7"}]'),
+        (lambda response: asyncio.run(parse_pods(LIST, response, UnreadableLog())), b'[{"id":"7"}]'),
+        (lambda response: parse_created(CREATE, response), b"7"),
+        (lambda response: parse_empty(CREATE, response), b"null"),
+    ):
+        response = response_of(b'{"code":10000,"data":%b}' % data, status)
+        if kind is None:
+            parse(response)
+        else:
+            with pytest.raises(kind) as caught:
+                parse(response)
+            assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "data: expected an object"),
+        (b',"data":null', "data: expected an object"),
+        (b',"data":[]', "data: expected an object"),
+        (b',"data":{"id":"8"}', "about another pod"),
+        (b',"data":{"id":8,"new":1}', "about another pod"),
+        (b',"data":{"id":{}}', "data: expected an id"),
+    ],
+)
+def test_response_without_the_pod_that_was_asked_for_is_a_protocol_error(data: bytes, problem: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^GET /openapi/v1/pods/7: .*{problem}"):
+        parse_pod(GET, response_of(b'{"code":10000%b}' % data), "7", UnreadableLog())
+
+
 def test_error_code_of_a_list_counts_whatever_its_data_is() -> None:
     for data in (b"null", b"{}", b"[5]", b'"x"', b'[{"id":"1"}]'):
         with pytest.raises(InvalidStateError):
@@ -164,9 +211,13 @@ def test_create_whose_envelope_has_two_meanings_is_a_protocol_error(body: bytes)
 def test_create_is_read_as_number_and_as_text() -> None:
     assert parse_created(CREATE, response_of(b'{"code":10000,"data":331864222263676928}')).id == "331864222263676928"
     assert parse_created(CREATE, response_of(b'{"code":10000,"data":"7"}')).id == "7"
-    for data in (b"null", b'""', b"1.5", b"-1", b"true", b"{}", b'"a/b"', b"9" * 5000):
-        with pytest.raises(ProtocolError):
+    assert parse_created(CREATE, response_of(b'{"code":10000,"data":0}')).id == "0"
+    assert parse_created(CREATE, response_of(b'{"code":10000,"data":%b}' % (b"9" * 64))).id == "9" * 64
+    for data in (b"null", b'""', b"1.5", b"-1", b"true", b"{}", b'{"id":7}', b'"a/b"', b"1" + b"0" * 64):
+        with pytest.raises(ProtocolError, match="not the id of the new pod"):
             parse_created(CREATE, response_of(b'{"code":10000,"data":%b}' % data))
+    with pytest.raises(ProtocolError):
+        parse_created(CREATE, response_of(b'{"code":10000,"data":%b}' % (b"9" * 5000)))
     parse_empty(CREATE, response_of(b'{"code":10000,"data":["anything"]}'))
 
 

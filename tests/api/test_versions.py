@@ -27,11 +27,13 @@ from yotta_async import (
     PodHandle,
     PodSpec,
     PodStatus,
+    ProtocolError,
     YottaClient,
 )
-from yotta_async.api import converter
+from yotta_async.api import converter, responses
 from yotta_async.api.converter import parse_pod_json, structure
-from yotta_async.api.requests import build_create_request, build_get_request
+from yotta_async.api.pod_list import parse_pods
+from yotta_async.api.requests import build_create_request, build_get_request, build_list_request
 from yotta_async.api.responses import UnreadableLog, parse_created, parse_pod
 from yotta_async.api.versions import V2
 from yotta_async.emulator import Emulator
@@ -260,7 +262,8 @@ async def test_refusal_for_lack_of_capacity_is_known_in_v2(server: RawServer, cl
 
 def test_documented_pod_of_v2_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = structure(POD, Pod, V2)
-    monkeypatch.setattr(converter, "structure", None)
+    for module in (converter, responses):
+        monkeypatch.setattr(module, "structure", None)
     raw = json.dumps(POD).encode()
     pod = parse_pod_json(raw, V2)
     assert pod == expected
@@ -269,6 +272,8 @@ def test_documented_pod_of_v2_takes_the_quick_way(monkeypatch: pytest.MonkeyPatc
     assert (pod.extra, pod.unreadable) == ({}, ())
     body = b'{"message":"success","code":10000,"data":%b}' % raw
     assert parse_pod(build_get_request(pod.id, V2), response_of(body), pod.id, UnreadableLog(), V2) == pod
+    listed = response_of(b'{"message":"success","code":10000,"data":[%b]}' % raw)
+    assert asyncio.run(parse_pods(build_list_request((), (), V2), listed, UnreadableLog(), V2)).pods == [pod]
 
 
 @settings(max_examples=300, deadline=None)
@@ -313,6 +318,19 @@ def test_token_of_a_create_counts_in_its_answer() -> None:
     request = build_create_request(PodSpec(**SPEC), "a" * 32, V2)
     body = json.dumps({"code": 10000, "data": {"id": 7, "name": f"yotta-async-{'a' * 32}"}}).encode()
     assert parse_created(request, response_of(body), "a" * 32, UnreadableLog(), V2).id == "7"
+    for token in ("b" * 32, None):
+        with pytest.raises(ProtocolError, match="the pod of another create"):
+            parse_created(request, response_of(body), token, UnreadableLog(), V2)
+
+
+async def test_pod_of_a_create_with_unreadable_fields_is_warned_of(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers(envelope(POD | {"gpuCount": "many"}))
+    handle = await client_of(api_version="v2").pods.create(**SPEC)
+    assert handle.pod is not None
+    assert handle.pod.unreadable == ("gpuCount",)
+    assert f"/v2/pods: the field 'gpuCount' of a pod ('{handle.id}')" in caplog.text
 
 
 # A stranger's server, which follows the documents in one of their forms
