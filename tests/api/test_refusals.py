@@ -87,6 +87,14 @@ async def test_words_of_a_lack_of_funds(server: RawServer, message: str) -> None
     assert "Add funds" in str(pickle.loads(pickle.dumps(error)))
 
 
+@pytest.mark.parametrize(
+    ("status", "is_about_funds"), [(402, True), (403, True), (409, True), (401, False), (429, False)]
+)
+async def test_which_errors_may_be_about_funds(server: RawServer, status: int, is_about_funds: bool) -> None:
+    error = await refuse(server, message="insufficient balance", code=status, status=status)
+    assert ("Add funds" in str(error)) == is_about_funds
+
+
 @pytest.mark.parametrize("message", OTHER)
 async def test_other_words_are_neither(server: RawServer, message: str) -> None:
     error = await refuse(server, message=message, code=10001)

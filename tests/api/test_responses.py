@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tests.models.test_models import GUIDE, READABLE, UNREADABLE
 from yotta_async import (
     APIError,
+    AuthenticationError,
     BadRequestError,
     InvalidStateError,
+    PermissionDeniedError,
     Pod,
     ProtocolError,
     RateLimitError,
@@ -120,32 +122,64 @@ def test_hostile_json_is_a_protocol_error(raw: bytes, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "problem"),
     [
-        b"",
-        b"[]",
-        b"null",
-        b'{"data":[]}',
-        b'{"code":true,"data":[]}',
-        b'{"code":"10000","data":[]}',
-        b'{"code":10000.0,"data":[]}',
-        b'{"code":10000,"message":5,"data":[]}',
-        b'{"code":10000,"data":[{"id":"1"}]',
-        b'{"code":10000,"data":[{"id":"1"},]}',
-        b'{"code":10000,"data":[]} {}',
-        b'{"code":' + b"9" * 5000 + b',"data":[]}',
-        b'\xef\xbb\xbf{"code":10000,"data":[]}',
-        b'{"code":10000,"data":{}}',
-        b'{"code":10000,"data":"[]"}',
-        b'{"code":10000,"data":null}',
-        b'{"code":10000}',
+        (b"", "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b"null", "cannot be read"),
+        (b'{"data":[]}', "no whole number as code"),
+        (b'{"code":true,"data":[]}', "no whole number as code"),
+        (b'{"code":"10000","data":[]}', "no whole number as code"),
+        (b'{"code":10000.0,"data":[]}', "no whole number as code"),
+        (b'{"code":10000,"message":5,"data":[]}', "message is not text"),
+        (b'{"code":10000,"data":[{"id":"1"}]', "cannot be read"),
+        (b'{"code":10000,"data":[{"id":"1"},]}', "cannot be read"),
+        (b'{"code":10000,"data":[]} {}', "cannot be read"),
+        (b'{"code":' + b"9" * 5000 + b',"data":[]}', "cannot be read"),
+        (b'{"code":10000,"message":"\xff","data":[]}', "not UTF-8"),
+        (b'{"code":10000,"message":' + b"[" * 100_000, "nested too deeply"),
+        (b'\xef\xbb\xbf{"code":10000,"data":[]}', "cannot be read"),
+        (b'{"code":10000,"data":{}}', "data is not a list"),
+        (b'{"code":10000,"data":"[]"}', "data is not a list"),
+        (b'{"code":10000,"data":null}', "data is not a list"),
+        (b'{"code":10000}', "data is not a list"),
     ],
 )
-def test_list_in_no_documented_envelope_is_a_protocol_error(body: bytes) -> None:
+def test_list_in_no_documented_envelope_is_a_protocol_error(body: bytes, problem: str) -> None:
     for parse in (parse_snapshot, lambda *given: asyncio.run(parse_pods(*given))):
-        with pytest.raises(ProtocolError) as caught:
+        with pytest.raises(ProtocolError, match=problem) as caught:
             parse(LIST, response_of(body), UnreadableLog())
         assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no", b'{"code":"10001","message":"no"}', b'{"code":10001,"message":5}', b'{"code":10001,"message":"no"}']
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError), (429, RateLimitError)]
+)
+def test_word_of_a_gateway_counts_in_any_body(status: int, kind: type[APIError], body: bytes) -> None:
+    with pytest.raises(kind) as caught:
+        parse_empty(GET, response_of(body, status))
+    assert caught.value.http_status == status
+    is_envelope = body == b'{"code":10001,"message":"no"}'
+    assert (caught.value.code, caught.value.message) == ((10001, "no") if is_envelope else (None, ""))
+
+
+@pytest.mark.parametrize("start", [0, 1998, 5000])
+def test_message_of_an_error_is_bounded_and_shows_no_part_of_the_key(start: int) -> None:
+    response = Response(
+        400, {}, [json.dumps({"code": 1, "message": "x" * start + "secret-key"}).encode()], Secret("secret-key")
+    )
+    with pytest.raises(BadRequestError) as caught:
+        parse_empty(GET, response)
+    assert caught.value.message == ("x" * start + "***")[:2000]
+
+
+def test_content_type_of_an_error_is_bounded_and_shows_no_part_of_the_key() -> None:
+    response = Response(502, {"Content-Type": "x" * 78 + "secret-key"}, [b"<html>"], Secret("secret-key"))
+    with pytest.raises(ProtocolError, match=f"'{'x' * 78}[*][*]', 6 bytes"):
+        parse_empty(GET, response)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +188,7 @@ def test_list_in_no_documented_envelope_is_a_protocol_error(body: bytes) -> None
      (399, ProtocolError), (400, BadRequestError), (418, APIError), (500, ServerError)],
 )  # fmt: skip
 def test_success_counts_with_a_2xx_only(status: int, kind: type[YottaError] | None) -> None:
+    problem = "it is a redirect" if 300 <= status < 400 else None
     for parse, data in (
         (lambda response: parse_pod(GET, response, "7", UnreadableLog()), b'{"id":"7"}'),
         (lambda response: parse_snapshot(LIST, response, UnreadableLog()).raws, b'[{"id":"7"}]'),
@@ -165,7 +200,7 @@ def test_success_counts_with_a_2xx_only(status: int, kind: type[YottaError] | No
         if kind is None:
             parse(response)
         else:
-            with pytest.raises(kind) as caught:
+            with pytest.raises(kind, match=problem) as caught:
                 parse(response)
             assert type(caught.value) is kind
 
