@@ -42,6 +42,7 @@ async def test_a_pod_through_its_whole_life(emulator: Emulator, yotta: YottaClie
     assert yotta.pods.handle(handle).pod is None
     pod = await handle.refresh()
     assert (pod.id, pod.pod_name, pod.gpu_count, pod.status) == (handle.id, "mine", 2, PodStatus.INITIALIZE)
+    assert await yotta.pods.list() == [pod]
     pod = await handle.wait_until()
     assert handle.pod is pod
     assert repr(handle) == f"PodHandle('{handle.id}', RUNNING)"
