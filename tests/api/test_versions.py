@@ -116,7 +116,19 @@ async def test_create_has_the_names_of_v2(server: RawServer, client_of: Make) ->
         credential_id=331864222263676928,
         environment_vars={"A": "1"},
         persistent_volumes=[
-            PersistentVolumeRequest(mount_path="/data", volume_type="NFS", id=5, volume_size=7, need_backup=True)
+            PersistentVolumeRequest(
+                mount_path="/data",
+                volume_type="NFS",
+                id=5,
+                name="data",
+                mount_mode="rw",
+                volume_size=7,
+                volume_price=0.1,
+                cloud_storage_type="S3",
+                system_volume_type="Local",
+                system_volume_type_enum="LOCAL",
+                need_backup=True,
+            )
         ],
     )
     [request] = server.received

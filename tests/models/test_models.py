@@ -178,6 +178,8 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("createdAt", "", "created_at", None),
     ("createdAt", "2025-07-04T10:29:56.123456789Z", "created_at", datetime(2025, 7, 4, 10, 29, 56, 123456, UTC)),
     ("createdAt", "2025-07-04T10:29:56.000+0800", "created_at", datetime(2025, 7, 4, 2, 29, 56, tzinfo=UTC)),
+    ("createdAt", 99_999_999_999, "created_at", datetime(5138, 11, 16, 9, 46, 39, tzinfo=UTC)),
+    ("createdAt", 100_000_000_000, "created_at", datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
     ("createdAt", "1751624996.5", "created_at", datetime(2025, 7, 4, 10, 29, 56, 500000, UTC)),
     ("status", "running", "status", PodStatus.RUNNING),
     ("status", 1, "status", PodStatus.RUNNING),
