@@ -87,6 +87,20 @@ async def test_name_and_memory_of_the_response_precede_those_that_are_known(
             [{"region": "a", "available": True}, {"region": "a", "available": False}, {"region": "b"}],
             (GpuRegion("a", is_available=True), GpuRegion("b", None)),
         ),
+        (
+            [
+                {"region": "a", "available": False},
+                {"region": "b"},
+                {"region": "a", "available": True},
+                {"region": "b", "available": False},
+            ],
+            (GpuRegion("a", is_available=True), GpuRegion("b", is_available=False)),
+        ),
+        ([{"region": "a", "available": False}, {"region": "a"}], (GpuRegion("a", is_available=False),)),
+        (
+            [{"region": "", "regionName": "A"}, {"region": "b", "regionName": "B"}],
+            (GpuRegion("A", None), GpuRegion("b", None)),
+        ),
     ],
 )
 async def test_odd_regions_are_tolerated(
@@ -103,6 +117,14 @@ async def test_a_type_without_a_name_is_left_out_with_a_warning(
     offers = await list_offers(server, client_of, RTX_4090, {"gpuType": None}, {}, "NVIDIA_L4_24G", None, twice)
     assert [offer.available_regions for offer in offers] == [("us-east-1", "eu-2")]
     assert "left out of the list of GPU types: 4" in caplog.text
+
+
+async def test_a_type_that_is_listed_twice_has_what_either_says(server: RawServer, client_of: MakeClient) -> None:
+    first = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "", "singleCardVramInGb": 0}
+    second = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "NEW", "singleCardVramInGb": 99}
+    third = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "OLD", "singleCardVramInGb": 9}
+    [offer] = await list_offers(server, client_of, first, second, third)
+    assert (offer.gpu_type, offer.display_name, offer.vram_in_gb) == ("NVIDIA_NEW_99G", "NEW", 99)
 
 
 async def test_region_narrows_the_offers(server: RawServer, client_of: MakeClient) -> None:

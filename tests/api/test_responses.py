@@ -24,7 +24,7 @@ from yotta_async import (
     ServerError,
     YottaError,
 )
-from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, structure
+from yotta_async.api.converter import DECODE_ERRORS, StructureError, parse_pod_json, pod_reader, structure
 from yotta_async.api.pod_list import parse_pods, parse_snapshot
 from yotta_async.api.requests import build_get_request, build_list_request
 from yotta_async.api.responses import UnreadableLog, parse_created, parse_empty, parse_pod
@@ -258,7 +258,7 @@ def test_create_is_read_as_number_and_as_text() -> None:
 
 def test_msgspec_is_not_asked_to_guess() -> None:
     """The struct takes documented types alone: whatever it would convert, the converter's rules have to."""
-    reader = msgspec.json.Decoder(parse_pod_json.__globals__["pod_reader"]().struct)
+    reader = msgspec.json.Decoder(pod_reader().struct)
     for odd in (
         '{"id":7}',
         '{"id":""}',
