@@ -73,10 +73,15 @@ async def test_a_spec_can_be_changed_by_fields(yotta: YottaClient) -> None:
 
 
 async def test_missing_pods_are_not_found(yotta: YottaClient) -> None:
-    for call in (yotta.pods.get, yotta.pods.pause, yotta.pods.resume, yotta.pods.delete):
+    for call, method in (
+        (yotta.pods.get, "GET"),
+        (yotta.pods.pause, "POST"),
+        (yotta.pods.resume, "POST"),
+        (yotta.pods.delete, "DELETE"),
+    ):
         with pytest.raises(NotFoundError) as caught:
             await call("123")
-        assert caught.value.code == 13000
+        assert (caught.value.code, caught.value.method) == (13000, method)
         assert "base_url" not in str(caught.value)
     await yotta.pods.delete("123", missing_ok=True)
 
@@ -108,9 +113,12 @@ async def test_lists_are_filtered_by_status_and_region(yotta: YottaClient) -> No
 async def test_statuses_go_out_as_numbers_where_the_wire_has_them(
     emulator: Emulator, yotta: YottaClient, api_version: str
 ) -> None:
-    await yotta.pods.list(statuses=["FAILED"], regions=["a b", "c&d"])
+    await yotta.pods.list(statuses=["FAILED"], regions=["a b", "c&d", "e,f"])
     await yotta.pods.list(statuses=[PodStatus.RUNNING, "TERMINATED"])
-    regions = {"v1": "regionList=a%20b&regionList=c%26d", "v2": "regionList=a%20b,c%26d"}[api_version]
+    regions = {
+        "v1": "regionList=a%20b&regionList=c%26d&regionList=e%2Cf",
+        "v2": "regionList=a%20b,c%26d,e,f",
+    }[api_version]
     assert [request.query for request in emulator.requests] == [f"{regions}&statusList=6", ""]
 
 
