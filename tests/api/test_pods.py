@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -263,6 +264,13 @@ async def test_a_pod_without_id_is_the_one_that_was_asked_for(server: RawServer,
     assert await client_of().pods.get("0007") == Pod(id="0007", status=PodStatus.RUNNING)
     assert await client_of().pods.get("0007") == Pod(id="0007")
     assert await client_of().pods.get("0007") == Pod(id="7")
+
+
+def test_failure_while_a_create_is_built_has_no_frame_with_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "gpu_type_in", None)
+    with pytest.raises(TypeError) as caught:
+        requests.build_create_request(PodSpec(**SPEC, environment_vars={"A": "hunter2"}), "token")
+    assert "build_create_request" not in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
 
 
 @pytest.mark.parametrize("data", [331864222263676928, "331864222263676928"])
