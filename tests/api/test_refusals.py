@@ -17,6 +17,7 @@ from yotta_async import (
     NotFoundError,
     PermissionDeniedError,
     PodSpec,
+    RetryPolicy,
     YottaClient,
 )
 from yotta_async.emulator.clock import make_clock
@@ -88,11 +89,14 @@ async def test_words_of_a_lack_of_funds(server: RawServer, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "is_about_funds"), [(402, True), (403, True), (409, True), (401, False), (429, False)]
+    ("status", "is_about_funds"), [(402, True), (403, True), (409, True), (401, False), (429, False), (500, False)]
 )
 async def test_which_errors_may_be_about_funds(server: RawServer, status: int, is_about_funds: bool) -> None:
-    error = await refuse(server, message="insufficient balance", code=status, status=status)
-    assert ("Add funds" in str(error)) == is_about_funds
+    server.answers(envelope(message="insufficient balance", code=status, status=status))
+    async with YottaClient(KEY, base_url=server.url, retry=RetryPolicy(max_attempts=1)) as yotta:
+        with pytest.raises(APIError) as caught:
+            await yotta.pods.resume(7)
+    assert ("Add funds" in str(caught.value)) == is_about_funds
 
 
 @pytest.mark.parametrize("message", OTHER)

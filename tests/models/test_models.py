@@ -195,6 +195,8 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("expose", [None, {"port": 22, "healthy": "false"}], "expose", (ExposedPort(port=22, healthy=False),)),
     ("expose", [{"healthy": "True", "proxyPort": ""}], "expose", (ExposedPort(healthy=True),)),
     ("expose", [{"healthy": ""}], "expose", (ExposedPort(),)),
+    ("expose", [{"healthy": None}], "expose", (ExposedPort(),)),
+    ("expose", [{"healthy": 0}, {"healthy": "1"}], "expose", (ExposedPort(healthy=False), ExposedPort(healthy=True))),
     ("environmentVars", {}, "environment_vars", ()),
     ("environmentVars", {"key": "A", "value": 1}, "environment_vars", (EnvironmentVariable("A", "1"),)),
     ("environmentVars", [{"key": "A", "value": None}], "environment_vars", (EnvironmentVariable("A", ""),)),
