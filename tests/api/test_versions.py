@@ -262,7 +262,10 @@ async def test_answer_without_the_pod_of_the_create_is_settled_by_a_list(
     server.answers(envelope(data), listed)
     handle = await client_of(api_version="v2").pods.create(**SPEC)
     assert handle.id == "8"
-    assert [name_call(request) for request in server.received] == ["create", "list"]
+    assert [(request.method, request.path) for request in server.received] == [
+        ("POST", "/v2/pods"),
+        ("GET", "/v2/pods"),
+    ]
 
 
 async def test_refusal_for_lack_of_capacity_is_known_in_v2(server: RawServer, client_of: Make) -> None:
