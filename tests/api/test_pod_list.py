@@ -71,6 +71,15 @@ def test_list_and_snapshot_show_the_same_pods(pods: list[tuple[Any, bool]], sepa
     assert found == [("1", index) for index, item in enumerate(data) if item and "environmentVars" in item]
 
 
+@pytest.mark.parametrize("odd", [{"id": ""}, {"id": None}, {"id": -1}, {"id": []}, {}, None, 7, "7"])
+def test_item_without_an_id_is_no_pod_in_lists_and_snapshots(odd: Any) -> None:
+    listed, snapshot = list_of([{"id": "1"}, odd]), snapshot_of([{"id": "1"}, odd])
+    assert (listed.pods, listed.unreadable_items) == ([Pod(id="1")], 1)
+    assert [each and each.id for each in snapshot.summaries] == ["1", None]
+    assert snapshot.unreadable_items == 1
+    assert snapshot.pod(1) is None
+
+
 def test_snapshot_of_an_item_that_is_not_json_has_its_id_and_status() -> None:
     body = b'{"code":10000,"data":[{"id":"1","status":"RUNNING","podName":"\xff"},{"id":"2"}]}'
     snapshot = parse_snapshot(LIST, Response(200, {}, [body], Secret("key")), UnreadableLog())

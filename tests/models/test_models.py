@@ -136,6 +136,8 @@ def test_unreadable_time_is_none_and_kept_in_extra(wrong: object) -> None:
 
 
 def test_ids_are_text_whatever_comes() -> None:
+    assert structure_pod({"id": 10**64 - 1}).id == "9" * 64
+    assert structure_pod({"id": 0}).id == "0"
     pod = structure_pod({"id": 2**63 - 1, "orgId": "5", "imageId": 6, "persistentVolumes": [{"id": 9}]})
     assert (pod.id, pod.org_id, pod.image_id, pod.persistent_volumes[0].id) == (str(2**63 - 1), "5", "6", "9")
 
@@ -267,7 +269,9 @@ def test_unreadable_fields_are_named_in_the_order_of_fields() -> None:
     assert pod.extra == odd
 
 
-@pytest.mark.parametrize("item", [None, 5, "7", [], {}, {"id": None}, {"id": ""}, {"id": -1}, {"id": 1.5}, {"id": {}}])
+@pytest.mark.parametrize(
+    "item", [None, 5, "7", [], {}, {"id": None}, {"id": ""}, {"id": -1}, {"id": 1.5}, {"id": 10**64}, {"id": {}}]
+)
 def test_item_without_a_readable_id_is_no_pod(item: object) -> None:
     with pytest.raises(StructureError, match="expected an (id|object), got"):
         structure_pod(item)
