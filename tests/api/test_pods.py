@@ -220,6 +220,13 @@ async def test_polls_warn_of_items_without_an_id_when_their_number_changes(
     assert [warning.split(": ")[2].split(",")[0] for warning in warnings_in(caplog)] == ["1", "2"]
 
 
+async def test_a_pod_that_is_listed_twice_is_as_it_changed_last(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([{"id": 7, "status": "RUNNING"}, {"id": 8}, {"id": "7", "status": "INITIALIZE"}]))
+    pods = client_of().pods
+    assert await pods.list() == [Pod(id="7", status=PodStatus.RUNNING), Pod(id="8")]
+    assert await pods.list(statuses=["INITIALIZE"]) == []
+
+
 async def test_an_account_without_pods(server: RawServer, client_of: Make) -> None:
     server.answers(envelope([]))
     assert await client_of().pods.list() == []
