@@ -143,8 +143,9 @@ def test_ids_are_text_whatever_comes() -> None:
 
 
 def test_unknown_fields_are_kept_and_shown_by_name_only() -> None:
-    pod = structure_pod({"id": "7", "newField": {"token": "hunter2"}, "extra": 1, "expose": [{"port": 1, "new": 2}]})
-    assert pod.extra == {"newField": {"token": "hunter2"}, "extra": 1}
+    unknown = {"newField": {"token": "hunter2"}, "extra": 1, "unreadable": ["status"]}
+    pod = structure_pod({"id": "7", **unknown, "expose": [{"port": 1, "new": 2}]})
+    assert (pod.extra, pod.unreadable) == (unknown, ())
     assert pod.expose[0].extra == {"new": 2}
     assert "newField" in repr(pod)
     assert "hunter2" not in repr(pod)
