@@ -208,12 +208,12 @@ def test_success_counts_with_a_2xx_only(status: int, kind: type[YottaError] | No
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "data: expected an object"),
-        (b',"data":null', "data: expected an object"),
-        (b',"data":[]', "data: expected an object"),
+        (b"", "data: expected an object, got NoneType"),
+        (b',"data":null', "data: expected an object, got NoneType"),
+        (b',"data":[]', "data: expected an object, got list"),
         (b',"data":{"id":"8"}', "about another pod"),
         (b',"data":{"id":8,"new":1}', "about another pod"),
-        (b',"data":{"id":{}}', "data: expected an id"),
+        (b',"data":{"id":{}}', "data: expected an id, got dict"),
     ],
 )
 def test_response_without_the_pod_that_was_asked_for_is_a_protocol_error(data: bytes, problem: str) -> None:
