@@ -271,10 +271,23 @@ def test_unreadable_fields_are_named_in_the_order_of_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    "item", [None, 5, "7", [], {}, {"id": None}, {"id": ""}, {"id": -1}, {"id": 1.5}, {"id": 10**64}, {"id": {}}]
+    ("item", "problem"),
+    [
+        (None, "an object, got NoneType"),
+        (5, "an object, got int"),
+        ("7", "an object, got str"),
+        ([], "an object, got list"),
+        ({}, "an id, got NoneType"),
+        ({"id": None}, "an id, got NoneType"),
+        ({"id": ""}, "an id, got empty text"),
+        ({"id": -1}, "an id, got int"),
+        ({"id": 1.5}, "an id, got float"),
+        ({"id": 10**64}, "an id, got int"),
+        ({"id": {}}, "an id, got dict"),
+    ],
 )
-def test_item_without_a_readable_id_is_no_pod(item: object) -> None:
-    with pytest.raises(StructureError, match="expected an (id|object), got"):
+def test_item_without_a_readable_id_is_no_pod(item: object, problem: str) -> None:
+    with pytest.raises(StructureError, match=f"^expected {problem}$"):
         structure_pod(item)
 
 
