@@ -108,6 +108,7 @@ async def test_other_gets_share_a_connection(server: RawServer) -> None:
     async with open_endpoints(server.url) as endpoints:
         await endpoints.get("7")
         await endpoints.get("7")
+        await endpoints.get_once("7")
     assert server.connections == 1
 
 
