@@ -344,13 +344,12 @@ async def test_pod_of_a_create_with_unreadable_fields_is_warned_of(
     server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answers(envelope(POD | {"gpuCount": "many"}))
-    yotta = client_of(api_version="v2")
-    for _ in range(2):
-        handle = await yotta.pods.create(**SPEC)
+    pods = client_of(api_version="v2").pods
+    for handle in (await pods.create(**SPEC), await pods.create(**SPEC)):
         assert handle.pod is not None
         assert handle.pod.unreadable == ("gpuCount",)
     [warning] = caplog.messages
-    assert warning.startswith(f"/v2/pods: the field 'gpuCount' of a pod ('{handle.id}')")
+    assert warning.startswith(f"/v2/pods: the field 'gpuCount' of a pod ('{POD['id']}')")
 
 
 # A stranger's server, which follows the documents in one of their forms
