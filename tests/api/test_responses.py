@@ -166,6 +166,12 @@ def test_word_of_a_gateway_counts_in_any_body(status: int, kind: type[APIError],
     assert (caught.value.code, caught.value.message) == ((10001, "no") if is_envelope else (None, ""))
 
 
+def test_error_without_a_message_has_an_empty_one() -> None:
+    with pytest.raises(BadRequestError) as caught:
+        parse_empty(GET, response_of(b'{"code":10001}'))
+    assert (caught.value.code, caught.value.message) == (10001, "")
+
+
 @pytest.mark.parametrize("start", [0, 1998, 5000])
 def test_message_of_an_error_is_bounded_and_shows_no_part_of_the_key(start: int) -> None:
     response = Response(

@@ -329,6 +329,8 @@ def test_pod_of_v1_in_a_response_of_v2_is_understood() -> None:
     assert (pod.pod_name, pod.single_card_price, pod.extra) == ("mine", 0.5, {})
     both = structure({"id": 7, "name": "mine", "podName": "other"}, Pod, V2)
     assert (both.pod_name, both.extra) == ("mine", {"podName": "other"})
+    odd = response_of(b'{"code":10000,"data":{"id":7,"name":"mine","new":1}}')
+    assert parse_pod(build_get_request("7", V2), odd, "7", UnreadableLog(), V2).pod_name == "mine"
     assert pod.created_at == datetime(2025, 7, 4, 10, 29, 56, tzinfo=UTC)
 
 
