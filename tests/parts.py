@@ -31,10 +31,12 @@ async def open_transport(url: str, key: str = KEY, **options: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def open_endpoints(url: str, key: str = KEY, **options: Any) -> AsyncIterator[Endpoints]:
-    """Yield the endpoints of a server, without retries; options are the transport's."""
+async def open_endpoints(
+    url: str, key: str = KEY, *, retry: RetryPolicy | None = None, **options: Any
+) -> AsyncIterator[Endpoints]:
+    """Yield the endpoints of a server, without retries unless they are given; options are the transport's."""
     async with open_transport(url, key, **options) as transport:
-        retrier = Retrier(RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto"))
+        retrier = Retrier(retry or RetryPolicy(max_attempts=1), options.get("clock") or make_clock("auto"))
         yield Endpoints(transport, retrier, read_api_version(None))
 
 

@@ -87,6 +87,20 @@ async def test_name_and_memory_of_the_response_precede_those_that_are_known(
             [{"region": "a", "available": True}, {"region": "a", "available": False}, {"region": "b"}],
             (GpuRegion("a", is_available=True), GpuRegion("b", None)),
         ),
+        (
+            [
+                {"region": "a", "available": False},
+                {"region": "b"},
+                {"region": "a", "available": True},
+                {"region": "b", "available": False},
+            ],
+            (GpuRegion("a", is_available=True), GpuRegion("b", is_available=False)),
+        ),
+        ([{"region": "a", "available": False}, {"region": "a"}], (GpuRegion("a", is_available=False),)),
+        (
+            [{"region": "", "regionName": "A"}, {"region": "b", "regionName": "B"}],
+            (GpuRegion("A", None), GpuRegion("b", None)),
+        ),
     ],
 )
 async def test_odd_regions_are_tolerated(
@@ -102,7 +116,19 @@ async def test_a_type_without_a_name_is_left_out_with_a_warning(
     twice = {"gpuType": "NVIDIA_RTX_4090_24G", "regions": [{"region": "eu-2", "available": True}]}
     offers = await list_offers(server, client_of, RTX_4090, {"gpuType": None}, {}, "NVIDIA_L4_24G", None, twice)
     assert [offer.available_regions for offer in offers] == [("us-east-1", "eu-2")]
-    assert "left out of the list of GPU types: 4" in caplog.text
+    [warning] = caplog.messages
+    assert warning.startswith("/v2/vms/types: items left out of the list of GPU types: 4,")
+
+
+async def test_a_type_that_is_listed_twice_has_what_either_says(
+    server: RawServer, client_of: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "", "singleCardVramInGb": 0}
+    second = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "NEW", "singleCardVramInGb": 99}
+    third = {"gpuType": "NVIDIA_NEW_99G", "gpuDisplayName": "OLD", "singleCardVramInGb": 9}
+    [offer] = await list_offers(server, client_of, first, second, third)
+    assert (offer.gpu_type, offer.display_name, offer.vram_in_gb) == ("NVIDIA_NEW_99G", "NEW", 99)
+    assert caplog.messages == []
 
 
 async def test_region_narrows_the_offers(server: RawServer, client_of: MakeClient) -> None:
@@ -127,20 +153,20 @@ async def test_a_list_of_offers_is_retried_as_other_reads(server: RawServer, cli
 
 
 @pytest.mark.parametrize(
-    ("reply", "error"),
+    ("reply", "error", "problem"),
     [
-        (envelope(code=401, status=401), AuthenticationError),
-        (envelope(code=10002, status=500), ServerError),
-        (envelope({"items": []}), ProtocolError),
-        (envelope(None), ProtocolError),
-        (http(b"404 page not found", 404), ProtocolError),
+        (envelope(code=401, status=401), AuthenticationError, "code 401"),
+        (envelope(code=10002, status=500), ServerError, "code 10002"),
+        (envelope({"items": []}), ProtocolError, "data is not a list"),
+        (envelope(None), ProtocolError, "data is not a list"),
+        (http(b"404 page not found", 404), ProtocolError, "cannot be read"),
     ],
 )
 async def test_failures_are_those_of_other_reads(
-    server: RawServer, client_of: MakeClient, reply: Any, error: type[Exception]
+    server: RawServer, client_of: MakeClient, reply: Any, error: type[Exception], problem: str
 ) -> None:
     server.answers(reply)
-    with pytest.raises(error, match="/v2/vms/types"):
+    with pytest.raises(error, match=f"GET /v2/vms/types: .*{problem}"):
         await client_of().gpus.list()
 
 

@@ -131,6 +131,9 @@ async def test_no_failure_shows_a_secret(
     assert_clean(shown(await failure_of(client.pods.get(9))))
     if number != 8:
         assert_clean(shown(await failure_of(client.pods.list())))
+        assert_clean(shown(await failure_of(client.gpus.list())))
+    if number not in (6, 7, 8, 9):  # for a pause these are success
+        assert_clean(shown(await failure_of(client.pods.pause(9))))
     assert_clean(shown(await failure_of(client.pods.wait_until(9, timeout=0.01, poll_interval=0.001))))
     assert_clean(caplog.text)
 

@@ -17,6 +17,7 @@ from yotta_async import Pod
 from yotta_async.api.pod_list import PodList, PodListSnapshot, parse_pods, parse_snapshot
 from yotta_async.api.requests import build_list_request
 from yotta_async.api.responses import UnreadableLog
+from yotta_async.api.versions import V1, V2, ApiVersion
 from yotta_async.support.secrets import Secret
 from yotta_async.transport.messages import Response
 
@@ -70,6 +71,15 @@ def test_list_and_snapshot_show_the_same_pods(pods: list[tuple[Any, bool]], sepa
     assert found == [("1", index) for index, item in enumerate(data) if item and "environmentVars" in item]
 
 
+@pytest.mark.parametrize("odd", [{"id": ""}, {"id": None}, {"id": -1}, {"id": []}, {}, None, 7, "7"])
+def test_item_without_an_id_is_no_pod_in_lists_and_snapshots(odd: Any) -> None:
+    listed, snapshot = list_of([{"id": "1"}, odd]), snapshot_of([{"id": "1"}, odd])
+    assert (listed.pods, listed.unreadable_items) == ([Pod(id="1")], 1)
+    assert [each and each.id for each in snapshot.summaries] == ["1", None]
+    assert snapshot.unreadable_items == 1
+    assert snapshot.pod(1) is None
+
+
 def test_snapshot_of_an_item_that_is_not_json_has_its_id_and_status() -> None:
     body = b'{"code":10000,"data":[{"id":"1","status":"RUNNING","podName":"\xff"},{"id":"2"}]}'
     snapshot = parse_snapshot(LIST, Response(200, {}, [body], Secret("key")), UnreadableLog())
@@ -93,10 +103,40 @@ def test_other_tasks_run_while_a_list_is_read() -> None:
     assert gc.isenabled()
 
 
-def test_poll_of_a_list_builds_no_pod_and_splits_nothing() -> None:
-    snapshot = snapshot_of([POD | {"id": str(number)} for number in range(100)])
-    assert len(snapshot.summaries) == 100
+@pytest.mark.parametrize(("version", "name"), [(V1, "podName"), (V2, "name"), (V2, "podName")])
+def test_poll_of_a_list_builds_no_pod_and_splits_nothing(version: ApiVersion, name: str) -> None:
+    pods = [POD | {"id": str(number)} for number in range(100)]
+    pods += [{"id": "100", name: f"yotta-async-{'a' * 32}"}]
+    snapshot = parse_snapshot(LIST, response_of(pods), UnreadableLog(), version)
+    assert len(snapshot.summaries) == 101
+    assert snapshot.find_tokens() == [("a" * 32, 100)]
     assert "raws" not in vars(snapshot)
+
+
+def variable(key: str, value: str | None) -> dict[str, Any]:
+    return {"environmentVars": [{"key": key, "value": value}]}
+
+
+@pytest.mark.parametrize(
+    ("item", "token_may_be_hidden", "name_may_be_hidden"),
+    [
+        ({"name": "mine"}, True, False),
+        ({"name": None}, True, True),
+        ({"name": "mine", **variable("YOTTA_CLIENT_TOKEN", "***")}, True, False),
+        ({"name": f"yotta-async-{'a' * 32}"}, False, False),
+        ({"name": "mine", **variable("A", "1")}, False, False),
+        ({"name": None, **variable("YOTTA_CLIENT_TOKEN", "1")}, False, False),
+        ({"name": "mine", "status": "TERMINATING"}, False, False),
+        ({"name": None, "status": "TERMINATED"}, False, False),
+        ({"name": "mine", "id": {}}, True, False),
+        ({"name": "mine", "environmentVars": {}}, True, False),
+    ],
+)
+def test_what_a_list_of_v2_may_hide(item: dict[str, Any], token_may_be_hidden: bool, name_may_be_hidden: bool) -> None:
+    snapshot = parse_snapshot(LIST, response_of([{"id": 7, **item}]), UnreadableLog(), V2)
+    assert (snapshot.may_hide_tokens, snapshot.may_hide_names) == (token_may_be_hidden, name_may_be_hidden)
+    of_v1 = parse_snapshot(LIST, response_of([{"id": 7, **item}]), UnreadableLog(), V1)
+    assert (of_v1.may_hide_tokens, of_v1.may_hide_names) == (False, False)
 
 
 @pytest.mark.slow

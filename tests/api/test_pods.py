@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ async def test_a_pod_through_its_whole_life(emulator: Emulator, yotta: YottaClie
     assert yotta.pods.handle(handle).pod is None
     pod = await handle.refresh()
     assert (pod.id, pod.pod_name, pod.gpu_count, pod.status) == (handle.id, "mine", 2, PodStatus.INITIALIZE)
+    assert await yotta.pods.list() == [pod]
     pod = await handle.wait_until()
     assert handle.pod is pod
     assert repr(handle) == f"PodHandle('{handle.id}', RUNNING)"
@@ -72,10 +74,16 @@ async def test_a_spec_can_be_changed_by_fields(yotta: YottaClient) -> None:
 
 
 async def test_missing_pods_are_not_found(yotta: YottaClient) -> None:
-    for call in (yotta.pods.get, yotta.pods.pause, yotta.pods.resume, yotta.pods.delete):
+    for call, method in (
+        (yotta.pods.get, "GET"),
+        (yotta.pods.pause, "POST"),
+        (yotta.pods.resume, "POST"),
+        (yotta.pods.delete, "DELETE"),
+    ):
         with pytest.raises(NotFoundError) as caught:
             await call("123")
-        assert caught.value.code == 13000
+        assert (caught.value.code, caught.value.method) == (13000, method)
+        assert "base_url" not in str(caught.value)
     await yotta.pods.delete("123", missing_ok=True)
 
 
@@ -106,9 +114,12 @@ async def test_lists_are_filtered_by_status_and_region(yotta: YottaClient) -> No
 async def test_statuses_go_out_as_numbers_where_the_wire_has_them(
     emulator: Emulator, yotta: YottaClient, api_version: str
 ) -> None:
-    await yotta.pods.list(statuses=["FAILED"], regions=["a b", "c&d"])
+    await yotta.pods.list(statuses=["FAILED"], regions=["a b", "c&d", "e,f"])
     await yotta.pods.list(statuses=[PodStatus.RUNNING, "TERMINATED"])
-    regions = {"v1": "regionList=a%20b&regionList=c%26d", "v2": "regionList=a%20b,c%26d"}[api_version]
+    regions = {
+        "v1": "regionList=a%20b&regionList=c%26d&regionList=e%2Cf",
+        "v2": "regionList=a%20b,c%26d,e,f",
+    }[api_version]
     assert [request.query for request in emulator.requests] == [f"{regions}&statusList=6", ""]
 
 
@@ -168,12 +179,13 @@ async def test_pod_with_unreadable_fields_is_listed_and_warned_of_once(
     assert pods[1].extra == {"gpuCount": "x\n", "expose": [{"port": 22}, {"port": "x"}]}
     assert [port.port for port in pods[1].expose] == [22, None]
     await yotta.pods.list()
+    path = server.received[0].path
     server.answers(envelope(odd))
     assert await yotta.pods.get("8") == pods[1]
     warned = warnings_in(caplog)
     assert len(warned) == 2, "one for each field and client"
-    assert "the field 'gpuCount' of a pod ('8')" in warned[0]
-    assert "the field 'expose' of a pod ('8')" in warned[1]
+    assert warned[0].startswith(f"{path}: the field 'gpuCount' of a pod ('8')")
+    assert warned[1].startswith(f"{path}: the field 'expose' of a pod ('8')")
     await client_of().pods.get("8")
     assert len(warnings_in(caplog)) == 4, "another client warns too"
     assert yotta.pods.unreadable_items == 0
@@ -182,14 +194,17 @@ async def test_pod_with_unreadable_fields_is_listed_and_warned_of_once(
 async def test_items_without_an_id_are_counted(
     server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.answers(envelope([{"id": 7}, None, {"podName": "hunter2"}, {"id": {}}, 5]), envelope([{"id": 7}]))
+    odd = envelope([{"id": 7}, None, {"podName": "hunter2"}, {"id": {}}, 5])
+    server.answers(odd, odd, envelope([{"id": 7}]))
     yotta = client_of()
     assert yotta.pods.unreadable_items == 0
     assert [pod.id for pod in await yotta.pods.list()] == ["7"]
     assert yotta.pods.unreadable_items == 4
     [warning] = warnings_in(caplog)
-    assert "items left out of the list: 4," in warning
+    assert warning.startswith(f"{server.received[0].path}: items left out of the list: 4,")
     assert "hunter2" not in warning
+    await yotta.pods.list()
+    assert warnings_in(caplog) == [warning] * 2, "each list warns"
     await yotta.pods.list()
     assert yotta.pods.unreadable_items == 0
 
@@ -203,6 +218,13 @@ async def test_polls_warn_of_items_without_an_id_when_their_number_changes(
     report = await client_of().pods.wait_many(range(20))
     assert len(report.succeeded) == 20
     assert [warning.split(": ")[2].split(",")[0] for warning in warnings_in(caplog)] == ["1", "2"]
+
+
+async def test_a_pod_that_is_listed_twice_is_as_it_changed_last(server: RawServer, client_of: Make) -> None:
+    server.answers(envelope([{"id": 7, "status": "RUNNING"}, {"id": 8}, {"id": "7", "status": "INITIALIZE"}]))
+    pods = client_of().pods
+    assert await pods.list() == [Pod(id="7", status=PodStatus.RUNNING), Pod(id="8")]
+    assert await pods.list(statuses=["INITIALIZE"]) == []
 
 
 async def test_an_account_without_pods(server: RawServer, client_of: Make) -> None:
@@ -221,9 +243,23 @@ async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client
             await endpoints.snapshot()
 
 
+@pytest.mark.parametrize(
+    ("headers", "kind"), [({"Content-Type": "text/html"}, "text/html"), ({"Content-Type": ""}, "")]
+)
+async def test_response_that_is_not_documented_is_described(
+    server: RawServer, client_of: Make, headers: dict[str, str], kind: str
+) -> None:
+    server.answers(http(b"<html>", 502, {**headers, "Retry-After": "7"}))
+    with pytest.raises(ProtocolError, match=f"HTTP 502, '{kind}', 6 bytes\\)") as caught:
+        await client_of(retry=RetryPolicy(max_attempts=1)).pods.get(7)
+    assert (caught.value.method, caught.value.path) == ("GET", server.received[0].path)
+    assert caught.value.retry_after == 7
+
+
 async def test_list_that_is_too_large_names_what_to_filter(
     server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert requests.MAX_LIST_BYTES >= 200_000 * 5_000, "room for a large account"
     monkeypatch.setattr(requests, "MAX_LIST_BYTES", 1000)
     server.answers(envelope([{"id": 7, "podName": "x" * 1000}]))
     with pytest.raises(ProtocolError, match=r"larger than 1000 bytes.*`statuses=`.*`regions=`"):
@@ -235,6 +271,13 @@ async def test_a_pod_without_id_is_the_one_that_was_asked_for(server: RawServer,
     assert await client_of().pods.get("0007") == Pod(id="0007", status=PodStatus.RUNNING)
     assert await client_of().pods.get("0007") == Pod(id="0007")
     assert await client_of().pods.get("0007") == Pod(id="7")
+
+
+def test_failure_while_a_create_is_built_has_no_frame_with_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "gpu_type_in", None)
+    with pytest.raises(TypeError) as caught:
+        requests.build_create_request(PodSpec(**SPEC, environment_vars={"A": "hunter2"}), "token")
+    assert "build_create_request" not in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
 
 
 @pytest.mark.parametrize("data", [331864222263676928, "331864222263676928"])

@@ -17,6 +17,7 @@ from yotta_async import (
     NotFoundError,
     PermissionDeniedError,
     PodSpec,
+    RetryPolicy,
     YottaClient,
 )
 from yotta_async.emulator.clock import make_clock
@@ -28,14 +29,31 @@ NO_CAPACITY = [
     "The requested GPU is currently unavailable.", "no matching machine", "All machines are fully rented",
     "We ran out of cards of this type",
 ]  # fmt: skip
+# Words that one pattern alone knows.
+OTHER_WORDS_FOR_NO_CAPACITY = [
+    "GPUs: no enough", "lack of resources", "The region lacks of GPUs", "lacking of capacity", "shortage of GPUs",
+    "GPU is not available", "GPUs are not currently available", "cards: none available", "GPUs: none free", "Of such nodes none left",
+    "instances: no idle", "GPUs: no matching free", "Machines: no one remaining", "The supply has run out", "inventory exhausted",
+    "Not enough instances", "insufficient node", "sold-out", "fully booked", "fully allocated", "fully occupied", "NO GPU", "Out of cards",
+    "no spare machine", "no supply", "no node", "lacks of stock", "no enough resource", "SOLD OUT", "cards are unavailable", "GPUs: no available",
+    "The capacity is insufficient", "no capacity", "no free card", "no instance",
+]  # fmt: skip
 NO_FUNDS = [
     "insufficient balance", "Insufficient balance to rent this GPU", "Not enough credits", "Your account is in arrears",
     "insufficient funds for the resources requested", "Please top up", "payment required",
+    "NO FUNDS", "no credit", "a bill is overdue", "top-up needed", "topup needed", "please recharge", "fund the account",
 ]  # fmt: skip
 OTHER = [
     "image: must not be empty", "invalid gpuType", "quota exceeded", "insufficient quota for GPUs", "a pod of this name exists",
     "insufficient permissions for this resource", "resourceType is required", "unknown region", "name is not available", "",
-    "containerVolumeInGb exceeds the capacity", "load balancer error",
+    "containerVolumeInGb exceeds the capacity", "load balancer error", "name is not available. Choose a GPU", "not enough; choose a GPU",
+    "layout of cards", "not enough discards", f"insufficient {'x' * 50} gpu", f"gpu {'x' * 50} insufficient", "no gpuType", "unsold out",
+    "GPU limit: not enough", "insufficient GPU permission", "insufficient privilege for GPUs", "not enough resource parameters",
+    "not enough resource fields", "GPUs unavailable: INVALID type", "no GPU: it must be named", "no GPU: type missing", "no GPU: it is required",
+    "no GPU type specified", "no GPU: unsupported type", "no GPU: type not supported", "insufficient fundamentals", "joyfully booked",
+    "GPU limits: not enough", "not enough GPU permissions", "insufficient GPU privileges", "no GPU for this parameter", "no GPU for this field",
+    "check out offers: GPUs", "not enough cardinality", "discards are unavailable", "cardinality: insufficient", "cards and layout of names",
+    "cards to check out offers", "casino machines", "no cardinality", "rebalance pending",
 ]  # fmt: skip
 
 
@@ -57,12 +75,28 @@ async def test_words_of_a_lack_of_capacity(server: RawServer, message: str) -> N
         assert "fallbacks" in str(error)
 
 
+@pytest.mark.parametrize("message", OTHER_WORDS_FOR_NO_CAPACITY)
+async def test_other_words_of_a_lack_of_capacity(server: RawServer, message: str) -> None:
+    assert type(await refuse(server, message=message, code=10001)) is CapacityError
+
+
 @pytest.mark.parametrize("message", NO_FUNDS)
 async def test_words_of_a_lack_of_funds(server: RawServer, message: str) -> None:
     error = await refuse(server, message=message, code=10001)
     assert type(error) is BadRequestError
     assert "Add funds" in str(error)
     assert "Add funds" in str(pickle.loads(pickle.dumps(error)))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_about_funds"), [(402, True), (403, True), (409, True), (401, False), (429, False), (500, False)]
+)
+async def test_which_errors_may_be_about_funds(server: RawServer, status: int, is_about_funds: bool) -> None:
+    server.answers(envelope(message="insufficient balance", code=status, status=status))
+    async with YottaClient(KEY, base_url=server.url, retry=RetryPolicy(max_attempts=1)) as yotta:
+        with pytest.raises(APIError) as caught:
+            await yotta.pods.resume(7)
+    assert ("Add funds" in str(caught.value)) == is_about_funds
 
 
 @pytest.mark.parametrize("message", OTHER)

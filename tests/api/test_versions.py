@@ -27,11 +27,13 @@ from yotta_async import (
     PodHandle,
     PodSpec,
     PodStatus,
+    ProtocolError,
     YottaClient,
 )
-from yotta_async.api import converter
+from yotta_async.api import converter, responses
 from yotta_async.api.converter import parse_pod_json, structure
-from yotta_async.api.requests import build_create_request, build_get_request
+from yotta_async.api.pod_list import parse_pods
+from yotta_async.api.requests import build_create_request, build_get_request, build_list_request
 from yotta_async.api.responses import UnreadableLog, parse_created, parse_pod
 from yotta_async.api.versions import V2
 from yotta_async.emulator import Emulator
@@ -71,9 +73,10 @@ async def test_version_is_an_argument_or_a_variable(monkeypatch: pytest.MonkeyPa
     assert await version() == "v1"
 
 
-@pytest.mark.parametrize("wrong", ["v3", "2", "V2", "", 2, True, ["v1"]])
+@pytest.mark.parametrize("wrong", ["v3", "2", "V2", "", "x" * 100, 2, True, ["v1"]])
 def test_version_that_there_is_not_is_refused(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="^api_version must be 'v1' or 'v2', not"):
+    shown = repr(wrong[:40]) if isinstance(wrong, str) else f"a value of type {type(wrong).__name__}"
+    with pytest.raises(ConfigurationError, match=f"^api_version must be 'v1' or 'v2', not {shown}$"):
         YottaClient(KEY, api_version=wrong)
     monkeypatch.setenv("YOTTA_API_VERSION", "v3")
     with pytest.raises(ConfigurationError, match=r"^\$YOTTA_API_VERSION must be 'v1' or 'v2', not 'v3'$"):
@@ -114,7 +117,19 @@ async def test_create_has_the_names_of_v2(server: RawServer, client_of: Make) ->
         credential_id=331864222263676928,
         environment_vars={"A": "1"},
         persistent_volumes=[
-            PersistentVolumeRequest(mount_path="/data", volume_type="NFS", id=5, volume_size=7, need_backup=True)
+            PersistentVolumeRequest(
+                mount_path="/data",
+                volume_type="NFS",
+                id=5,
+                name="data",
+                mount_mode="rw",
+                volume_size=7,
+                volume_price=0.1,
+                cloud_storage_type="S3",
+                system_volume_type="Local",
+                system_volume_type_enum="LOCAL",
+                need_backup=True,
+            )
         ],
     )
     [request] = server.received
@@ -248,7 +263,10 @@ async def test_answer_without_the_pod_of_the_create_is_settled_by_a_list(
     server.answers(envelope(data), listed)
     handle = await client_of(api_version="v2").pods.create(**SPEC)
     assert handle.id == "8"
-    assert [name_call(request) for request in server.received] == ["create", "list"]
+    assert [(request.method, request.path) for request in server.received] == [
+        ("POST", "/v2/pods"),
+        ("GET", "/v2/pods"),
+    ]
 
 
 async def test_refusal_for_lack_of_capacity_is_known_in_v2(server: RawServer, client_of: Make) -> None:
@@ -260,7 +278,8 @@ async def test_refusal_for_lack_of_capacity_is_known_in_v2(server: RawServer, cl
 
 def test_documented_pod_of_v2_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = structure(POD, Pod, V2)
-    monkeypatch.setattr(converter, "structure", None)
+    for module in (converter, responses):
+        monkeypatch.setattr(module, "structure", None)
     raw = json.dumps(POD).encode()
     pod = parse_pod_json(raw, V2)
     assert pod == expected
@@ -269,6 +288,8 @@ def test_documented_pod_of_v2_takes_the_quick_way(monkeypatch: pytest.MonkeyPatc
     assert (pod.extra, pod.unreadable) == ({}, ())
     body = b'{"message":"success","code":10000,"data":%b}' % raw
     assert parse_pod(build_get_request(pod.id, V2), response_of(body), pod.id, UnreadableLog(), V2) == pod
+    listed = response_of(b'{"message":"success","code":10000,"data":[%b]}' % raw)
+    assert asyncio.run(parse_pods(build_list_request((), (), V2), listed, UnreadableLog(), V2)).pods == [pod]
 
 
 @settings(max_examples=300, deadline=None)
@@ -306,6 +327,10 @@ async def test_other_words_for_statuses_are_read_and_kept(
 def test_pod_of_v1_in_a_response_of_v2_is_understood() -> None:
     pod = structure({"id": 7, "podName": "mine", "singleCardPrice": 0.5, "createdAt": "2025-07-04 10:29:56"}, Pod, V2)
     assert (pod.pod_name, pod.single_card_price, pod.extra) == ("mine", 0.5, {})
+    both = structure({"id": 7, "name": "mine", "podName": "other"}, Pod, V2)
+    assert (both.pod_name, both.extra) == ("mine", {"podName": "other"})
+    odd = response_of(b'{"code":10000,"data":{"id":7,"name":"mine","new":1}}')
+    assert parse_pod(build_get_request("7", V2), odd, "7", UnreadableLog(), V2).pod_name == "mine"
     assert pod.created_at == datetime(2025, 7, 4, 10, 29, 56, tzinfo=UTC)
 
 
@@ -313,6 +338,21 @@ def test_token_of_a_create_counts_in_its_answer() -> None:
     request = build_create_request(PodSpec(**SPEC), "a" * 32, V2)
     body = json.dumps({"code": 10000, "data": {"id": 7, "name": f"yotta-async-{'a' * 32}"}}).encode()
     assert parse_created(request, response_of(body), "a" * 32, UnreadableLog(), V2).id == "7"
+    for token in ("b" * 32, None):
+        with pytest.raises(ProtocolError, match="the pod of another create"):
+            parse_created(request, response_of(body), token, UnreadableLog(), V2)
+
+
+async def test_pod_of_a_create_with_unreadable_fields_is_warned_of(
+    server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers(envelope(POD | {"gpuCount": "many"}))
+    pods = client_of(api_version="v2").pods
+    for handle in (await pods.create(**SPEC), await pods.create(**SPEC)):
+        assert handle.pod is not None
+        assert handle.pod.unreadable == ("gpuCount",)
+    [warning] = caplog.messages
+    assert warning.startswith(f"/v2/pods: the field 'gpuCount' of a pod ('{POD['id']}')")
 
 
 # A stranger's server, which follows the documents in one of their forms

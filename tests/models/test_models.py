@@ -136,13 +136,16 @@ def test_unreadable_time_is_none_and_kept_in_extra(wrong: object) -> None:
 
 
 def test_ids_are_text_whatever_comes() -> None:
+    assert structure_pod({"id": 10**64 - 1}).id == "9" * 64
+    assert structure_pod({"id": 0}).id == "0"
     pod = structure_pod({"id": 2**63 - 1, "orgId": "5", "imageId": 6, "persistentVolumes": [{"id": 9}]})
     assert (pod.id, pod.org_id, pod.image_id, pod.persistent_volumes[0].id) == (str(2**63 - 1), "5", "6", "9")
 
 
 def test_unknown_fields_are_kept_and_shown_by_name_only() -> None:
-    pod = structure_pod({"id": "7", "newField": {"token": "hunter2"}, "extra": 1, "expose": [{"port": 1, "new": 2}]})
-    assert pod.extra == {"newField": {"token": "hunter2"}, "extra": 1}
+    unknown = {"newField": {"token": "hunter2"}, "extra": 1, "unreadable": ["status"]}
+    pod = structure_pod({"id": "7", **unknown, "expose": [{"port": 1, "new": 2}]})
+    assert (pod.extra, pod.unreadable) == (unknown, ())
     assert pod.expose[0].extra == {"new": 2}
     assert "newField" in repr(pod)
     assert "hunter2" not in repr(pod)
@@ -178,6 +181,8 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("createdAt", "", "created_at", None),
     ("createdAt", "2025-07-04T10:29:56.123456789Z", "created_at", datetime(2025, 7, 4, 10, 29, 56, 123456, UTC)),
     ("createdAt", "2025-07-04T10:29:56.000+0800", "created_at", datetime(2025, 7, 4, 2, 29, 56, tzinfo=UTC)),
+    ("createdAt", 99_999_999_999, "created_at", datetime(5138, 11, 16, 9, 46, 39, tzinfo=UTC)),
+    ("createdAt", 100_000_000_000, "created_at", datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
     ("createdAt", "1751624996.5", "created_at", datetime(2025, 7, 4, 10, 29, 56, 500000, UTC)),
     ("status", "running", "status", PodStatus.RUNNING),
     ("status", 1, "status", PodStatus.RUNNING),
@@ -193,6 +198,8 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("expose", [None, {"port": 22, "healthy": "false"}], "expose", (ExposedPort(port=22, healthy=False),)),
     ("expose", [{"healthy": "True", "proxyPort": ""}], "expose", (ExposedPort(healthy=True),)),
     ("expose", [{"healthy": ""}], "expose", (ExposedPort(),)),
+    ("expose", [{"healthy": None}], "expose", (ExposedPort(),)),
+    ("expose", [{"healthy": 0}, {"healthy": "1"}], "expose", (ExposedPort(healthy=False), ExposedPort(healthy=True))),
     ("environmentVars", {}, "environment_vars", ()),
     ("environmentVars", {"key": "A", "value": 1}, "environment_vars", (EnvironmentVariable("A", "1"),)),
     ("environmentVars", [{"key": "A", "value": None}], "environment_vars", (EnvironmentVariable("A", ""),)),
@@ -263,9 +270,24 @@ def test_unreadable_fields_are_named_in_the_order_of_fields() -> None:
     assert pod.extra == odd
 
 
-@pytest.mark.parametrize("item", [None, 5, "7", [], {}, {"id": None}, {"id": ""}, {"id": -1}, {"id": 1.5}, {"id": {}}])
-def test_item_without_a_readable_id_is_no_pod(item: object) -> None:
-    with pytest.raises(StructureError, match="expected an (id|object), got"):
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        (None, "an object, got NoneType"),
+        (5, "an object, got int"),
+        ("7", "an object, got str"),
+        ([], "an object, got list"),
+        ({}, "an id, got NoneType"),
+        ({"id": None}, "an id, got NoneType"),
+        ({"id": ""}, "an id, got empty text"),
+        ({"id": -1}, "an id, got int"),
+        ({"id": 1.5}, "an id, got float"),
+        ({"id": 10**64}, "an id, got int"),
+        ({"id": {}}, "an id, got dict"),
+    ],
+)
+def test_item_without_a_readable_id_is_no_pod(item: object, problem: str) -> None:
+    with pytest.raises(StructureError, match=f"^expected {problem}$"):
         structure_pod(item)
 
 

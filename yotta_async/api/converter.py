@@ -302,7 +302,6 @@ class StructReader:
         self._cls = cls
         self._parts: dict[str, StructReader] = {}
         self._rules: dict[str, Rule] = {}  # for fields whose documented JSON is not their type
-        self._has_status = False
         self._texts: list[str] = []  # fields of which an empty text means None
         fields: list[Any] = []
         for name, kind in typing.get_type_hints(cls, include_extras=True).items():
@@ -319,7 +318,6 @@ class StructReader:
                 fields.append((name, str | kind, None))
             elif _enum_in(kind) is PodStatus:
                 self._rules[name] = _build_enum_hook(kind)
-                self._has_status = True
                 fields.append((name, str | None, None))
             elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
@@ -334,7 +332,7 @@ class StructReader:
 
     def build(self, struct: Any) -> Any:
         """Return the model. Raises StructureError for a text that is no time or no number."""
-        word = struct.status if self._has_status else None
+        word = getattr(struct, "status", None)
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
         model.extra.update(_keep_status_word(word))  # a new dict of its own, and not shared yet

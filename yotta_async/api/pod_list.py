@@ -134,7 +134,6 @@ class PodListSnapshot:
         return [((), None) if pod is None else (pod.environment_vars, pod.pod_name) for pod in pods]
 
 
-@strip_traceback_frames
 def parse_snapshot(
     request: Request, response: Response, log: UnreadableLog, version: ApiVersion = DEFAULT_VERSION
 ) -> PodListSnapshot:
