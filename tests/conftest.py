@@ -53,7 +53,7 @@ def api_version() -> str:
     return "v1"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _processes_end_by_signals() -> Iterator[None]:
     """Let signals end what tests start: that pytest ignores them, under nohup or in a script's background, is inherited."""
     handlers: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
