@@ -17,6 +17,17 @@ DEFAULT = ["transport/retry.py", *(f"{folder}/*.py" for folder in ("api", "polli
 # Mutants are run in forks of one process, in which these cannot work: they start processes, or count frames and calls.
 NOT_RUN = "not _process_ and not interpreter and not few_calls and not tls"
 
+# The converter is built once in a process, and mutants are changed in one that has built it.
+CLEAR_CACHES = """
+
+@pytest.fixture(autouse=True)
+def _no_caches() -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("yotta_async"):
+            for value in list(vars(module).values()):
+                getattr(value, "cache_clear", lambda: None)()
+"""
+
 
 def list_files(patterns: list[str]) -> list[str]:
     """Return the files of the package that match, relative to the repository."""
@@ -53,6 +64,8 @@ def main() -> None:
     files = list_files(parser.parse_args().files)
     folder = Path(tempfile.mkdtemp(prefix="mutants-"))
     copy_repository(folder)
+    with (folder / "tests/conftest.py").open("a") as conftest:
+        conftest.write(CLEAR_CACHES)
     settings = {
         "source_paths": ["yotta_async"],
         "only_mutate": files,
