@@ -42,7 +42,7 @@ def list_tests(files: list[str]) -> list[str]:
     folders = {Path(file).parts[1] for file in files}
     tests = [f"tests/{folder}" for folder in sorted(folders) if (ROOT / "tests" / folder).is_dir()]
     if "api" in folders:
-        tests.append("tests/test_gpus.py")
+        tests += ["tests/models", "tests/test_gpus.py"]
     if "creation" in folders:
         tests.append("tests/test_simulation.py")
     return [*tests, "tests/test_failure_table.py"]
