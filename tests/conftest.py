@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.pod_server import PodServer, pod_server
@@ -26,6 +27,10 @@ PYTEST_OPTIONS = [
     *("-p", "no:looptime_plugin", "-p", "no:looptime_chronometers", "-p", "no:looptime_timeproxies"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),  # pytest-asyncio 1.x warns without it
 ]
+
+# The same examples in every run, and no limit of time for one of them.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_finish() -> None:

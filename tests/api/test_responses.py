@@ -65,7 +65,7 @@ def pod_or_none(read: Any, *arguments: Any) -> Pod | None:
     return pod
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(changes, st.lists(parts, max_size=2), st.lists(parts, max_size=2), st.booleans())
 def test_struct_and_converter_agree(
     change: dict[str, Any], ports: list[Any], variables: list[Any], spaced: bool

@@ -292,7 +292,7 @@ def test_documented_pod_of_v2_takes_the_quick_way(monkeypatch: pytest.MonkeyPatc
     assert asyncio.run(parse_pods(build_list_request((), (), V2), listed, UnreadableLog(), V2)).pods == [pod]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from([*POD, "podName", "environmentVars", "regions", "new"]), values, max_size=4),
        st.lists(parts, max_size=2))  # fmt: skip
 def test_struct_and_converter_agree_on_v2(change: dict[str, Any], ports: list[Any]) -> None:

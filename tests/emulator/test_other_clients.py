@@ -161,9 +161,7 @@ def generate_cases(operation: Any, mode: object) -> list[Any]:
     found: list[Any] = []
 
     @seed(7)
-    @settings(
-        max_examples=25, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=25, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def collect(case: Any) -> None:
         found.append(case)

@@ -155,7 +155,7 @@ async def live_through(
         assert len(server.received) == count, "nothing is sent when nothing waits"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(lives, min_size=1, max_size=25), faults, waiters)
 def test_every_wait_ends_and_none_by_a_stale_answer(
     lives: list[list[tuple[float, str | None]]], faults: list[str | None], waiters: list[tuple[int, str, float, float]]
@@ -163,7 +163,7 @@ def test_every_wait_ends_and_none_by_a_stale_answer(
     asyncio.run(live_through(lives, faults, waiters))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(lives, min_size=1, max_size=5), waiters)
 def test_a_key_that_is_refused_ends_every_wait(
     lives: list[list[tuple[float, str | None]]], waiters: list[tuple[int, str, float, float]]
