@@ -751,6 +751,7 @@ async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: P
     pod_id = await leave_pod(api, folder, clock, also=1)
     async with client_of(api, folder, clock=clock) as yotta:
         dry = await yotta.pods.reap(dry_run=True)
+        assert dry.pending == 0, "its pods are known"
         assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
         assert {each.pod.gpu_type for each in dry.pods} == {SPEC["gpu_type"]}
         assert len((await yotta.pods.reap(only=[pod_id])).pods) == 1
