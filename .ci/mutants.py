@@ -17,7 +17,7 @@ DEFAULT = ["transport/retry.py", *(f"{folder}/*.py" for folder in ("api", "polli
 # Mutants are run in forks of one process, in which these cannot work: they start processes, or count frames and calls.
 NOT_RUN = "not _process_ and not interpreter and not few_calls and not tls"
 
-# The converter is built once in a process, and mutants are changed in one that has built it.
+# The converter is built once in a process. If it were kept, a mutant of the code that builds it would never run.
 CLEAR_CACHES = """
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def main() -> None:
     settings = {
         "source_paths": ["yotta_async"],
         "only_mutate": files,
-        "timeout_multiplier": ["3"],  # of the time that the tests take; a mutant that waits for ever is found by it
+        "timeout_multiplier": ["3"],  # of the tests' usual time: then a mutant is taken to hang
         "also_copy": ["benchmarks", "examples", "README.md", "CHANGELOG.md", ".github"],
         "pytest_add_cli_args": ["-p", "no:xdist", "-k", NOT_RUN],
         "pytest_add_cli_args_test_selection": list_tests(files),

@@ -60,7 +60,10 @@ def api_version() -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _processes_end_by_signals() -> Iterator[None]:
-    """Let signals end what tests start: that pytest ignores them, under nohup or in a script's background, is inherited."""
+    """Let signals end the processes that tests start.
+
+    Under nohup, or in the background of a script, pytest ignores some signals, and its children would inherit that.
+    """
     handlers: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
     if sys.platform != "win32":
         handlers[signal.SIGHUP] = signal.SIG_DFL

@@ -331,8 +331,8 @@ class StructReader:
         self.decode = msgspec.json.Decoder(self.struct).decode
 
     def build(self, struct: Any) -> Any:
-        """Return the model. Raises StructureError for a text that is no time or no number."""
-        word = getattr(struct, "status", None)
+        """Return the pod. Raises StructureError for a text that is no time or no number."""
+        word = struct.status
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
         model.extra.update(_keep_status_word(word))  # a new dict of its own, and not shared yet

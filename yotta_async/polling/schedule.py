@@ -63,7 +63,7 @@ class PollSchedule:
             del self._intervals[interval]
 
     def add_deadline(self, number: int, began: float, deadline: float) -> None:
-        """Note when a subscription ends; infinity is no deadline."""
+        """Note when a subscription ends; infinity: never."""
         insort(self._deadlines, (deadline, number, began))
 
     def remove_deadline(self, number: int, deadline: float) -> None:
