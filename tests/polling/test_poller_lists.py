@@ -40,6 +40,16 @@ def listed(status: str, ids: range = MANY) -> Reply:
     return envelope([{"id": number, "status": status, "podName": f"n{number}"} for number in ids])
 
 
+def hold_back(reply: Reply, go_on: asyncio.Event) -> Reply:
+    """Return a reply that is sent when the event is set."""
+
+    async def send(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await reply(request, writer)
+
+    return send
+
+
 def count_calls(server: RawServer) -> Counter[str]:
     """How many whole lists, filtered lists and gets there were."""
     return Counter(
@@ -192,12 +202,7 @@ async def test_a_wait_is_not_satisfied_by_a_list_that_was_asked_for_before_it(
     server: RawServer, client_of: Make
 ) -> None:
     go_on = asyncio.Event()
-
-    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        await go_on.wait()
-        await listed("RUNNING")(request, writer)
-
-    server.answers(held_back, listed("PAUSED"), listed("RUNNING"))
+    server.answers(hold_back(listed("RUNNING"), go_on), listed("PAUSED"), listed("RUNNING"))
     yotta = client_of()
     first = asyncio.create_task(yotta.pods.wait_many(MANY))
     while not server.received:
@@ -222,12 +227,7 @@ async def test_an_absence_from_a_list_that_was_asked_for_before_a_wait_does_not_
     server: RawServer, client_of: Make
 ) -> None:
     go_on = asyncio.Event()
-
-    async def held_back(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
-        await go_on.wait()
-        await listed("RUNNING")(request, writer)
-
-    server.answers(held_back, envelope(code=13000), envelope({"id": 50, "status": "RUNNING"}))
+    server.answers(hold_back(listed("RUNNING"), go_on), envelope(code=13000), envelope({"id": 50, "status": "RUNNING"}))
     yotta = client_of()
     first = asyncio.create_task(yotta.pods.wait_many(MANY))
     while not server.received:
