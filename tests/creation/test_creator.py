@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 
 from tests.calls import name_call
 from tests.conftest import KEY, SPEC
+from tests.creation.parts import cancel_once_received, hold_writes, read_open_intents
 from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import (
@@ -28,8 +30,8 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.creation.journal import parse_open_intents
-from yotta_async.emulator.clock import EmulatorClock, make_clock
+from yotta_async.creation.creator import CreateAttempt
+from yotta_async.emulator.clock import EmulatorClock, ManualClock, make_clock
 
 pytestmark = pytest.mark.both_versions
 
@@ -290,20 +292,12 @@ async def test_a_create_that_is_ended_is_not_sent_again_after_429(
 async def test_a_cancelled_resolve_leaves_the_intent_open(
     api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_writing, go_on = threading.Event(), threading.Event()
-    fsync = os.fsync
-
-    def slow(descriptor: int) -> None:
-        is_writing.set()
-        go_on.wait(10)
-        fsync(descriptor)
-
     api.fault = lambda what: "reset after" if what == "create" else "reset before"
     async with client_of(api, journal=tmp_path) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
         api.fault = lambda _: "none"
-        monkeypatch.setattr(os, "fsync", slow)
+        is_writing, go_on = hold_writes(monkeypatch)
         resolving = asyncio.ensure_future(caught.value.resolve())
         await asyncio.to_thread(is_writing.wait)
         resolving.cancel()
@@ -311,30 +305,148 @@ async def test_a_cancelled_resolve_leaves_the_intent_open(
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await resolving
-        [intent] = parse_open_intents(next(tmp_path.iterdir()).read_bytes())
+        [intent] = read_open_intents(tmp_path)
         assert (intent.token, intent.pod_id) == (caught.value.client_token, api.alive[0])
         assert await caught.value.resolve() is not None
 
 
-async def cancel_once_received(api: PodServer, yotta: YottaClient) -> None:
-    """Cancel a create whose request has been received, and wait until the cancel is raised."""
-    creating = asyncio.create_task(yotta.pods.create(**SPEC))
-    while not api.requests:
+@pytest.mark.parametrize(("ends", "error"), [("cancel", asyncio.CancelledError), ("aclose", ConfigurationError)])
+async def test_create_that_is_ended_before_it_is_sent_again_is_not_open_in_the_journal(
+    server: RawServer, tmp_path: Path, ends: str, error: type[BaseException]
+) -> None:
+    server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
+    clock = ManualClock()
+    async with client_of(server, clock=clock, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        while not server.received:
+            await asyncio.sleep(0)
+        await clock.advance(1)
+        assert len(read_open_intents(tmp_path)) == 1
+        if ends == "aclose":
+            await yotta.aclose()
+        else:
+            creating.cancel()
+        with pytest.raises(error):
+            await creating
+        assert read_open_intents(tmp_path) == []
+    assert len(server.received) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_create_cancelled_while_its_intent_is_written_is_not_sent_and_not_open(
+    api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, go_on = hold_writes(monkeypatch)
+    async with client_of(api, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        await asyncio.to_thread(is_writing.wait)
+        creating.cancel()
         await asyncio.sleep(0)
-    creating.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await creating
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert read_open_intents(tmp_path) == []
+    assert api.requests == []
 
 
-async def test_pod_of_a_cancelled_create_that_shows_late_is_deleted(
+async def test_journal_has_the_pod_of_a_cancelled_create_until_it_is_deleted(api: PodServer, tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            [file] = tmp_path.iterdir()
+            steps.extend(next(iter(json.loads(line))) for line in file.read_text().splitlines())
+        return "none"
+
+    api.fault = note
+    async with client_of(api, journal=tmp_path) as yotta:
+        await cancel_once_received(yotta, api.requests)
+    assert steps == ["intent", "made"]
+
+
+def make_each_pod_twice(api: PodServer) -> None:
+    """Let every create make two pods, as the retry of a proxy does. The second has the lower id: 9."""
+    act = api.act
+
+    def answer(what: str, request: RecordedRequest) -> Reply:
+        reply = act(what, request)
+        if what == "create":
+            [pod] = api.pods.values()
+            api.pods["9"] = {**pod, "id": "9"}
+        return reply
+
+    api.act = answer  # type: ignore[method-assign]  # a proxy that sends creates again
+
+
+async def test_intent_stays_open_until_the_pod_that_was_kept_of_two_is_deleted(api: PodServer, tmp_path: Path) -> None:
+    open_at_deletes: list[list[str | None]] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            open_at_deletes.append([intent.pod_id for intent in read_open_intents(tmp_path)])
+        return "reset after" if what == "create" else "none"
+
+    api.fault = note
+    make_each_pod_twice(api)
+    async with client_of(api, journal=tmp_path) as yotta, yotta.pods.ephemeral(**SPEC) as handle:
+        assert handle.id == "9"
+        await yotta.aclose()  # it waits for the deletion of the other pod, and then deletes this one
+    assert len(open_at_deletes) == len(api.pods) == 2
+    assert open_at_deletes[-1] == ["9"]
+    assert api.alive == []
+
+
+async def test_pod_that_was_not_kept_of_two_is_deleted_at_the_latest_when_the_client_is_closed(
+    api: PodServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = make_clock("auto")
+    api.fault = lambda what: {"create": "reset after", "DELETE": "500 before"}.get(what, "none")
+    make_each_pod_twice(api)
+    async with client_of(api, clock=clock) as yotta:
+        assert (await yotta.pods.create(**SPEC)).id == "9"
+        await clock.sleep(60)
+        gc.collect()
+        assert len(api.alive) == 2
+        api.fault = lambda _: "none"
+    assert api.alive == ["9"]
+    assert not caplog.records, "nor does asyncio say that an error was never retrieved"
+
+
+async def test_resolve_of_two_pods_keeps_the_lower_and_deletes_the_other(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "reset before"
+    make_each_pod_twice(api)
+    async with client_of(api) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+        api.fault = lambda _: "none"
+        handle = await caught.value.resolve()
+        assert handle is not None
+        assert handle.id == "9"
+    assert api.alive == ["9"]
+
+
+async def test_client_keeps_nothing_of_creates_and_deletions_that_have_ended(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        await cancel_once_received(yotta, api.requests)
+        async with yotta.pods.ephemeral(**SPEC):
+            pass
+        await yotta.pods.create(**SPEC)
+        gc.collect()
+        tasks = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+        assert not [task for task in tasks if "PodCreator" in repr(task.get_coro())]
+        assert not [each for each in gc.get_objects() if isinstance(each, CreateAttempt)]
+
+
+async def test_pods_of_a_cancelled_create_that_show_late_are_deleted(
     api: PodServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = make_clock("auto")
     api.fault = lambda what: "reset after" if what == "create" else "none"
     api.listed = lambda pods: pods if clock.time() >= 7 else []
+    make_each_pod_twice(api)
     async with client_of(api, clock=clock, settle_timeout=7, journal=tmp_path) as yotta:
-        await cancel_once_received(api, yotta)
-        assert len(api.pods) == 1
+        await cancel_once_received(yotta, api.requests)
+        assert len(api.pods) == 2
         assert api.alive == []
     assert list(tmp_path.iterdir()) == []
     assert not caplog.records
@@ -346,7 +458,7 @@ async def test_cancelled_create_that_may_have_left_a_pod_names_its_token(
     api.fault = lambda what: "reset after" if what == "create" else "none"
     api.listed = lambda pods: []
     async with client_of(api, settle_timeout=7) as yotta:
-        await cancel_once_received(api, yotta)
+        await cancel_once_received(yotta, api.requests)
     [token] = api.posts
     [record] = caplog.records
     assert record.getMessage().startswith("a cancelled create may have left a pod: ")
@@ -358,7 +470,7 @@ async def test_pod_of_a_cancelled_create_that_cannot_be_deleted_is_named(
 ) -> None:
     api.fault = lambda what: "500 before" if what == "DELETE" else "none"
     async with client_of(api) as yotta:
-        await cancel_once_received(api, yotta)
+        await cancel_once_received(yotta, api.requests)
         [record] = caplog.records
         assert f"may have left a pod: pod {api.alive[0]} (" in record.getMessage()
         api.fault = lambda _: "none"
@@ -432,8 +544,7 @@ async def test_pod_of_a_create_cancelled_while_it_is_handed_over_is_deleted(
         if what == "create":
             monkeypatch.setattr(os, "fsync", slow)
         if what == "DELETE":
-            [file] = tmp_path.iterdir()
-            open_at_delete.extend(parse_open_intents(file.read_bytes()))
+            open_at_delete.extend(read_open_intents(tmp_path))
         return "none"
 
     api.fault = note
