@@ -133,7 +133,9 @@ async def test_without_a_token_it_is_unknown_at_once(server: RawServer) -> None:
     async with client_of(server, client_token=False) as yotta:
         with pytest.raises(CreateOutcomeUnknownError, match="no client token"):
             await yotta.pods.create(**SPEC)
-    assert len(server.received) == 1
+        assert len(server.received) == 1
+        await cancel_once_received(yotta, server.received)
+    assert [request.method for request in server.received] == ["POST", "POST"]
 
 
 async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None:
@@ -519,7 +521,10 @@ async def test_deletion_that_is_running_is_not_started_twice(api: PodServer) -> 
     answer_late(api, clock, "DELETE")
     api.born = "FAILED"
     async with client_of(api, clock=clock) as yotta:
-        await yotta.pods.create_many([PodSpec(**SPEC)], until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}])
+        with pytest.raises(FanOutError):
+            await yotta.pods.create_many(
+                [PodSpec(**SPEC)], until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}], policy="all_or_nothing"
+            )
     assert api.requests.count("DELETE") == 1
     assert api.alive == []
 
