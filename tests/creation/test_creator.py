@@ -439,17 +439,25 @@ async def test_client_keeps_nothing_of_creates_and_deletions_that_have_ended(api
         assert not [each for each in gc.get_objects() if isinstance(each, CreateAttempt)]
 
 
-async def test_pods_of_a_cancelled_create_that_show_late_are_deleted(
+async def test_pods_of_a_cancelled_create_that_show_late_are_deleted_and_open_in_the_journal_until_then(
     api: PodServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = make_clock("auto")
-    api.fault = lambda what: "reset after" if what == "create" else "none"
+    open_at_deletes: list[int] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            open_at_deletes.append(len(read_open_intents(tmp_path)))
+        return "reset after" if what == "create" else "none"
+
+    api.fault = note
     api.listed = lambda pods: pods if clock.time() >= 7 else []
     make_each_pod_twice(api)
     async with client_of(api, clock=clock, settle_timeout=7, journal=tmp_path) as yotta:
         await cancel_once_received(yotta, api.requests)
         assert len(api.pods) == 2
         assert api.alive == []
+    assert open_at_deletes == [1, 1]
     assert list(tmp_path.iterdir()) == []
     assert not caplog.records
 

@@ -304,11 +304,11 @@ class PodCreator:
                 found = [creating.result()]
             else:
                 found = await self.recovery.find(token) if token is not None else []
-            for pod_id in found:
-                self.delete_on_exit[pod_id] = token
+            self.delete_on_exit |= dict.fromkeys(found)
             if found:
+                self.delete_on_exit[found[0]] = token
                 await self._reopen(token, found[0])
-            for pod_id in found:
+            for pod_id in reversed(found):  # the first ends the intent
                 deletion = self.start_deletion(pod_id)
                 if deletion is not None:
                     await deletion
