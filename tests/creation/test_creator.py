@@ -15,7 +15,7 @@ import pytest
 
 from tests.calls import name_call
 from tests.conftest import KEY, SPEC
-from tests.creation.parts import cancel_once_received, hold_writes, read_open_intents
+from tests.creates import cancel_once_received, hold_writes, read_open_intents
 from tests.parts import list_poller_tasks
 from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset

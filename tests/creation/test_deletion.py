@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.creation.parts import cancel_once_received
+from tests.creates import cancel_once_received
 from tests.pod_server import PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, silence_on
 from yotta_async import (

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.creation.parts import hold_writes, read_open_intents
+from tests.creates import hold_writes, read_open_intents
 from tests.pod_server import PodServer
 from tests.raw_server import A_DAY_S, RawServer, RecordedRequest, Reply, envelope, http, raw_server
 from yotta_async import (
