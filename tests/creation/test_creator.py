@@ -21,6 +21,7 @@ from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
+    CapacityError,
     ConfigurationError,
     CreateOutcomeUnknownError,
     FanOutError,
@@ -343,6 +344,16 @@ async def test_create_that_is_ended_before_it_is_sent_again_is_not_open_in_the_j
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("refusal", ["10001", "429"])
+async def test_create_that_is_refused_is_not_open_in_the_journal(api: PodServer, tmp_path: Path, refusal: str) -> None:
+    api.born = "REFUSED"
+    api.fault = lambda what: "429" if refusal == "429" else "none"
+    async with client_of(api, journal=tmp_path) as yotta:
+        with pytest.raises(RateLimitError if refusal == "429" else CapacityError):
+            await yotta.pods.create(**SPEC)
+        assert read_open_intents(tmp_path) == []
+
+
 async def test_create_cancelled_while_its_intent_is_written_is_not_sent_and_not_open(
     api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,6 +549,22 @@ async def test_create_in_flight_when_a_fan_out_is_rolled_back_is_unknown_only_if
         assert caught.value.report is not None
         assert type(caught.value.report.items[0].error) is error
         assert api.alive == []
+
+
+async def test_create_whose_own_task_is_cancelled_is_unknown_and_has_its_token(api: PodServer) -> None:
+    clock = make_clock("auto")
+    answer_late(api, clock, "create")
+    async with client_of(api, clock=clock) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        while not api.requests:
+            await asyncio.sleep(0)
+        [task] = [task for task in asyncio.all_tasks() if "PodCreator.send" in repr(task.get_coro())]
+        task.cancel()
+        with pytest.raises(CreateOutcomeUnknownError, match="All tasks were cancelled before") as caught:
+            await creating
+        [token] = api.posts
+        assert caught.value.client_token == token
+        assert token in str(caught.value)
 
 
 async def test_deletion_that_is_running_is_not_started_twice(api: PodServer) -> None:

@@ -296,6 +296,7 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
         api.listed = lambda pods: [*pods, {"podName": "without an id"}]
         assert await yotta.pods.reap() == ReapReport(pending=1), "the item may be its pod"
         api.listed = lambda pods: pods
+        api.pods["1"] = {"id": "1", "status": "RUNNING", "name": "another's, whose environment v2 does not show"}
         assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
 
