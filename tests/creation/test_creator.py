@@ -551,16 +551,23 @@ async def test_create_in_flight_when_a_fan_out_is_rolled_back_is_unknown_only_if
         assert api.alive == []
 
 
-async def test_create_whose_own_task_is_cancelled_is_unknown_and_has_its_token(api: PodServer) -> None:
+@pytest.mark.parametrize(
+    ("awaited", "why"),
+    [("create", "All tasks were cancelled before"), ("list", "The search for it was cancelled")],
+)
+async def test_create_whose_own_task_is_cancelled_is_unknown_and_has_its_token(
+    api: PodServer, awaited: str, why: str
+) -> None:
     clock = make_clock("auto")
-    answer_late(api, clock, "create")
+    api.fault = lambda what: "reset after" if what == "create" != awaited else "none"
+    answer_late(api, clock, awaited)
     async with client_of(api, clock=clock) as yotta:
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while not api.requests:
+        while awaited not in api.requests:
             await asyncio.sleep(0)
         [task] = [task for task in asyncio.all_tasks() if "PodCreator.send" in repr(task.get_coro())]
         task.cancel()
-        with pytest.raises(CreateOutcomeUnknownError, match="All tasks were cancelled before") as caught:
+        with pytest.raises(CreateOutcomeUnknownError, match=why) as caught:
             await creating
         [token] = api.posts
         assert caught.value.client_token == token
