@@ -559,7 +559,7 @@ async def test_create_whose_own_task_is_cancelled_is_unknown_and_has_its_token(
     api: PodServer, awaited: str, why: str
 ) -> None:
     clock = make_clock("auto")
-    api.fault = lambda what: "reset after" if what == "create" != awaited else "none"
+    api.fault = lambda what: "reset after" if what == "create" and awaited == "list" else "none"
     answer_late(api, clock, awaited)
     async with client_of(api, clock=clock) as yotta:
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
