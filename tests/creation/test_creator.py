@@ -32,6 +32,7 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
+from yotta_async.api.pod_list import PodListSnapshot
 from yotta_async.creation.creator import CreateAttempt
 from yotta_async.emulator.clock import EmulatorClock, ManualClock, make_clock
 
@@ -154,6 +155,21 @@ async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None
             with pytest.raises(CreateOutcomeUnknownError, match=AuthenticationError.__name__):
                 await yotta.pods.create(**SPEC)
         assert clock.time() < 10
+
+
+async def test_fault_of_the_client_in_the_search_leaves_a_create_unknown(
+    api: PodServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: PodListSnapshot) -> None:
+        raise KeyError("a fault of the client")
+
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    async with client_of(api) as yotta:
+        with monkeypatch.context() as broken:
+            broken.setattr(PodListSnapshot, "find_tokens", fail)
+            with pytest.raises(CreateOutcomeUnknownError, match="It cannot be searched for") as caught:
+                await yotta.pods.create(**SPEC)
+        assert await caught.value.resolve() is not None
 
 
 async def test_of_several_pods_with_the_token_the_lowest_is_kept_and_the_others_deleted(server: RawServer) -> None:
