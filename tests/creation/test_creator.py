@@ -505,6 +505,14 @@ async def test_pods_of_a_cancelled_create_that_show_late_are_deleted_and_open_in
     assert not caplog.records
 
 
+async def test_cancelled_create_leaves_the_pod_of_a_block_to_the_block(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            await cancel_once_received(yotta, api.requests)
+            assert api.alive == [handle.id]
+        assert api.alive == []
+
+
 async def test_cancelled_create_that_may_have_left_a_pod_names_its_token(
     api: PodServer, caplog: pytest.LogCaptureFixture
 ) -> None:
