@@ -637,6 +637,17 @@ async def leave_pod(api: PodServer, folder: Path, clock: ManualClock, *, age: fl
     return handle.id
 
 
+@pytest.mark.both_versions
+async def test_pod_that_a_get_shows_and_no_list_is_reaped(api: PodServer, folder: Path) -> None:
+    """By its environment, or in v2 by its name."""
+    clock = ManualClock()
+    left = await leave_pod(api, folder, clock)
+    api.listed = lambda pods: []
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
+    assert api.alive == []
+
+
 @pytest.mark.parametrize(("age", "is_new"), [(299, True), (300, False)])
 async def test_reap_believes_no_not_found_of_a_new_pod(api: PodServer, folder: Path, age: float, is_new: bool) -> None:
     dates = ManualClock()
