@@ -175,7 +175,7 @@ class PodCreator:
         }
         await asyncio.gather(*(self.finish_intent(token, pod_id) for pod_id, token in released.items()))
         for pod_id in released:
-            del self.delete_on_exit[pod_id]
+            self.delete_on_exit.pop(pod_id, None)  # its deletion may have begun and ended meanwhile
         return released
 
     async def reclaim(self, released: dict[str, str | None]) -> None:
