@@ -327,6 +327,8 @@ async def test_other_words_for_statuses_are_read_and_kept(
 def test_pod_of_v1_in_a_response_of_v2_is_understood() -> None:
     pod = structure({"id": 7, "podName": "mine", "singleCardPrice": 0.5, "createdAt": "2025-07-04 10:29:56"}, Pod, V2)
     assert (pod.pod_name, pod.single_card_price, pod.extra) == ("mine", 0.5, {})
+    for nothing in (None, ""):
+        assert structure({"podName": "mine", "id": 7, "name": nothing}, Pod, V2) == Pod(id="7", pod_name="mine")
     both = structure({"id": 7, "name": "mine", "podName": "other"}, Pod, V2)
     assert (both.pod_name, both.extra) == ("mine", {"podName": "other"})
     odd = response_of(b'{"code":10000,"data":{"id":7,"name":"mine","new":1}}')

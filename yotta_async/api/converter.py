@@ -248,8 +248,8 @@ def _build_response_hook(cls: Any, converter: Converter, name_field: Callable[[s
         if type(value) is not dict:
             raise StructureError("an object", value)
         for other, wire in other_names.items():
-            if other in value and wire not in value:
-                value = {wire if name == other else name: item for name, item in value.items()}
+            if other in value and value.get(wire) in (None, ""):
+                value = {wire if name == other else name: item for name, item in value.items() if name != wire}
         unreadable: dict[str, Any] = {}  # what stands for each field that cannot be read
         try:
             structured = structure_fields(value, cls)
