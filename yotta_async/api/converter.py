@@ -304,7 +304,7 @@ class StructReader:
         self._rules: dict[str, Rule] = {}  # for fields whose documented JSON is not their type
         self._texts: list[str] = []  # fields of which an empty text means None
         fields: list[Any] = []
-        for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+        for name, kind in typing.get_type_hints(cls).items():  # an Id is a str here, as the documented JSON is text
             if name in _OUR_FIELDS:
                 continue
             if part := _part_in(kind):
@@ -319,12 +319,12 @@ class StructReader:
             elif _enum_in(kind) is PodStatus:
                 self._rules[name] = _build_enum_hook(kind)
                 fields.append((name, str | None, None))
-            elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
+            elif kind is str:  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
-                if kind in (str | None, Id | None) or _enum_in(kind):
+                if kind == str | None or _enum_in(kind):
                     self._texts.append(name)
-                fields.append((name, str | None if kind == Id | None else kind, None))
+                fields.append((name, kind, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
         rename = functools.partial(wire_name, version=version)
         self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=rename, **options)
