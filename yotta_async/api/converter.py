@@ -322,7 +322,7 @@ class StructReader:
             elif kind is str:  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
-                if kind == str | None or _enum_in(kind):
+                if kind == str | None:
                     self._texts.append(name)
                 fields.append((name, kind, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
