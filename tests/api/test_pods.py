@@ -209,15 +209,17 @@ async def test_items_without_an_id_are_counted(
     assert yotta.pods.unreadable_items == 0
 
 
-async def test_polls_warn_of_items_without_an_id_when_their_number_changes(
+async def test_polls_warn_of_items_without_an_id_when_their_number_changes_and_of_fields(
     server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     pods = [{"id": number, "status": "INITIALIZE"} for number in range(20)]
     lists = [envelope([*pods, {}])] * 3 + [envelope(pods)] * 2 + [envelope([*pods, {}, {}])] * 3
-    server.answers(*lists, envelope([{"id": number, "status": "RUNNING"} for number in range(20)]))
+    server.answers(*lists, envelope([{"id": number, "status": "RUNNING", "gpuCount": []} for number in range(20)]))
     report = await client_of().pods.wait_many(range(20))
     assert len(report.succeeded) == 20
-    assert [warning.split(": ")[2].split(",")[0] for warning in warnings_in(caplog)] == ["1", "2"]
+    *of_items, of_field = warnings_in(caplog)
+    assert [warning.split(": ")[2].split(",")[0] for warning in of_items] == ["1", "2"]
+    assert "the field 'gpuCount' of a pod" in of_field
 
 
 async def test_a_pod_that_is_listed_twice_is_as_it_changed_last(server: RawServer, client_of: Make) -> None:

@@ -215,6 +215,7 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("expose", [None, "", {"port": 22, "healthy": "false"}], "expose", (ExposedPort(port=22, healthy=False),)),
     ("expose", [{"healthy": "True", "proxyPort": ""}], "expose", (ExposedPort(healthy=True),)),
     ("expose", [{"healthy": ""}], "expose", (ExposedPort(),)),
+    ("expose", [{"port": 22, "protocol": ""}], "expose", (ExposedPort(port=22),)),
     ("expose", [{"healthy": None}], "expose", (ExposedPort(),)),
     ("expose", [{"healthy": 0}, {"healthy": "1"}], "expose", (ExposedPort(healthy=False), ExposedPort(healthy=True))),
     ("environmentVars", {}, "environment_vars", ()),

@@ -317,8 +317,7 @@ class StructReader:
                 self._rules[name] = parse_number
                 fields.append((name, str | kind, None))
             elif _enum_in(kind) is PodStatus:
-                self._rules[name] = _build_enum_hook(kind)
-                fields.append((name, str | None, None))
+                fields.append((name, str | None, None))  # the API's own word
             elif kind is str:  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
@@ -332,10 +331,9 @@ class StructReader:
 
     def build(self, struct: Any) -> Any:
         """Return the pod. Raises StructureError for a text that is no time or no number."""
-        word = struct.status
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
-        model.extra.update(_keep_status_word(word))  # a new dict of its own, and not shared yet
+        model.extra.update(_keep_status_word(struct.status))  # a new dict of its own, and not shared yet
         return model
 
     def apply_rules(self, struct: Any) -> None:
