@@ -173,6 +173,16 @@ async def test_delete_that_a_get_contradicts_is_sent_three_times(server: RawServ
     assert (error.method, error.path) == ("DELETE", server.received[0].path)
 
 
+@pytest.mark.parametrize("replies", [[REFUSED], [MISSING, pod("RUNNING"), REFUSED]])
+async def test_refused_delete_of_a_pod_that_runs_is_an_error(server: RawServer, replies: list[Reply]) -> None:
+    server.answers(*replies, pod("RUNNING"))
+    async with open_endpoints(server.url, retry=RetryPolicy()) as endpoints:
+        with pytest.raises(InvalidStateError) as caught:
+            await delete(endpoints)
+    assert caught.value.code == 12001
+    assert len(server.received) == len(replies) + 1
+
+
 @pytest.mark.parametrize(
     ("options", "replies", "methods"),
     [

@@ -330,7 +330,7 @@ class StructReader:
         self.decode = msgspec.json.Decoder(self.struct).decode
 
     def build(self, struct: Any) -> Any:
-        """Return the pod. Raises StructureError for a text that is no time or no number."""
+        """Return the pod. Raises StructureError for a text that is no time or number, DECODE_ERRORS for no status."""
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
         model.extra.update(_keep_status_word(struct.status))  # a new dict of its own, and not shared yet
