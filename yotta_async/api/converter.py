@@ -293,7 +293,7 @@ def unstructure_spec(spec: PodSpec, version: ApiVersion = DEFAULT_VERSION) -> di
 
 
 class StructReader:
-    """Reads JSON that is exactly as documented: a struct with the types of a model's fields, then `Model(**fields)`.
+    """Reads JSON that is exactly as documented: a struct with the types of a model's fields, then the model.
 
     What the rules read besides, the struct refuses, so that both ways lead to the same model.
     """
@@ -316,21 +316,23 @@ class StructReader:
             elif name in version.numbers_as_text:
                 self._rules[name] = parse_number
                 fields.append((name, str | kind, None))
-            elif _enum_in(kind) is PodStatus:
-                fields.append((name, str | None, None))  # the API's own word
             elif kind is str:  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
-                if kind == str | None:
+                # The status is text until the pod is built, which keeps its word.
+                documented = str | None if _enum_in(kind) is PodStatus else kind
+                if documented == str | None:
                     self._texts.append(name)
-                fields.append((name, kind, None))
+                fields.append((name, documented, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
+        # Read by `convert` as any attribute, which copies what is mutable: to find one missing costs more than a field.
+        options["namespace"] = {name: {} if name == "extra" else () for name in _OUR_FIELDS}
         rename = functools.partial(wire_name, version=version)
         self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=rename, **options)
         self.decode = msgspec.json.Decoder(self.struct).decode
 
     def build(self, struct: Any) -> Any:
-        """Return the pod. Raises StructureError for a text that is no time or number, DECODE_ERRORS for no status."""
+        """Return the pod. Raises StructureError for a text that is no time or no number."""
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
         model.extra.update(_keep_status_word(struct.status))  # a new dict of its own, and not shared yet
