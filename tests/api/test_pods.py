@@ -246,16 +246,21 @@ async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client
 
 
 @pytest.mark.parametrize(
-    ("headers", "kind"), [({"Content-Type": "text/html"}, "text/html"), ({"Content-Type": ""}, "")]
+    ("status", "headers", "kind"),
+    [
+        (502, {"Content-Type": "text/html"}, "text/html"),
+        (503, {"Content-Type": ""}, ""),
+        (404, {"Content-Type": "text/plain"}, "text/plain"),
+    ],
 )
 async def test_response_that_is_not_documented_is_described(
-    server: RawServer, client_of: Make, headers: dict[str, str], kind: str
+    server: RawServer, client_of: Make, status: int, headers: dict[str, str], kind: str
 ) -> None:
-    server.answers(http(b"<html>", 502, {**headers, "Retry-After": "7"}))
-    with pytest.raises(ProtocolError, match=f"HTTP 502, '{kind}', 6 bytes\\)") as caught:
+    server.answers(http(b"<html>", status, {**headers, "Retry-After": "7", "X-Request-Id": "req-1"}))
+    with pytest.raises(ProtocolError, match=f"HTTP {status}, '{kind}', 6 bytes, request id 'req-1'\\)") as caught:
         await client_of(retry=RetryPolicy(max_attempts=1)).pods.get(7)
     assert (caught.value.method, caught.value.path) == ("GET", server.received[0].path)
-    assert caught.value.retry_after == 7
+    assert (caught.value.retry_after, caught.value.request_id) == (7, "req-1")
 
 
 async def test_list_that_is_too_large_names_what_to_filter(
