@@ -187,6 +187,7 @@ async def test_refused_delete_of_a_pod_that_runs_is_an_error(server: RawServer, 
     ("options", "replies", "methods"),
     [
         ({}, [MISSING, MISSING], ["DELETE", "GET"]),
+        ({}, [http(b"", 429), MISSING, MISSING], ["DELETE", "DELETE", "GET"]),
         ({"recently_created": True}, [MISSING], ["DELETE"]),
         ({"recently_created": True, "missing_ok": True}, [MISSING], ["DELETE"]),
         ({"recently_created": True}, [LOST, MISSING], ["DELETE", "DELETE"]),

@@ -163,6 +163,9 @@ async def test_v2_is_sent_a_name_and_a_count_that_the_caller_does_not_give(serve
     body = body_of(server)
     assert body["name"].startswith("yotta-async-")
     assert "environmentVars" not in body
+    server.answers(envelope(7))
+    await client_of(api_version="v1", client_token=False).pods.create(**SPEC)
+    assert body_of(server) == {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
 
 
 async def test_name_that_was_drawn_for_another_pod_is_not_taken_over(server: RawServer, client_of: Make) -> None:
