@@ -101,6 +101,7 @@ async def test_what_decides_about_a_change_comes_by_a_fresh_connection(
         await endpoints.get("7")
         await call(endpoints)
     assert len(server.received) == server.connections == 1 + len(replies)
+    assert all("/7" in request.path for request in server.received)
 
 
 async def test_other_gets_share_a_connection(server: RawServer) -> None:
