@@ -101,6 +101,7 @@ async def test_what_decides_about_a_change_comes_by_a_fresh_connection(
         await endpoints.get("7")
         await call(endpoints)
     assert len(server.received) == server.connections == 1 + len(replies)
+    assert all("/7" in request.path for request in server.received)
 
 
 async def test_other_gets_share_a_connection(server: RawServer) -> None:
@@ -173,10 +174,21 @@ async def test_delete_that_a_get_contradicts_is_sent_three_times(server: RawServ
     assert (error.method, error.path) == ("DELETE", server.received[0].path)
 
 
+@pytest.mark.parametrize("replies", [[REFUSED], [MISSING, pod("RUNNING"), REFUSED]])
+async def test_refused_delete_of_a_pod_that_runs_is_an_error(server: RawServer, replies: list[Reply]) -> None:
+    server.answers(*replies, pod("RUNNING"))
+    async with open_endpoints(server.url, retry=RetryPolicy()) as endpoints:
+        with pytest.raises(InvalidStateError) as caught:
+            await delete(endpoints)
+    assert caught.value.code == 12001
+    assert len(server.received) == len(replies) + 1
+
+
 @pytest.mark.parametrize(
     ("options", "replies", "methods"),
     [
         ({}, [MISSING, MISSING], ["DELETE", "GET"]),
+        ({}, [http(b"", 429), MISSING, MISSING], ["DELETE", "DELETE", "GET"]),
         ({"recently_created": True}, [MISSING], ["DELETE"]),
         ({"recently_created": True, "missing_ok": True}, [MISSING], ["DELETE"]),
         ({"recently_created": True}, [LOST, MISSING], ["DELETE", "DELETE"]),

@@ -113,6 +113,16 @@ def test_poll_of_a_list_builds_no_pod_and_splits_nothing(version: ApiVersion, na
     assert "raws" not in vars(snapshot)
 
 
+@pytest.mark.parametrize("odd", [{}, {"gpuCount": "1"}, {"environmentVars": {}}])
+def test_drawn_name_is_found_under_either_name_of_the_field(odd: dict[str, Any]) -> None:
+    drawn = {"id": "7", "name": None, "podName": f"yotta-async-{'a' * 32}"}
+    snapshot = parse_snapshot(LIST, response_of([drawn | odd]), UnreadableLog(), V2)
+    pod = snapshot.pod(0)
+    assert pod is not None
+    assert snapshot.find_tokens() == [(pod.client_token, 0)] == [("a" * 32, 0)]
+    assert (snapshot.may_hide_tokens, snapshot.may_hide_names) == (False, False)
+
+
 def variable(key: str, value: str | None) -> dict[str, Any]:
     return {"environmentVars": [{"key": key, "value": value}]}
 

@@ -210,15 +210,17 @@ async def test_items_without_an_id_are_counted(
     assert yotta.pods.unreadable_items == 0
 
 
-async def test_polls_warn_of_items_without_an_id_when_their_number_changes(
+async def test_polls_warn_of_items_without_an_id_when_their_number_changes_and_of_fields(
     server: RawServer, client_of: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     pods = [{"id": number, "status": "INITIALIZE"} for number in range(20)]
     lists = [envelope([*pods, {}])] * 3 + [envelope(pods)] * 2 + [envelope([*pods, {}, {}])] * 3
-    server.answers(*lists, envelope([{"id": number, "status": "RUNNING"} for number in range(20)]))
+    server.answers(*lists, envelope([{"id": number, "status": "RUNNING", "gpuCount": []} for number in range(20)]))
     report = await client_of().pods.wait_many(range(20))
     assert len(report.succeeded) == 20
-    assert [warning.split(": ")[2].split(",")[0] for warning in warnings_in(caplog)] == ["1", "2"]
+    *of_items, of_field = warnings_in(caplog)
+    assert [warning.split(": ")[2].split(",")[0] for warning in of_items] == ["1", "2"]
+    assert "the field 'gpuCount' of a pod" in of_field
 
 
 async def test_a_pod_that_is_listed_twice_is_as_it_changed_last(server: RawServer, client_of: Make) -> None:
@@ -245,16 +247,21 @@ async def test_list_without_a_list_is_a_protocol_error(server: RawServer, client
 
 
 @pytest.mark.parametrize(
-    ("headers", "kind"), [({"Content-Type": "text/html"}, "text/html"), ({"Content-Type": ""}, "")]
+    ("status", "headers", "kind"),
+    [
+        (502, {"Content-Type": "text/html"}, "text/html"),
+        (503, {"Content-Type": ""}, ""),
+        (404, {"Content-Type": "text/plain"}, "text/plain"),
+    ],
 )
 async def test_response_that_is_not_documented_is_described(
-    server: RawServer, client_of: Make, headers: dict[str, str], kind: str
+    server: RawServer, client_of: Make, status: int, headers: dict[str, str], kind: str
 ) -> None:
-    server.answers(http(b"<html>", 502, {**headers, "Retry-After": "7"}))
-    with pytest.raises(ProtocolError, match=f"HTTP 502, '{kind}', 6 bytes\\)") as caught:
+    server.answers(http(b"<html>", status, {**headers, "Retry-After": "7", "X-Request-Id": "req-1"}))
+    with pytest.raises(ProtocolError, match=f"HTTP {status}, '{kind}', 6 bytes, request id 'req-1'\\)") as caught:
         await client_of(retry=RetryPolicy(max_attempts=1)).pods.get(7)
     assert (caught.value.method, caught.value.path) == ("GET", server.received[0].path)
-    assert caught.value.retry_after == 7
+    assert (caught.value.retry_after, caught.value.request_id) == (7, "req-1")
 
 
 async def test_list_that_is_too_large_names_what_to_filter(

@@ -186,6 +186,8 @@ def test_content_type_of_an_error_is_bounded_and_shows_no_part_of_the_key() -> N
     response = Response(502, {"Content-Type": "x" * 78 + "secret-key"}, [b"<html>"], Secret("secret-key"))
     with pytest.raises(ProtocolError, match=f"'{'x' * 78}[*][*]', 6 bytes"):
         parse_empty(GET, response)
+    with pytest.raises(ProtocolError, match=r"HTTP 502, 'no content type', 6 bytes\)"):
+        parse_empty(GET, response_of(b"<html>", 502))
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,9 @@ async def test_v2_is_sent_a_name_and_a_count_that_the_caller_does_not_give(serve
     body = body_of(server)
     assert body["name"].startswith("yotta-async-")
     assert "environmentVars" not in body
+    server.answers(envelope(7))
+    await client_of(api_version="v1", client_token=False).pods.create(**SPEC)
+    assert body_of(server) == {"image": "ubuntu:24.04", "gpuType": "NVIDIA_L4_24G"}
 
 
 async def test_name_that_was_drawn_for_another_pod_is_not_taken_over(server: RawServer, client_of: Make) -> None:
@@ -327,6 +330,8 @@ async def test_other_words_for_statuses_are_read_and_kept(
 def test_pod_of_v1_in_a_response_of_v2_is_understood() -> None:
     pod = structure({"id": 7, "podName": "mine", "singleCardPrice": 0.5, "createdAt": "2025-07-04 10:29:56"}, Pod, V2)
     assert (pod.pod_name, pod.single_card_price, pod.extra) == ("mine", 0.5, {})
+    for nothing in (None, ""):
+        assert structure({"podName": "mine", "id": 7, "name": nothing}, Pod, V2) == Pod(id="7", pod_name="mine")
     both = structure({"id": 7, "name": "mine", "podName": "other"}, Pod, V2)
     assert (both.pod_name, both.extra) == ("mine", {"podName": "other"})
     odd = response_of(b'{"code":10000,"data":{"id":7,"name":"mine","new":1}}')

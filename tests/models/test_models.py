@@ -7,6 +7,8 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from yotta_async import (
 )
 from yotta_async.api.converter import StructureError, structure, wire_name
 from yotta_async.models.ids import pod_id_of
+from yotta_async.models.pod import Id
 from yotta_async.models.status import can_reach
 
 SCHEMAS = json.loads((Path(__file__).parent.parent / "data/pods-v1.openapi.json").read_text())["components"]["schemas"]
@@ -107,12 +110,26 @@ def test_parts_may_be_null_or_missing_too() -> None:
     assert pod.persistent_volumes == (PersistentVolume(),)
 
 
+@pytest.fixture
+def local_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the machine's time be five hours behind UTC."""
+    read_zone = getattr(time, "tzset", lambda: None)  # Windows has its own zone alone
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "EST+5")
+        read_zone()
+        yield
+    read_zone()
+
+
+@pytest.mark.usefixtures("local_zone")
 @pytest.mark.parametrize(
     "form",
     [
         "2025-07-04T10:29:56Z",
         "2025-07-04T12:29:56.000+02:00",
         "2025-07-04 10:29:56",
+        "2025-07-04T10:29:56",
+        "2025-07-04 10:29:56.000",
         1751624996,
         1751624996.0,
         1751624996000,
@@ -195,14 +212,16 @@ READABLE: list[tuple[str, Any, str, Any]] = [
     ("expose", None, "expose", ()),
     ("expose", [None], "expose", ()),
     ("expose", {"port": "22", "healthy": 1}, "expose", (ExposedPort(port=22, healthy=True),)),
-    ("expose", [None, {"port": 22, "healthy": "false"}], "expose", (ExposedPort(port=22, healthy=False),)),
+    ("expose", [None, "", {"port": 22, "healthy": "false"}], "expose", (ExposedPort(port=22, healthy=False),)),
     ("expose", [{"healthy": "True", "proxyPort": ""}], "expose", (ExposedPort(healthy=True),)),
     ("expose", [{"healthy": ""}], "expose", (ExposedPort(),)),
+    ("expose", [{"port": 22, "protocol": ""}], "expose", (ExposedPort(port=22),)),
     ("expose", [{"healthy": None}], "expose", (ExposedPort(),)),
     ("expose", [{"healthy": 0}, {"healthy": "1"}], "expose", (ExposedPort(healthy=False), ExposedPort(healthy=True))),
     ("environmentVars", {}, "environment_vars", ()),
     ("environmentVars", {"key": "A", "value": 1}, "environment_vars", (EnvironmentVariable("A", "1"),)),
     ("environmentVars", [{"key": "A", "value": None}], "environment_vars", (EnvironmentVariable("A", ""),)),
+    ("environmentVars", [{"key": None, "value": "1"}], "environment_vars", (EnvironmentVariable("", "1"),)),
     (
         "persistentVolumes",
         [{"id": 5, "volumeSize": "10", "volumePrice": "0.1"}],
@@ -289,6 +308,27 @@ def test_unreadable_fields_are_named_in_the_order_of_fields() -> None:
 def test_item_without_a_readable_id_is_no_pod(item: object, problem: str) -> None:
     with pytest.raises(StructureError, match=f"^expected {problem}$"):
         structure_pod(item)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        (str | None, {}, "text, got dict"),
+        (PodStatus | None, [], "text, got list"),
+        (float | None, "many", "a number, got str"),
+        (int | None, 1.5, "a whole number, got float"),
+        (bool | None, "maybe", "true or false, got str"),
+        (datetime | None, True, "a time, got bool"),
+        (Id, -1, "an id, got int"),
+        (EnvironmentVariable, {"value": "hunter2"}, "an object with a key, got dict"),
+        (tuple[ExposedPort, ...], 5, "a list, got int"),
+        (tuple[ExposedPort, ...], [5], "a list of documented items, got list"),
+        (ExposedPort, {"port": "many"}, "documented fields, got dict"),
+    ],
+)
+def test_value_that_cannot_be_read_is_described_by_its_type(kind: Any, value: object, problem: str) -> None:
+    with pytest.raises(StructureError, match=f"^expected {problem}$"):
+        structure(value, kind)
 
 
 def test_a_price_that_is_not_known_is_none_and_not_zero() -> None:

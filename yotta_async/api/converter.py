@@ -248,8 +248,8 @@ def _build_response_hook(cls: Any, converter: Converter, name_field: Callable[[s
         if type(value) is not dict:
             raise StructureError("an object", value)
         for other, wire in other_names.items():
-            if other in value and wire not in value:
-                value = {wire if name == other else name: item for name, item in value.items()}
+            if other in value and value.get(wire) in (None, ""):
+                value = {wire if name == other else name: item for name, item in value.items() if name != wire}
         unreadable: dict[str, Any] = {}  # what stands for each field that cannot be read
         try:
             structured = structure_fields(value, cls)
@@ -304,7 +304,7 @@ class StructReader:
         self._rules: dict[str, Rule] = {}  # for fields whose documented JSON is not their type
         self._texts: list[str] = []  # fields of which an empty text means None
         fields: list[Any] = []
-        for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+        for name, kind in typing.get_type_hints(cls).items():  # an Id is a str here, as the documented JSON is text
             if name in _OUR_FIELDS:
                 continue
             if part := _part_in(kind):
@@ -316,14 +316,14 @@ class StructReader:
             elif name in version.numbers_as_text:
                 self._rules[name] = parse_number
                 fields.append((name, str | kind, None))
-            elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
+            elif kind is str:  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
-                if kind in (str | None, Id | None) or _enum_in(kind):
-                    self._texts.append(name)
                 # The status is text until the pod is built, which keeps its word.
-                is_text = kind == Id | None or _enum_in(kind) is PodStatus
-                fields.append((name, str | None if is_text else kind, None))
+                documented = str | None if _enum_in(kind) is PodStatus else kind
+                if documented == str | None:
+                    self._texts.append(name)
+                fields.append((name, documented, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
         # Read by `convert` as any attribute, which copies what is mutable: to find one missing costs more than a field.
         options["namespace"] = {name: {} if name == "extra" else () for name in _OUR_FIELDS}
@@ -333,10 +333,9 @@ class StructReader:
 
     def build(self, struct: Any) -> Any:
         """Return the pod. Raises StructureError for a text that is no time or no number."""
-        word = struct.status
         self.apply_rules(struct)
         model = msgspec.convert(struct, self._cls, from_attributes=True)
-        model.extra.update(_keep_status_word(word))  # a new dict of its own, and not shared yet
+        model.extra.update(_keep_status_word(struct.status))  # a new dict of its own, and not shared yet
         return model
 
     def apply_rules(self, struct: Any) -> None:
