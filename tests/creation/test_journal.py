@@ -24,7 +24,7 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
-from tests.raw_server import RecordedRequest, Reply, envelope
+from tests.raw_server import RecordedRequest, Reply, envelope, http
 from yotta_async import (
     ConfigurationError,
     CreateOutcomeUnknownError,
@@ -564,6 +564,30 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, 
     assert api.alive == []
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "TERMINATING"])
+async def test_pod_whose_json_is_broken_is_reaped_unless_it_is_being_deleted(
+    api: PodServer, folder: Path, status: str
+) -> None:
+    pod_id = await leave_pod(api, folder)
+    api.pods[pod_id]["status"] = status
+    act = api.act
+
+    def list_broken(what: str, request: RecordedRequest) -> Reply:
+        if what != "list":
+            return act(what, request)
+        listed = json.dumps({"message": "success", "code": 10000, "data": list(api.pods.values())})
+        return http(listed.encode().replace(b"ubuntu", b"\xff"))
+
+    api.act = list_broken  # type: ignore[method-assign]  # a server of broken text
+    async with client_of(api, folder) as yotta:
+        report = await yotta.pods.reap()
+    assert [(each.pod.id, each.pod.image, each.deleted) for each in report.pods] == (
+        [(pod_id, None, True)] if status == "RUNNING" else []
+    )
+    assert api.requests == (["list", "DELETE", "GET"] if status == "RUNNING" else ["list"])
+    assert files(folder) == []
+
+
 async def test_token_in_a_variable_of_another_form_is_found(api: PodServer, folder: Path) -> None:
     await leave_pod(api, folder)
     api.listed = lambda pods: [{**pod, "environmentVars": [None, 5, *pod["environmentVars"]]} for pod in pods]
@@ -777,11 +801,12 @@ async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock, *, age
 @pytest.mark.both_versions
 async def test_one_list_without_a_pod_writes_no_intent_off(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
-    await leave_unknown(api, folder, clock)
-    lists: Any = iter([[]])
+    for _ in range(2):
+        await leave_unknown(api, folder, clock)
+    lists: Any = iter([[pod] for pod in api.pods.values()])  # each of the two shows another pod
     api.listed = lambda pods: next(lists, pods)
     async with client_of(api, folder, clock=clock) as yotta:
-        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True, True]
     assert api.alive == []
     assert files(folder) == []
 
@@ -902,15 +927,22 @@ async def test_get_that_fails_leaves_the_intent_open(api: PodServer, folder: Pat
     assert api.alive == []
 
 
-@pytest.mark.parametrize("hidden", [{"id": None}, {"environmentVars": None, "podName": None}])
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ({"pod_name": "mine"}, {"id": None}),
+        ({"pod_name": "mine"}, {"environmentVars": None, "podName": None}),
+        ({}, {"environmentVars": None, "name": None}),
+    ],
+)
 @pytest.mark.parametrize("first", [True, False])
 async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
-    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, hidden: dict[str, Any], first: bool
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, name: Any, hidden: Any, first: bool
 ) -> None:
     monkeypatch.setenv("YOTTA_API_VERSION", "v2")
     clock = ManualClock()
     api.hidden_in_v2 = set()
-    await leave_unknown(api, folder, clock, pod_name="mine")
+    await leave_unknown(api, folder, clock, **name)
     shown = {"status": "RUNNING", "id": "9", "environmentVars": [{"key": "A", "value": "1"}], **hidden}
     lists = [[shown], []] if first else [[], [shown]]
     api.listed = lambda pods: lists.pop(0)
