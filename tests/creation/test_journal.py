@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -120,6 +121,17 @@ async def test_without_asking_there_is_none(api: PodServer, folder: Path, monkey
     async with YottaClient(KEY, base_url=api.url) as yotta:
         await yotta.pods.create(**SPEC)
         assert len(files(folder)) == 1
+
+
+async def test_journal_in_a_home_directory_comes_before_that_of_the_environment(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("YOTTA_JOURNAL", str(folder / "another"))
+    async with YottaClient(KEY, base_url=api.url, journal="~/of/this") as yotta:
+        await yotta.pods.create(**SPEC)
+        assert len(files(folder / "of" / "this")) == 1
+    assert not (folder / "another").exists()
 
 
 @pytest.mark.parametrize("wrong", [7, "", b"x", object()])
@@ -310,6 +322,21 @@ async def test_it_stays_small(folder: Path) -> None:
     assert list(disk.open_abandoned()) == [], "the new file is locked as the old one was"
     await journal.close()
     assert files(folder) == [file]
+
+
+async def test_file_is_seldom_replaced_by_a_smaller_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yotta_async.creation.journal._COMPACTION_LINES", 4)
+    disk = journal_folder(folder)
+    assert disk is not None
+    journal = Journal(disk, "account", RealClock())
+    inodes: list[int] = []
+    for change in (journal.intend, journal.finish):
+        for token in range(20):
+            await change(str(token))
+            inodes.append(files(folder)[0].stat().st_ino)
+        assert len(set(inodes)) == 1 or change == journal.finish, "most of its lines are open"
+    assert 1 <= sum(earlier != later for earlier, later in pairwise(inodes)) <= 4
+    await journal.close()
 
 
 async def test_full_disk_leaves_a_file_that_is_to_shrink_as_it_is(
@@ -615,10 +642,13 @@ async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: 
 
 async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:
     free = threading.Event()
+    others = threading.enumerate()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     blocked = asyncio.create_task(asyncio.to_thread(free.wait))
     async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
-        pass
+        [thread] = [each for each in threading.enumerate() if each not in others and "journal" in each.name]
+    thread.join(10)
+    assert not thread.is_alive(), "it ends with its client"
     assert not free.is_set()
     free.set()
     await blocked
@@ -853,6 +883,9 @@ async def test_pod_of_a_killed_process_is_not_reaped_by_its_id_alone(
     async with client_of(api, folder) as yotta:
         assert await yotta.pods.reap() == ReapReport(pending=1)
         [left] = api.alive
+        api.pods[left]["status"] = "TERMINATING"
+        assert await yotta.pods.reap() == ReapReport()
+        api.pods[left]["status"] = "RUNNING"
         api.hidden_in_v2 = set()
         assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
     assert api.alive == []
