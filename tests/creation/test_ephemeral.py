@@ -90,9 +90,11 @@ async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer
             assert handle.pod.gpu_type == "C"
         assert seen == ["FAILED", "RUNNING"]
         with pytest.raises(PodFailedError) as caught:
-            async with yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks=[{"gpu_type": "D"}]):
-                pytest.fail("neither ran")
-        assert "insufficient capacity" in caught.value.__notes__[0]
+            async with yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks=[{"gpu_type": "D"}, {"gpu_type": "E"}]):
+                pytest.fail("none ran")
+        first, second = caught.value.__notes__
+        assert "insufficient capacity" in first
+        assert "PodFailedError" in second
         with pytest.raises(InvalidRequestError):
             yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks={"gpu_type": "B"})  # type: ignore[dict-item]  # wrong on purpose
     assert api.alive == []

@@ -169,7 +169,10 @@ async def test_a_full_disk_is_told_before_anything_is_sent(api: PodServer, folde
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC)
         size = files(folder)[0].stat().st_size
-        with full_disk(size + 10), pytest.raises(ConfigurationError, match="not sent.*File too large"):
+        with (
+            full_disk(size + 10),
+            pytest.raises(ConfigurationError, match=r"not sent.*File too large.*\$YOTTA_JOURNAL"),
+        ):
             await yotta.pods.create(**SPEC)
         assert api.requests == ["create"]
         assert files(folder)[0].stat().st_size == size, "nothing of the line is left"
@@ -935,14 +938,16 @@ async def test_create_is_kept_in_mind_for_an_hour_and_its_pod_for_five_minutes(
     assert len(api.connections) == len(set(api.requests)), "a get that decides about a pod has a connection of its own"
 
 
-async def test_pod_that_is_known_to_be_gone_is_forgotten_though_lists_may_hide_others(
-    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("leave", "age", "name"), [(leave_pod, 300, None), (leave_unknown, 3600, "mine")])
+async def test_create_whose_pod_no_list_can_hide_is_forgotten(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, leave: Any, age: float, name: str | None
 ) -> None:
+    """The id of its pod is known, or its pod has a drawn name, and lists show the names of all pods."""
     monkeypatch.setenv("YOTTA_API_VERSION", "v2")
     clock = ManualClock()
-    await leave_pod(api, folder, clock, age=300)
+    await leave(api, folder, clock, age=age)
     api.pods.clear()
-    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": None}]
+    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": name}]
     async with client_of(api, folder, clock=clock) as yotta:
         assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
@@ -997,11 +1002,11 @@ async def leave_pods(api: PodServer, folder: Path, clock: ManualClock, count: in
     return file, pod_ids
 
 
-async def test_finished_intents_of_a_file_with_a_torn_line_stay_finished(api: PodServer, folder: Path) -> None:
+@pytest.mark.parametrize("torn", [b"", b'{"intent": "0123'])
+async def test_finished_intents_of_a_file_stay_finished(api: PodServer, folder: Path, torn: bytes) -> None:
     clock = ManualClock()
     file, (*gone, left) = await leave_pods(api, folder, clock, 3)
-    with file.open("ab") as torn:
-        torn.write(b'{"intent": "0123')
+    file.write_bytes(file.read_bytes() + torn)
     async with client_of(api, folder, clock=clock) as yotta:
         assert {each.pod.id for each in (await yotta.pods.reap(only=gone)).pods} == set(gone)
         assert [intent.pod_id for intent in parse_open_intents(file.read_bytes())] == [left]
@@ -1035,6 +1040,8 @@ async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: P
     async with client_of(api, folder, clock=clock) as yotta:
         dry = await yotta.pods.reap(dry_run=True)
         assert dry.pending == 0, "its pods are known"
+        chosen = await yotta.pods.reap(dry_run=True, only=[pod_id])
+        assert [each.pod.id for each in chosen.pods] == [pod_id]
         assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
         assert {each.pod.gpu_type for each in dry.pods} == {SPEC["gpu_type"]}
         assert len((await yotta.pods.reap(only=[pod_id])).pods) == 1

@@ -89,7 +89,7 @@ class Journal:
             await self._flush()
         except OSError as error:
             why = error.strerror or type(error).__name__
-            self.open.pop(token, None)
+            del self.open[token]
             if line in self._waiting:
                 self._waiting.remove(line)
         else:
