@@ -13,11 +13,13 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
+from tests.raw_server import RecordedRequest, Reply, silence_on
 from yotta_async import (
     ConfigurationError,
     InvalidRequestError,
     PodFailedError,
     PodStatus,
+    RequestTimeoutError,
     WaitTimeoutError,
     YottaClient,
     install_signal_handlers,
@@ -118,6 +120,41 @@ async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
         assert clock.time() == pytest.approx(20)
         assert "Before it, another alternative: PodFailedError" in caught.value.__notes__[0]
     assert len(api.pods) == 2, "a wait that timed out is not for a fallback"
+    assert api.alive == []
+
+
+async def test_timeout_is_for_the_list_of_alternatives_too(api: PodServer) -> None:
+    clock = make_clock("auto")
+    api.act = lambda what, request: silence_on(clock)  # type: ignore[method-assign]  # a server that does not answer
+    async with client_of(api, clock=clock) as yotta:
+        with pytest.raises(RequestTimeoutError):
+            async with yotta.pods.ephemeral(**SPEC, timeout=20, fallbacks="available"):
+                pytest.fail("no alternative is known")
+    assert clock.time() == pytest.approx(20, abs=0.01)
+    assert len(api.requests) == 1
+
+
+async def test_pod_whose_create_takes_longer_than_the_timeout_is_deleted(api: PodServer) -> None:
+    clock = make_clock("auto")
+    api.born = "PENDING"
+    act = api.act
+
+    def act_late(what: str, request: RecordedRequest) -> Reply:
+        if what != "create":
+            return act(what, request)
+
+        async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            await clock.delay(10)
+            await act(what, request)(request, writer)
+
+        return answer
+
+    api.act = act_late  # type: ignore[method-assign]  # a server that is slow
+    async with client_of(api, clock=clock) as yotta:
+        with pytest.raises(WaitTimeoutError):
+            async with yotta.pods.ephemeral(**SPEC, timeout=5):
+                pytest.fail("it was not RUNNING")
+    assert len(api.pods) == 1
     assert api.alive == []
 
 
