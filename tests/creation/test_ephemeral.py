@@ -76,7 +76,7 @@ async def test_a_pod_that_does_not_come_up_is_deleted(api: PodServer) -> None:
             with pytest.raises(error):
                 async with yotta.pods.ephemeral(**SPEC, timeout=20):
                     pytest.fail("it was not RUNNING")
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer) -> None:
@@ -99,7 +99,7 @@ async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer
         assert "PodFailedError" in second
         with pytest.raises(InvalidRequestError):
             yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks={"gpu_type": "B"})  # type: ignore[dict-item]  # wrong on purpose
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
@@ -119,8 +119,8 @@ async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
                 pytest.fail("it was not RUNNING")
         assert clock.time() == pytest.approx(20)
         assert "Before it, another alternative: PodFailedError" in caught.value.__notes__[0]
-    assert len(api.pods) == 2, "a wait that timed out is not for a fallback"
-    assert api.alive == []
+        assert len(api.pods) == 2, "a wait that timed out is not for a fallback"
+        assert api.alive == []
 
 
 async def test_timeout_is_for_the_list_of_alternatives_too(api: PodServer) -> None:
@@ -154,8 +154,8 @@ async def test_pod_whose_create_takes_longer_than_the_timeout_is_deleted(api: Po
         with pytest.raises(WaitTimeoutError):
             async with yotta.pods.ephemeral(**SPEC, timeout=5):
                 pytest.fail("it was not RUNNING")
-    assert len(api.pods) == 1
-    assert api.alive == []
+        assert len(api.pods) == 1
+        assert api.alive == []
 
 
 def test_it_is_for_async_with_only() -> None:
@@ -187,7 +187,7 @@ async def test_a_pod_that_the_caller_deleted_is_no_error(api: PodServer) -> None
             await handle.delete()
         async with yotta.pods.ephemeral(**SPEC) as handle:
             del api.pods[handle.id]
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_a_pod_that_cannot_be_deleted_is_named(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -369,6 +369,7 @@ async def test_intent_and_the_name_of_its_file_survive_a_power_failure(
     api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[int, int]] = []
+    at_create: list[Any] = []
     fsync = os.fsync
 
     def note_sync(descriptor: int) -> None:
@@ -378,16 +379,16 @@ async def test_intent_and_the_name_of_its_file_survive_a_power_failure(
 
     def note(what: str) -> str:
         if what == "create":
-            assert synced == [
-                (folder.stat().st_ino, folder.stat().st_size),
-                *((file.stat().st_ino, file.stat().st_size) for file in files(folder)),
-            ]
+            statuses = [path.stat() for path in (folder, *files(folder))]
+            at_create.append((list(synced), [(status.st_ino, status.st_size) for status in statuses]))
         return "none"
 
     monkeypatch.setattr(os, "fsync", note_sync)
     api.fault = note
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC)
+    [(before, due)] = at_create
+    assert before == due
 
 
 async def die(api: PodServer, folder: Path, script: str) -> None:
@@ -786,22 +787,27 @@ def put_another_in_its_place(file: Path) -> None:
     new.rename(file)
 
 
-@pytest.mark.parametrize("change", [Path.unlink, put_another_in_its_place])
-async def test_file_that_its_writer_changes_while_reap_locks_it_is_not_reaped(
-    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, change: Any
+@pytest.mark.parametrize(("number", "change"), [(0, Path.unlink), (0, put_another_in_its_place), (1, Path.unlink)])
+async def test_file_that_its_writer_changes_before_reap_has_its_lock_is_not_reaped(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, change: Any
 ) -> None:
-    pod_id = await leave_pod(api, folder)
-    [file] = files(folder)
+    """The first file changes between opening and locking it, the second one before it is opened."""
+    for _ in range(2):
+        await leave_pod(api, folder)
+    changes = [(change, files(folder)[number])]
+    [changed] = parse_open_intents(files(folder)[number].read_bytes())
     lock = fcntl.flock
 
     def change_and_lock(descriptor: int, operation: int) -> None:
-        change(file)
+        while changes:
+            change, file = changes.pop()
+            change(file)
         lock(descriptor, operation)
 
     async with client_of(api, folder) as yotta:
         monkeypatch.setattr(fcntl, "flock", change_and_lock)
-        assert await yotta.pods.reap() == ReapReport()
-    assert api.alive == [pod_id]
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert api.alive == [changed.pod_id]
 
 
 # One wrong answer
@@ -1037,9 +1043,12 @@ def test_intent_in_a_name_is_read_as_it_is_written() -> None:
 async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     pod_id = await leave_pod(api, folder, clock, also=1)
+    for pod in api.pods.values():
+        pod |= {"gpuCount": 1, "singleCardPrice": 0.5}
     async with client_of(api, folder, clock=clock) as yotta:
         dry = await yotta.pods.reap(dry_run=True)
         assert dry.pending == 0, "its pods are known"
+        assert dry.hourly_price == 1.0
         chosen = await yotta.pods.reap(dry_run=True, only=[pod_id])
         assert [each.pod.id for each in chosen.pods] == [pod_id]
         assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
