@@ -17,6 +17,7 @@ from tests.raw_server import RecordedRequest, Reply, silence_on
 from yotta_async import (
     ConfigurationError,
     InvalidRequestError,
+    Pod,
     PodFailedError,
     PodStatus,
     RequestTimeoutError,
@@ -209,18 +210,26 @@ async def test_a_pod_that_cannot_be_deleted_is_named(api: PodServer, caplog: pyt
     assert not caplog.records
 
 
-async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("born", ["RUNNING", "PENDING"])
+async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest.LogCaptureFixture, born: str) -> None:
+    """In the block, or while the pod is waited for."""
     yotta = client_of(api)
-    entered = asyncio.Event()
+    api.born = born
+    api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+    waiting = asyncio.Event()
+
+    def note_change(pod: Pod) -> None:
+        if pod.status == "PENDING":
+            waiting.set()
 
     async def work() -> None:
-        async with yotta.pods.ephemeral(**SPEC):
-            api.fault = lambda what: "500 before" if what == "DELETE" else "none"
-            entered.set()
+        async with yotta.pods.ephemeral(**SPEC, on_change=note_change):
+            waiting.set()
             await asyncio.sleep(100)
 
     task = asyncio.create_task(work())
-    await entered.wait()
+    await waiting.wait()
+    await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
         await task

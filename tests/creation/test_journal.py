@@ -60,6 +60,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
+def count_open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -332,13 +336,23 @@ async def test_file_is_seldom_replaced_by_a_smaller_one(folder: Path, monkeypatc
     disk = journal_folder(folder)
     assert disk is not None
     journal = Journal(disk, "account", RealClock())
+    tokens = [str(number) for number in range(20)]
     inodes: list[int] = []
+    await journal.intend("0")
+    count = count_open_files()
     for change in (journal.intend, journal.finish):
-        for token in range(20):
-            await change(str(token))
-            inodes.append(files(folder)[0].stat().st_ino)
+        for token in tokens:
+            await change(token)
+            [file] = files(folder)
+            inodes.append(file.stat().st_ino)
+            assert [intent.token for intent in parse_open_intents(file.read_bytes())] == list(journal.open)
         assert len(set(inodes)) == 1 or change == journal.finish, "most of its lines are open"
+    assert count_open_files() <= count
     assert 1 <= sum(earlier != later for earlier, later in pairwise(inodes)) <= 4
+    for token in tokens:
+        await journal.intend(token)
+        await journal.finish(token)
+        assert files(folder)[0].stat().st_size < 500
     await journal.close()
 
 
@@ -354,9 +368,10 @@ async def test_full_disk_leaves_a_file_that_is_to_shrink_as_it_is(
     await journal.finish("a")
     await journal.intend("b")
     [file] = files(folder)
-    before = file.read_bytes()
+    before, count = file.read_bytes(), count_open_files()
     with full_disk(10):
         await journal.finish("b")
+    assert count_open_files() <= count
     assert files(folder) == [file]
     assert file.read_bytes() == before
     assert list(disk.open_abandoned()) == []
@@ -459,7 +474,9 @@ async def test_what_was_handed_over_is_not_reaped(api: PodServer, folder: Path) 
 
 async def test_what_a_living_process_holds_is_not_reaped(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as one, client_of(api, folder) as other, one.pods.ephemeral(**SPEC):
+        count = count_open_files()
         assert await other.pods.reap() == ReapReport()
+        assert count_open_files() <= count
         assert len(api.alive) == 1
 
 
@@ -642,6 +659,13 @@ async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: 
         shutil.rmtree(folder)
         await yotta.pods.create(**SPEC)
         assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
+
+
+async def test_client_whose_journal_was_removed_can_be_closed(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC)
+        shutil.rmtree(folder)
+    assert files(folder) == []
 
 
 async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:
