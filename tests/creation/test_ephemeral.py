@@ -241,6 +241,47 @@ async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest
     assert [pod_id in record.getMessage() for record in caplog.records] == [True]
 
 
+@pytest.mark.parametrize(
+    ("is_all", "note"), [(False, "is still being deleted: closing the client waits"), (True, "deletion was cancelled")]
+)
+async def test_cancel_that_does_not_wait_for_the_deletion_names_the_pod(
+    api: PodServer, monkeypatch: pytest.MonkeyPatch, is_all: bool, note: str
+) -> None:
+    """The deletion takes longer than a cancel is deferred, or all tasks are cancelled."""
+    monkeypatch.setattr("yotta_async.support.tasks.CANCEL_HOLD_S", 60.0 if is_all else 0.0)
+    entered, answered = asyncio.Event(), asyncio.Event()
+    act = api.act
+
+    def act_late(what: str, request: RecordedRequest) -> Reply:
+        async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            await answered.wait()
+            await act(what, request)(request, writer)
+
+        return answer if what == "DELETE" else act(what, request)
+
+    async def work() -> None:
+        async with yotta.pods.ephemeral(**SPEC):
+            entered.set()
+            await asyncio.sleep(100)
+
+    api.act = act_late  # type: ignore[method-assign]  # a server that is slow
+    async with client_of(api) as yotta:
+        task = asyncio.create_task(work())
+        await entered.wait()
+        task.cancel()
+        while is_all and "DELETE" not in api.requests:
+            await asyncio.sleep(0)
+        for each in asyncio.all_tasks() - {asyncio.current_task()} if is_all else ():
+            each.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        [pod_id] = api.alive
+        assert f"pod {pod_id}" in caught.value.__notes__[0]
+        assert note in caught.value.__notes__[0]
+        answered.set()
+    assert api.alive == []
+
+
 async def test_a_delete_without_effect_is_repeated(api: PodServer) -> None:
     lost = iter(range(2))
 

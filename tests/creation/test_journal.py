@@ -661,10 +661,11 @@ async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: 
         assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
 
 
-async def test_client_whose_journal_was_removed_can_be_closed(api: PodServer, folder: Path) -> None:
+async def test_client_whose_journal_was_removed_can_reap_and_be_closed(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC)
         shutil.rmtree(folder)
+        assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
 
 
