@@ -806,6 +806,16 @@ async def test_what_is_no_file_is_not_reaped(api: PodServer, folder: Path, make:
     assert [file.name for file in files(folder)] == ["creates-0.jsonl"]
 
 
+async def test_other_files_in_the_directory_are_left_alone(api: PodServer, folder: Path) -> None:
+    await leave_pod(api, folder)
+    other = folder / "notes.jsonl"
+    other.write_text("mine")
+    other.chmod(0o600)
+    async with client_of(api, folder) as yotta:
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert files(folder) == [other]
+
+
 def put_another_in_its_place(file: Path) -> None:
     new = file.with_suffix(".new")
     shutil.copy(file, new)

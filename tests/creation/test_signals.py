@@ -63,3 +63,20 @@ def test_second_signal_ends_even_a_blocked_cleanup(number: signal.Signals, clean
     assert f"{number.name} 2" in lines
     assert "cleaned up" not in lines
     assert errors == ""
+
+
+def test_ignored_signal_stays_ignored_before_and_in_the_cleanup() -> None:
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + PROGRAM
+    command = [sys.executable, "-c", program.format(cleanup="await asyncio.to_thread(input)")]
+    with start_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        while lines[-1] not in (b"cleanup\n", b""):
+            lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(b"\n", timeout=10)
+        assert lines == [b"ready\n", b"SIGTERM 1\n", b"cleanup\n"]
+        assert rest == b"cleaned up\n"
+        assert errors.strip().endswith(b"KeyboardInterrupt")
