@@ -293,7 +293,7 @@ def unstructure_spec(spec: PodSpec, version: ApiVersion = DEFAULT_VERSION) -> di
 
 
 class StructReader:
-    """Reads JSON that is exactly as documented: a struct with the types of a model's fields, then `Model(**fields)`.
+    """Reads JSON that is exactly as documented: a struct with the types of a model's fields, then the model.
 
     What the rules read besides, the struct refuses, so that both ways lead to the same model.
     """
@@ -316,16 +316,17 @@ class StructReader:
             elif name in version.numbers_as_text:
                 self._rules[name] = parse_number
                 fields.append((name, str | kind, None))
-            elif _enum_in(kind) is PodStatus:
-                self._rules[name] = _build_enum_hook(kind)
-                fields.append((name, str | None, None))
             elif kind in (Id, str):  # never None: the id of a pod, key and value of a variable
                 fields.append((name, Annotated[str, msgspec.Meta(min_length=1)]))
             else:
                 if kind in (str | None, Id | None) or _enum_in(kind):
                     self._texts.append(name)
-                fields.append((name, str | None if kind == Id | None else kind, None))
+                # The status is text until the pod is built, which keeps its word.
+                is_text = kind == Id | None or _enum_in(kind) is PodStatus
+                fields.append((name, str | None if is_text else kind, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True, "gc": False}
+        # Read by `convert` as any attribute, which copies what is mutable: to find one missing costs more than a field.
+        options["namespace"] = {name: {} if name == "extra" else () for name in _OUR_FIELDS}
         rename = functools.partial(wire_name, version=version)
         self.struct: Any = msgspec.defstruct(cls.__name__, fields, rename=rename, **options)
         self.decode = msgspec.json.Decoder(self.struct).decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection
 
@@ -69,19 +70,16 @@ class Endpoints:
         max_attempts = self._retrier.policy.max_attempts
         return await self._retrier.run(attempt, max_attempts=max_attempts, is_retryable=is_retryable)
 
-    async def get_once(self, pod_id: str, *, seconds: float = math.inf, fresh_connection: bool = False) -> Pod:
+    async def get_once(self, pod_id: str, *, deadline: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id} without retries, for callers that poll; with a `fresh_connection` for those who act on it."""
         request = requests.build_get_request(pod_id, self._version)
+        seconds = self._retrier.seconds_left(deadline)
         response = await self._transport.send(request, seconds=seconds, fresh_connection=fresh_connection)
         return parse_pod(request, response, pod_id, self.unreadable, self._version)
 
     async def get(self, pod_id: str, *, deadline: float = math.inf, fresh_connection: bool = False) -> Pod:
         """GET pods/{id}."""
-
-        async def attempt() -> Pod:
-            seconds = self._retrier.seconds_left(deadline)
-            return await self.get_once(pod_id, seconds=seconds, fresh_connection=fresh_connection)
-
+        attempt = functools.partial(self.get_once, pod_id, deadline=deadline, fresh_connection=fresh_connection)
         return await self._retrier.run(attempt, max_attempts=self._retrier.policy.max_attempts, deadline=deadline)
 
     async def list(self, regions: Collection[str] = (), statuses: Collection[PodStatus] = ()) -> PodList:
@@ -201,7 +199,7 @@ class Endpoints:
         async def attempt() -> None:
             nonlocal ambiguous_error, settled
             if ambiguous_error is not None:
-                pod = await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline), fresh_connection=True)
+                pod = await self.get_once(pod_id, deadline=deadline, fresh_connection=True)
                 if pod.status in done:
                     return
                 if pod.status not in unmoved:
@@ -233,7 +231,7 @@ class Endpoints:
     async def _find(self, pod_id: str, deadline: float) -> Pod | None:
         """Get the pod without retries, or return None when it is not found."""
         try:
-            return await self.get_once(pod_id, seconds=self._retrier.seconds_left(deadline), fresh_connection=True)
+            return await self.get_once(pod_id, deadline=deadline, fresh_connection=True)
         except NotFoundError:
             return None
 

@@ -7,7 +7,7 @@ import math
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 import tenacity
@@ -143,36 +143,13 @@ def may_have_been_processed(error: BaseException) -> bool:
 
 
 @attrs.define(eq=False)
-class _Call(Generic[T]):
-    """One call with its bounds, as tenacity's hooks find it in the state of its attempts."""
+class _Call:
+    """The bounds of one call, as tenacity's hooks find them in the state of its attempts."""
 
-    attempt: Callable[[], Awaitable[T]]
     max_attempts: int
     is_retryable: Callable[[BaseException], bool]
     deadline: float
     uses_budget: bool
-
-
-class _Retrying(tenacity.BaseRetrying):
-    """tenacity's loop around a coroutine, for all calls of a client at once.
-
-    tenacity decides after each failure; a call that succeeds costs it nothing. Its AsyncRetrying keeps a record of
-    every call and takes every hook for a coroutine, which costs a quarter of a whole call.
-    """
-
-    async def __call__(self, call: _Call[T]) -> T:  # type: ignore[override]  # one call, with its arguments in it
-        state: tenacity.RetryCallState | None = None
-        while True:
-            try:
-                return await call.attempt()
-            except YottaError:
-                if state is None:
-                    self.begin()
-                    state = tenacity.RetryCallState(self, call, (), {})  # type: ignore[arg-type]  # likewise
-                state.set_exception(sys.exc_info())  # type: ignore[arg-type]  # in an except block there is one
-            delay = cast("tenacity.DoSleep", self.iter(state))  # or it raises the error
-            state.prepare_for_next_attempt()
-            await self.sleep(delay)  # type: ignore[misc]  # by the client's clock, which is awaited
 
 
 class Retrier:
@@ -184,8 +161,7 @@ class Retrier:
         self._budget = policy.budget
         # Full jitter.
         self._backoff = tenacity.wait_random_exponential(multiplier=policy.backoff_base, max=policy.backoff_cap)
-        self._retrying = _Retrying(
-            sleep=clock.sleep,  # type: ignore[arg-type]  # which is awaited
+        self._retrying = tenacity.Retrying(
             retry=_is_retryable,
             wait=self._wait,
             stop=self._should_stop,
@@ -206,10 +182,27 @@ class Retrier:
         deadline: float = math.inf,
         uses_budget: bool = True,
     ) -> T:
-        """Try until it succeeds, the error is not retryable, or there are no attempts, time or budget left."""
-        result = await self._retrying(_Call(attempt, max_attempts, is_retryable, deadline, uses_budget))
-        self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
-        return result
+        """Try until it succeeds, the error is not retryable, or there are no attempts, time or budget left.
+
+        tenacity decides after each failure; a call that succeeds costs it nothing. Its AsyncRetrying keeps a record of
+        every call and takes every hook for a coroutine, which costs a quarter of a whole call.
+        """
+        state: tenacity.RetryCallState | None = None
+        while True:
+            try:
+                result = await attempt()
+            except YottaError:
+                if state is None:
+                    self._retrying.begin()
+                    call = _Call(max_attempts, is_retryable, deadline, uses_budget)
+                    state = tenacity.RetryCallState(self._retrying, call, (), {})  # type: ignore[arg-type]  # read by the hooks below
+                state.set_exception(sys.exc_info())  # type: ignore[arg-type]  # in an except block there is one
+            else:
+                self._budget = min(self.policy.budget, self._budget + self.policy.budget_refill)
+                return result
+            delay = cast("float", self._retrying.iter(state))  # or it raises the error
+            state.prepare_for_next_attempt()
+            await self._clock.sleep(delay)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         backoff = self._backoff(state)
@@ -238,8 +231,8 @@ class Retrier:
             self.policy.on_retry(event)
 
 
-def _call_of(state: tenacity.RetryCallState) -> _Call[Any]:
-    return cast("_Call[Any]", state.fn)
+def _call_of(state: tenacity.RetryCallState) -> _Call:
+    return cast("_Call", state.fn)
 
 
 def _is_retryable(state: tenacity.RetryCallState) -> bool:

@@ -115,8 +115,9 @@ class Transport:
                     state.request_sent = state.response_started = True
                     try:
                         chunks, size = await _read_body(received, request.max_bytes)
-                    finally:
-                        received.close()  # does nothing to a connection whose response was read to its end
+                    except BaseException:
+                        received.close()  # a response that was read to its end has given its connection back
+                        raise
                     return Response(received.status, received.headers, chunks, self._key, size)
             finally:
                 sessions.calls.discard(timeout)
