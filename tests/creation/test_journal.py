@@ -270,7 +270,7 @@ async def test_intents_that_share_a_write_are_on_the_disk_or_not_sent(
         await iterate_loop(10)
         disk.start(is_full=is_full)
         outcomes = await asyncio.gather(*creating, return_exceptions=True)
-        due = [PodHandle, ConfigurationError if is_full else PodHandle, PodHandle]
+        due: list[type[Any]] = [PodHandle, ConfigurationError if is_full else PodHandle, PodHandle]
         for number in cancelled:
             due[number] = asyncio.CancelledError
         assert [type(outcome) for outcome in outcomes] == due
@@ -1032,14 +1032,11 @@ async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
 
 async def leave_pods(api: PodServer, folder: Path, clock: ManualClock, count: int) -> tuple[Path, list[str]]:
     """Leave pods of several creates in one file of the journal."""
-    lines, pod_ids = [], []
-    for _ in range(count):
-        pod_ids.append(await leave_pod(api, folder, clock))
-        [file] = files(folder)
-        lines.append(file.read_bytes())
-        file.unlink()
-    file.write_bytes(b"".join(lines))
-    file.chmod(0o600)
+    pod_ids = [await leave_pod(api, folder, clock) for _ in range(count)]
+    file, *others = files(folder)
+    file.write_bytes(b"".join(each.read_bytes() for each in (file, *others)))
+    for other in others:
+        other.unlink()
     return file, pod_ids
 
 
@@ -1062,7 +1059,7 @@ async def test_reap_goes_on_when_the_disk_is_full(
     async with client_of(api, folder, clock=clock) as yotta:
         with full_disk(file.stat().st_size):
             report = await yotta.pods.reap(only=pod_ids[:2])
-        assert [(each.pod.id, each.deleted) for each in report.pods] == [(pod_id, True) for pod_id in pod_ids[:2]]
+        assert {each.pod.id: each.deleted for each in report.pods} == dict.fromkeys(pod_ids[:2], True)
         assert [record.getMessage().partition("written: ")[2] for record in caplog.records] == [
             "[Errno 27] File too large; the next `reap` checks it again"
         ] * 2
