@@ -32,6 +32,7 @@ from yotta_async import (
 from yotta_async.api import requests
 from yotta_async.emulator import Emulator
 from yotta_async.emulator.clock import ManualClock
+from yotta_async.support import tasks
 
 Make = Callable[..., YottaClient]
 
@@ -320,6 +321,23 @@ async def test_a_cancelled_create_deletes_its_pod_before_the_cancel_goes_through
         ("DELETE", "7"),
         ("GET", "7"),
     ]
+
+
+async def test_cancel_is_raised_in_time_and_closing_waits_until_the_pod_is_deleted(
+    server: RawServer, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_HOLD_S", 0.0)
+    slow = SlowCreate(server)
+    yotta = client_of()
+    creating = asyncio.create_task(yotta.pods.create(**SPEC))
+    await slow.received.wait()
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert len(server.received) == 1
+    slow.go_on.set()
+    await yotta.aclose()
+    assert [name_target(request) for request in server.received] == ["create", "7", "7"]
 
 
 async def test_a_cancelled_create_of_unknown_outcome_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -14,10 +15,13 @@ import pytest
 
 from tests.calls import name_call
 from tests.conftest import KEY, SPEC
+from tests.creates import cancel_once_received, hold_writes, read_open_intents
+from tests.parts import list_poller_tasks
 from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
 from yotta_async import (
     AuthenticationError,
+    CapacityError,
     ConfigurationError,
     CreateOutcomeUnknownError,
     FanOutError,
@@ -28,8 +32,9 @@ from yotta_async import (
     YottaClient,
     YottaError,
 )
-from yotta_async.creation.journal import parse_open_intents
-from yotta_async.emulator.clock import EmulatorClock, make_clock
+from yotta_async.api.pod_list import PodListSnapshot
+from yotta_async.creation.creator import CreateAttempt
+from yotta_async.emulator.clock import EmulatorClock, ManualClock, make_clock
 
 pytestmark = pytest.mark.both_versions
 
@@ -97,20 +102,22 @@ async def test_lost_create_is_searched_for_at_the_poll_interval_and_at_least_eve
     assert fewest <= api.requests.count("list") <= most
 
 
-async def test_one_list_looks_for_all(api: PodServer) -> None:
+async def test_one_list_looks_for_all_until_the_last_is_found(api: PodServer) -> None:
     api.fault = lambda what: "reset after" if what == "create" else "none"
     lists = 0
 
-    def after_three(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def show_some(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
         nonlocal lists
         lists += 1
-        return pods if lists > 3 else []
+        return pods if lists > 4 else pods[:30] if lists > 3 else []
 
-    api.listed = after_three
+    api.listed = show_some
     async with client_of(api) as yotta:
         handles = await asyncio.gather(*(yotta.pods.create(**SPEC) for _ in range(60)))
-    assert sorted(handle.id for handle in handles) == sorted(api.alive)
-    assert lists <= 6
+        assert sorted(handle.id for handle in handles) == sorted(api.alive)
+        assert lists <= 7
+        assert not await list_poller_tasks()
+        assert (await yotta.pods.create(**SPEC)).id in api.alive
 
 
 async def test_waiters_and_unsettled_creates_share_lists(api: PodServer) -> None:
@@ -131,19 +138,41 @@ async def test_without_a_token_it_is_unknown_at_once(server: RawServer) -> None:
     async with client_of(server, client_token=False) as yotta:
         with pytest.raises(CreateOutcomeUnknownError, match="no client token"):
             await yotta.pods.create(**SPEC)
-    assert len(server.received) == 1
+        assert len(server.received) == 1
+        await cancel_once_received(yotta, server.received)
+    assert [request.method for request in server.received] == ["POST", "POST"]
 
 
 async def test_a_key_that_is_refused_ends_the_looking(server: RawServer) -> None:
+    async def serve(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+        reply = reset if request.method == "POST" else envelope(code=401, status=401)
+        await reply(request, writer)
+
     clock = make_clock("auto")
-    server.answers(reset, envelope(code=401, status=401))
+    server.answers(serve)
     async with client_of(server, clock=clock) as yotta:
-        with pytest.raises(CreateOutcomeUnknownError, match=AuthenticationError.__name__):
-            await yotta.pods.create(**SPEC)
+        for _ in range(2):
+            with pytest.raises(CreateOutcomeUnknownError, match=AuthenticationError.__name__):
+                await yotta.pods.create(**SPEC)
         assert clock.time() < 10
 
 
-async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_deleted(server: RawServer) -> None:
+async def test_fault_of_the_client_in_the_search_leaves_a_create_unknown(
+    api: PodServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: PodListSnapshot) -> None:
+        raise KeyError("a fault of the client")
+
+    api.fault = lambda what: "reset after" if what == "create" else "none"
+    async with client_of(api) as yotta:
+        with monkeypatch.context() as broken:
+            broken.setattr(PodListSnapshot, "find_tokens", fail)
+            with pytest.raises(CreateOutcomeUnknownError, match="It cannot be searched for") as caught:
+                await yotta.pods.create(**SPEC)
+        assert await caught.value.resolve() is not None
+
+
+async def test_of_several_pods_with_the_token_the_lowest_is_kept_and_the_others_deleted(server: RawServer) -> None:
     deleted = []
 
     async def serve(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +181,7 @@ async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_delete
             await reset(request, writer)
         elif name_call(request) == "list":
             pods = [{"id": pod, "status": status, "environmentVars": marks} for pod, status in
-                    [("11", "RUNNING"), ("9", "INITIALIZE"), ("7", "TERMINATED")]]  # fmt: skip
+                    [("12", "RUNNING"), ("11", "INITIALIZE"), ("100", "RUNNING"), ("7", "TERMINATED")]]  # fmt: skip
             await envelope(pods)(request, writer)
         elif request.method == "DELETE":
             deleted.append(request.path.rpartition("/")[2])
@@ -162,9 +191,9 @@ async def test_of_two_pods_with_the_token_the_lower_is_kept_and_the_other_delete
 
     server.answers(serve)
     async with client_of(server) as yotta:
-        assert (await yotta.pods.create(**SPEC)).id == "9"
+        assert (await yotta.pods.create(**SPEC)).id == "11"
         async with asyncio.timeout(5):
-            while sorted(deleted) != ["11", "7"]:
+            while sorted(deleted) != ["100", "12", "7"]:
                 await asyncio.sleep(0)
 
 
@@ -257,7 +286,7 @@ async def test_not_to_be_found_after_a_failed_delete_is_not_gone_for_a_new_pod(a
 
 async def test_a_pod_with_a_field_that_cannot_be_read_is_found_all_the_same(api: PodServer) -> None:
     api.fault = lambda what: "reset after" if what == "create" else "none"
-    api.listed = lambda pods: [{**pod, "gpuCount": "one"} for pod in pods]
+    api.listed = lambda pods: [{**pod, **change} for change in ({"id": None}, {"gpuCount": "one"}) for pod in pods]
     async with client_of(api) as yotta:
         assert (await yotta.pods.create(**SPEC)).id in api.alive
 
@@ -290,20 +319,12 @@ async def test_a_create_that_is_ended_is_not_sent_again_after_429(
 async def test_a_cancelled_resolve_leaves_the_intent_open(
     api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_writing, go_on = threading.Event(), threading.Event()
-    fsync = os.fsync
-
-    def slow(descriptor: int) -> None:
-        is_writing.set()
-        go_on.wait(10)
-        fsync(descriptor)
-
     api.fault = lambda what: "reset after" if what == "create" else "reset before"
     async with client_of(api, journal=tmp_path) as yotta:
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
         api.fault = lambda _: "none"
-        monkeypatch.setattr(os, "fsync", slow)
+        is_writing, go_on = hold_writes(monkeypatch)
         resolving = asyncio.ensure_future(caught.value.resolve())
         await asyncio.to_thread(is_writing.wait)
         resolving.cancel()
@@ -311,33 +332,185 @@ async def test_a_cancelled_resolve_leaves_the_intent_open(
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await resolving
-        [intent] = parse_open_intents(next(tmp_path.iterdir()).read_bytes())
+        [intent] = read_open_intents(tmp_path)
         assert (intent.token, intent.pod_id) == (caught.value.client_token, api.alive[0])
         assert await caught.value.resolve() is not None
 
 
-async def cancel_once_received(api: PodServer, yotta: YottaClient) -> None:
-    """Cancel a create whose request has been received, and wait until the cancel is raised."""
-    creating = asyncio.create_task(yotta.pods.create(**SPEC))
-    while not api.requests:
+@pytest.mark.parametrize(("ends", "error"), [("cancel", asyncio.CancelledError), ("aclose", ConfigurationError)])
+async def test_create_that_is_ended_before_it_is_sent_again_is_not_open_in_the_journal(
+    server: RawServer, tmp_path: Path, ends: str, error: type[BaseException]
+) -> None:
+    server.answers(http(b"", 429, {"Retry-After": "100"}), envelope(7))
+    clock = ManualClock()
+    async with client_of(server, clock=clock, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        while not server.received:
+            await asyncio.sleep(0)
+        await clock.advance(1)
+        assert len(read_open_intents(tmp_path)) == 1
+        if ends == "aclose":
+            await yotta.aclose()
+        else:
+            creating.cancel()
+        with pytest.raises(error):
+            await creating
+        assert read_open_intents(tmp_path) == []
+    assert len(server.received) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", ["10001", "429"])
+async def test_create_that_is_refused_is_not_open_in_the_journal(api: PodServer, tmp_path: Path, refusal: str) -> None:
+    api.born = "REFUSED"
+    api.fault = lambda what: "429" if refusal == "429" else "none"
+    async with client_of(api, journal=tmp_path) as yotta:
+        with pytest.raises(RateLimitError if refusal == "429" else CapacityError):
+            await yotta.pods.create(**SPEC)
+        assert read_open_intents(tmp_path) == []
+
+
+async def test_create_cancelled_while_its_intent_is_written_is_not_sent_and_not_open(
+    api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, go_on = hold_writes(monkeypatch)
+    async with client_of(api, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        await asyncio.to_thread(is_writing.wait)
+        creating.cancel()
         await asyncio.sleep(0)
-    creating.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await creating
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert read_open_intents(tmp_path) == []
+    assert api.requests == []
 
 
-async def test_pod_of_a_cancelled_create_that_shows_late_is_deleted(
+async def test_journal_has_the_pod_of_a_cancelled_create_until_it_is_deleted(api: PodServer, tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            [file] = tmp_path.iterdir()
+            steps.extend(next(iter(json.loads(line))) for line in file.read_text().splitlines())
+        return "none"
+
+    api.fault = note
+    async with client_of(api, journal=tmp_path) as yotta:
+        await cancel_once_received(yotta, api.requests)
+    assert steps == ["intent", "made"]
+
+
+def make_each_pod_twice(api: PodServer) -> None:
+    """Let every create make two pods, as the retry of a proxy does. The second has the lower id: 9."""
+    act = api.act
+
+    def answer(what: str, request: RecordedRequest) -> Reply:
+        reply = act(what, request)
+        if what == "create":
+            [pod] = api.pods.values()
+            api.pods["9"] = {**pod, "id": "9"}
+        return reply
+
+    api.act = answer  # type: ignore[method-assign]  # a proxy that sends creates again
+
+
+async def test_intent_stays_open_until_the_pod_that_was_kept_of_two_is_deleted(api: PodServer, tmp_path: Path) -> None:
+    open_at_deletes: list[list[str | None]] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            open_at_deletes.append([intent.pod_id for intent in read_open_intents(tmp_path)])
+        return "reset after" if what == "create" else "none"
+
+    api.fault = note
+    make_each_pod_twice(api)
+    async with client_of(api, journal=tmp_path) as yotta, yotta.pods.ephemeral(**SPEC) as handle:
+        assert handle.id == "9"
+        await yotta.aclose()  # it waits for the deletion of the other pod, and then deletes this one
+    assert len(open_at_deletes) == len(api.pods) == 2
+    assert open_at_deletes[-1] == ["9"]
+    assert api.alive == []
+
+
+async def test_pod_that_was_not_kept_of_two_is_deleted_at_the_latest_when_the_client_is_closed(
+    api: PodServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = make_clock("auto")
+    api.fault = lambda what: {"create": "reset after", "DELETE": "500 before"}.get(what, "none")
+    make_each_pod_twice(api)
+    async with client_of(api, clock=clock) as yotta:
+        assert (await yotta.pods.create(**SPEC)).id == "9"
+        await clock.sleep(60)
+        gc.collect()
+        assert len(api.alive) == 2
+        api.fault = lambda _: "none"
+    assert api.alive == ["9"]
+    assert not caplog.records, "nor does asyncio say that an error was never retrieved"
+
+
+async def test_resolve_of_two_pods_keeps_the_lower_and_deletes_the_other(api: PodServer) -> None:
+    api.fault = lambda what: "reset after" if what == "create" else "reset before"
+    make_each_pod_twice(api)
+    async with client_of(api) as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC)
+        api.fault = lambda _: "none"
+        handle = await caught.value.resolve()
+        assert handle is not None
+        assert handle.id == "9"
+    assert api.alive == ["9"]
+
+
+def list_kept() -> list[object]:
+    """Return what is in memory of creates and deletions."""
+    gc.collect()
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, CreateAttempt) or (isinstance(each, asyncio.Task) and "PodCreator" in repr(each.get_coro()))
+    ]
+
+
+async def test_client_keeps_nothing_of_creates_and_deletions_that_have_ended(api: PodServer) -> None:
+    before = list_kept()
+    async with client_of(api) as yotta:
+        await cancel_once_received(yotta, api.requests)
+        async with yotta.pods.ephemeral(**SPEC):
+            pass
+        await yotta.pods.create(**SPEC)
+        assert [each for each in list_kept() if each not in before] == []
+
+
+async def test_pods_of_a_cancelled_create_that_show_late_are_deleted_and_open_in_the_journal_until_then(
     api: PodServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = make_clock("auto")
-    api.fault = lambda what: "reset after" if what == "create" else "none"
+    open_at_deletes: list[int] = []
+
+    def note(what: str) -> str:
+        if what == "DELETE":
+            open_at_deletes.append(len(read_open_intents(tmp_path)))
+        return "reset after" if what == "create" else "none"
+
+    api.fault = note
     api.listed = lambda pods: pods if clock.time() >= 7 else []
+    make_each_pod_twice(api)
     async with client_of(api, clock=clock, settle_timeout=7, journal=tmp_path) as yotta:
-        await cancel_once_received(api, yotta)
-        assert len(api.pods) == 1
+        await cancel_once_received(yotta, api.requests)
+        assert len(api.pods) == 2
         assert api.alive == []
+    assert open_at_deletes == [1, 1]
     assert list(tmp_path.iterdir()) == []
     assert not caplog.records
+
+
+async def test_cancelled_create_leaves_the_pod_of_a_block_to_the_block(api: PodServer) -> None:
+    async with client_of(api) as yotta:
+        async with yotta.pods.ephemeral(**SPEC) as handle:
+            await cancel_once_received(yotta, api.requests)
+            assert api.alive == [handle.id]
+        assert api.alive == []
 
 
 async def test_cancelled_create_that_may_have_left_a_pod_names_its_token(
@@ -346,7 +519,7 @@ async def test_cancelled_create_that_may_have_left_a_pod_names_its_token(
     api.fault = lambda what: "reset after" if what == "create" else "none"
     api.listed = lambda pods: []
     async with client_of(api, settle_timeout=7) as yotta:
-        await cancel_once_received(api, yotta)
+        await cancel_once_received(yotta, api.requests)
     [token] = api.posts
     [record] = caplog.records
     assert record.getMessage().startswith("a cancelled create may have left a pod: ")
@@ -358,7 +531,7 @@ async def test_pod_of_a_cancelled_create_that_cannot_be_deleted_is_named(
 ) -> None:
     api.fault = lambda what: "500 before" if what == "DELETE" else "none"
     async with client_of(api) as yotta:
-        await cancel_once_received(api, yotta)
+        await cancel_once_received(yotta, api.requests)
         [record] = caplog.records
         assert f"may have left a pod: pod {api.alive[0]} (" in record.getMessage()
         api.fault = lambda _: "none"
@@ -402,12 +575,38 @@ async def test_create_in_flight_when_a_fan_out_is_rolled_back_is_unknown_only_if
         assert api.alive == []
 
 
+@pytest.mark.parametrize(
+    ("awaited", "why"),
+    [("create", "All tasks were cancelled before"), ("list", "The search for it was cancelled")],
+)
+async def test_create_whose_own_task_is_cancelled_is_unknown_and_has_its_token(
+    api: PodServer, awaited: str, why: str
+) -> None:
+    clock = make_clock("auto")
+    api.fault = lambda what: "reset after" if what == "create" and awaited == "list" else "none"
+    answer_late(api, clock, awaited)
+    async with client_of(api, clock=clock) as yotta:
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        while awaited not in api.requests:
+            await asyncio.sleep(0)
+        [task] = [task for task in asyncio.all_tasks() if "PodCreator.send" in repr(task.get_coro())]
+        task.cancel()
+        with pytest.raises(CreateOutcomeUnknownError, match=why) as caught:
+            await creating
+        [token] = api.posts
+        assert caught.value.client_token == token
+        assert token in str(caught.value)
+
+
 async def test_deletion_that_is_running_is_not_started_twice(api: PodServer) -> None:
     clock = make_clock("auto")
     answer_late(api, clock, "DELETE")
     api.born = "FAILED"
     async with client_of(api, clock=clock) as yotta:
-        await yotta.pods.create_many([PodSpec(**SPEC)], until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}])
+        with pytest.raises(FanOutError):
+            await yotta.pods.create_many(
+                [PodSpec(**SPEC)], until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}], policy="all_or_nothing"
+            )
     assert api.requests.count("DELETE") == 1
     assert api.alive == []
 
@@ -432,8 +631,7 @@ async def test_pod_of_a_create_cancelled_while_it_is_handed_over_is_deleted(
         if what == "create":
             monkeypatch.setattr(os, "fsync", slow)
         if what == "DELETE":
-            [file] = tmp_path.iterdir()
-            open_at_delete.extend(parse_open_intents(file.read_bytes()))
+            open_at_delete.extend(read_open_intents(tmp_path))
         return "none"
 
     api.fault = note

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
+from tests.creates import cancel_once_received
 from tests.pod_server import PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, silence_on
 from yotta_async import (
@@ -175,13 +176,8 @@ async def test_lost_response_to_the_delete_of_a_cancelled_create_defers_the_canc
     api.fault = lambda what: fault if what == "DELETE" and api.requests.count("DELETE") == 1 else "none"
     clock = make_clock("auto")
     async with client_of(api, clock=clock) as yotta:
-        creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while not api.pods:
-            await asyncio.sleep(0)
         began = clock.time()
-        creating.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await creating
+        await cancel_once_received(yotta, api.requests)
         assert 3 <= clock.time() - began < 6
     assert api.pods == {}
 
@@ -200,12 +196,7 @@ async def test_new_pod_that_only_lists_show_is_deleted_when_gets_find_it(api: Po
     api.act = answer  # type: ignore[method-assign]  # replicas that lag
     api.fault = lambda what: "500 before" if what == "DELETE" and api.requests.count("DELETE") == 1 else "none"
     async with client_of(api, clock=clock) as yotta:
-        creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while not api.pods:
-            await asyncio.sleep(0)
-        creating.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await creating
+        await cancel_once_received(yotta, api.requests)
     assert len(api.pods) == 1
     assert api.alive == []
 
@@ -261,9 +252,11 @@ async def test_error_of_a_deletion_without_effect_has_the_end_of_it(api: PodServ
 async def test_not_found_is_believed_after_a_delete_that_succeeded(api: PodServer) -> None:
     forget_deleted_pods(api)
     async with client_of(api) as yotta:
-        async with yotta.pods.ephemeral(**SPEC):
+        async with yotta.pods.ephemeral(**SPEC) as handle:
             before = len(api.requests)
         assert api.requests[before:] == ["DELETE", "GET"]
+        assert (await handle.wait_until(status="TERMINATED")).status == "TERMINATED"
+        assert api.requests[before:] == ["DELETE", "GET", "GET"], "a wait for its end needs no second answer"
 
 
 async def test_not_found_is_believed_of_a_new_pod_that_a_get_has_shown(api: PodServer) -> None:
@@ -275,14 +268,9 @@ async def test_not_found_is_believed_of_a_new_pod_that_a_get_has_shown(api: PodS
             api.pods.clear()
         return reply
 
+    api.act = answer  # type: ignore[method-assign]  # a server that forgets a delete, and then the pod
     async with client_of(api) as yotta:
-        creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while not api.requests:
-            await asyncio.sleep(0)
-        api.act = answer  # type: ignore[method-assign]  # a server that forgets a delete, and then the pod
-        creating.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await creating
+        await cancel_once_received(yotta, api.requests)
     assert api.requests == ["create", "DELETE", "GET", "DELETE", "GET"]
 
 
@@ -322,12 +310,7 @@ async def test_key_that_is_refused_ends_a_deletion_at_once(api: PodServer, statu
 async def cancel_while_nothing_finds_its_pod(api: PodServer, yotta: YottaClient) -> None:
     """Cancel a create whose pod deletes and gets do not find."""
     answer_not_found(api, "GET", "DELETE", times=1_000)
-    creating = asyncio.create_task(yotta.pods.create(**SPEC))
-    while not api.pods:
-        await asyncio.sleep(0)
-    creating.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await creating
+    await cancel_once_received(yotta, api.requests)
 
 
 @pytest.mark.parametrize("shown", [[], [{"id": "{id}", "status": "TERMINATING"}, {"id": "8", "status": "RUNNING"}]])
@@ -362,12 +345,7 @@ async def test_deletion_is_sent_and_confirmed_over_fresh_connections(server: Raw
     server.answers(pod, envelope(new), envelope(), pod)
     async with client_of(server) as yotta:
         await yotta.pods.get(7)
-        creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        while len(server.received) < 2:
-            await asyncio.sleep(0)
-        creating.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await creating
+        await cancel_once_received(yotta, server.received)
     assert [request.method for request in server.received] == ["GET", "POST", "DELETE", "GET"]
     assert server.connections == 4
 

@@ -519,6 +519,7 @@ async def test_an_intent_without_a_pod_is_forgotten_after_an_hour(api: PodServer
         api.listed = lambda pods: [*pods, {"podName": "without an id"}]
         assert await yotta.pods.reap() == ReapReport(pending=1), "the item may be its pod"
         api.listed = lambda pods: pods
+        api.pods["1"] = {"id": "1", "status": "RUNNING", "name": "another's, whose environment v2 does not show"}
         assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
 
@@ -936,6 +937,17 @@ async def test_pod_of_a_killed_process_is_not_reaped_by_its_id_alone(
 
 
 # Old and new, whole and in part
+
+
+@pytest.mark.both_versions
+async def test_pod_that_a_get_shows_and_no_list_is_reaped(api: PodServer, folder: Path) -> None:
+    """By its environment, or in v2 by its name."""
+    clock = ManualClock()
+    left = await leave_pod(api, folder, clock)
+    api.listed = lambda pods: []
+    async with client_of(api, folder, clock=clock) as yotta:
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
+    assert api.alive == []
 
 
 @pytest.mark.parametrize(("age", "is_new"), [(299, True), (300, False)])

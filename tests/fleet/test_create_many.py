@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import pickle
 import time
 from collections import deque
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
+from tests.creates import hold_writes, read_open_intents
 from tests.pod_server import PodServer
-from tests.raw_server import RawServer, RecordedRequest, envelope, http, raw_server
+from tests.raw_server import A_DAY_S, RawServer, RecordedRequest, Reply, envelope, http, raw_server
 from yotta_async import (
     CapacityError,
     ConfigurationError,
@@ -31,7 +33,6 @@ from yotta_async import (
     WaitTimeoutError,
     YottaClient,
 )
-from yotta_async.creation.journal import parse_open_intents
 from yotta_async.emulator.clock import make_clock
 
 pytestmark = pytest.mark.both_versions
@@ -345,8 +346,7 @@ async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
 
     def note(what: str) -> str:
         if what == "DELETE":
-            [file] = tmp_path.iterdir()
-            open_at_deletes.append({intent.pod_id for intent in parse_open_intents(file.read_bytes())})
+            open_at_deletes.append({intent.pod_id for intent in read_open_intents(tmp_path)})
         return "none"
 
     api.fault = note
@@ -365,6 +365,51 @@ async def test_a_cancel_while_the_report_is_handed_over_takes_the_pods_back(
             assert open_at_deletes[0] == set(api.pods)
         else:
             assert len(report.succeeded) == len(api.alive) == 10
+
+
+async def test_journal_says_which_pods_a_report_handed_over(api: PodServer, tmp_path: Path) -> None:
+    async with client_of(api, journal=tmp_path) as yotta:
+        await yotta.pods.create_many([L4] * 3)
+        lines = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    assert {line["pod_id"] for line in lines if "done" in line} == set(api.alive)
+
+
+async def test_deletion_that_ends_while_the_report_is_handed_over_takes_no_other_pod_with_it(
+    api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = make_clock("auto")
+    act = api.act
+    answer_now = asyncio.Event()
+
+    def answer(what: str, request: RecordedRequest) -> Reply:
+        due = act(what, request)
+
+        async def answer_later(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            delay = asyncio.create_task(clock.delay(A_DAY_S))
+            await answer_now.wait()
+            delay.cancel()
+            await due(request, writer)
+
+        return answer_later if what == "DELETE" else due
+
+    api.act = answer  # type: ignore[method-assign]  # a server whose deletes are slow
+    api.birth = lambda body: "FAILED" if body["gpuType"] == "bad" else "RUNNING"
+    specs = [PodSpec(image="i", gpu_type="bad"), L4]
+    async with client_of(api, clock=clock, journal=tmp_path) as yotta:
+        creating = asyncio.create_task(
+            yotta.pods.create_many(specs, until="RUNNING", timeout=5, fallbacks=[{"gpu_type": "B"}])
+        )
+        while clock.time() < 5:
+            await asyncio.sleep(0)
+        is_held, go_on = hold_writes(monkeypatch)
+        await asyncio.to_thread(is_held.wait)
+        answer_now.set()
+        while any("_delete" in repr(task.get_coro()) for task in asyncio.all_tasks()):
+            await asyncio.sleep(0)
+        go_on.set()
+        report = await creating
+        assert [item.error is None for item in report.items] == [False, True]
+    assert api.alive == [report.items[1].pod_id]
 
 
 async def test_slow_event_hooks_are_all_awaited(api: PodServer) -> None:

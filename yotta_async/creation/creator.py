@@ -113,7 +113,7 @@ class PodCreator:
                 raise ConfigurationError("the create was not sent: the client was closed, or all tasks were cancelled")
             return creating.result()
         attempt.delete_on_exit = attempt.send_state.abandoned = True
-        if not creating.done() and not attempt.send_state.request_sent:
+        if not attempt.send_state.request_sent:
             creating.cancel()  # nothing was sent, and nothing will be
         undoing = self.start_task(self.undo(creating, attempt.token))
         await wait_deferring_cancel(undoing, cancelled)
@@ -127,10 +127,12 @@ class PodCreator:
         """
         if pod_id not in self.delete_on_exit:
             return None
-        deletion = self._deletions.get(pod_id)
-        if deletion is None or deletion.done():
-            deletion = self._deletions[pod_id] = self.start_task(self._delete(pod_id))
-        return deletion
+        if not self._is_being_deleted(pod_id):
+            self._deletions[pod_id] = self.start_task(self._delete(pod_id))
+        return self._deletions[pod_id]
+
+    def _is_being_deleted(self, pod_id: str) -> bool:
+        return pod_id in self._deletions and not self._deletions[pod_id].done()
 
     async def drain(self) -> None:
         """End creates that were not sent, wait for the others, and delete the pods of the client's own.
@@ -165,8 +167,12 @@ class PodCreator:
         return registering.result()
 
     async def release(self, pod_ids: Iterable[str]) -> dict[str, str | None]:
-        """Give pods of the client's own to the caller; return their tokens."""
-        released = {pod_id: self.delete_on_exit[pod_id] for pod_id in pod_ids if pod_id in self.delete_on_exit}
+        """Give pods of the client's own to the caller; return their tokens. One that is being deleted is not given."""
+        released = {
+            pod_id: self.delete_on_exit[pod_id]
+            for pod_id in pod_ids
+            if pod_id in self.delete_on_exit and not self._is_being_deleted(pod_id)
+        }
         await asyncio.gather(*(self.finish_intent(token, pod_id) for pod_id, token in released.items()))
         for pod_id in released:
             del self.delete_on_exit[pod_id]
@@ -298,11 +304,11 @@ class PodCreator:
                 found = [creating.result()]
             else:
                 found = await self.recovery.find(token) if token is not None else []
-            for pod_id in found:
-                self.delete_on_exit[pod_id] = token
+            self.delete_on_exit |= dict.fromkeys(found)
             if found:
+                self.delete_on_exit[found[0]] = token
                 await self._reopen(token, found[0])
-            for pod_id in found:
+            for pod_id in reversed(found):  # the first ends the intent
                 deletion = self.start_deletion(pod_id)
                 if deletion is not None:
                     await deletion

@@ -54,14 +54,12 @@ class Response:
 
     __slots__ = ("chunks", "headers", "key", "size", "status")
 
-    def __init__(
-        self, status: int, headers: Mapping[str, str], chunks: list[bytes], key: Secret[str], size: int | None = None
-    ) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], chunks: list[bytes], key: Secret[str]) -> None:
         self.status = status
         self.headers = headers
         self.chunks = chunks
         self.key = key
-        self.size = sum(map(len, chunks)) if size is None else size
+        self.size = sum(map(len, chunks))
 
     @property
     def body(self) -> bytes:

@@ -114,11 +114,11 @@ class Transport:
                     )
                     state.request_sent = state.response_started = True
                     try:
-                        chunks, size = await _read_body(received, request.max_bytes)
+                        chunks = await _read_body(received, request.max_bytes)
                     except BaseException:
                         received.close()  # a response that was read to its end has given its connection back
                         raise
-                    return Response(received.status, received.headers, chunks, self._key, size)
+                    return Response(received.status, received.headers, chunks, self._key)
             finally:
                 sessions.calls.discard(timeout)
 
@@ -155,7 +155,7 @@ class Transport:
             self._sessions = None
 
 
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[list[bytes], int]:
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes]:
     chunks: list[bytes] = []
     size = 0
     while not response.content.at_eof():
@@ -163,4 +163,4 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[
         size += len(chunks[-1])  # after decompression, and before the next chunk is read
         if size > max_bytes:
             raise ResponseTooLargeError
-    return chunks or [b""], size
+    return chunks
