@@ -36,6 +36,7 @@ class PodServer:
         self.pods: dict[str, dict[str, Any]] = {}
         self.posts: Counter[str] = Counter()  # creates that may have taken effect, by token
         self.requests: list[str] = []
+        self.connections: set[asyncio.StreamWriter] = set()  # those by which requests came
         self.born = "RUNNING"
         self.birth: Callable[[dict[str, Any]], str] = lambda _: self.born
         self.fault: Callable[[str], str] = lambda _: "none"
@@ -47,9 +48,14 @@ class PodServer:
     def alive(self) -> list[str]:
         return [pod["id"] for pod in self.pods.values() if pod["status"] != "TERMINATING"]
 
+    def forget_requests(self) -> None:
+        self.requests.clear()
+        self.connections.clear()
+
     async def serve(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
         what = name_call(request)
         self.requests.append(what)
+        self.connections.add(writer)
         fault = self.fault(what)
         acts, reply = FAULTS[fault]
         if what == "create" and fault != "429":

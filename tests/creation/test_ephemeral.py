@@ -13,11 +13,14 @@ import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
+from tests.raw_server import RecordedRequest, Reply, silence_on
 from yotta_async import (
     ConfigurationError,
     InvalidRequestError,
+    Pod,
     PodFailedError,
     PodStatus,
+    RequestTimeoutError,
     WaitTimeoutError,
     YottaClient,
     install_signal_handlers,
@@ -74,7 +77,7 @@ async def test_a_pod_that_does_not_come_up_is_deleted(api: PodServer) -> None:
             with pytest.raises(error):
                 async with yotta.pods.ephemeral(**SPEC, timeout=20):
                     pytest.fail("it was not RUNNING")
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer) -> None:
@@ -90,12 +93,14 @@ async def test_fallbacks_are_tried_when_a_pod_fails_or_is_refused(api: PodServer
             assert handle.pod.gpu_type == "C"
         assert seen == ["FAILED", "RUNNING"]
         with pytest.raises(PodFailedError) as caught:
-            async with yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks=[{"gpu_type": "D"}]):
-                pytest.fail("neither ran")
-        assert "insufficient capacity" in caught.value.__notes__[0]
+            async with yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks=[{"gpu_type": "D"}, {"gpu_type": "E"}]):
+                pytest.fail("none ran")
+        first, second = caught.value.__notes__
+        assert "insufficient capacity" in first
+        assert "PodFailedError" in second
         with pytest.raises(InvalidRequestError):
             yotta.pods.ephemeral(image="i", gpu_type="A", fallbacks={"gpu_type": "B"})  # type: ignore[dict-item]  # wrong on purpose
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
@@ -115,8 +120,43 @@ async def test_one_timeout_is_for_all_alternatives(api: PodServer) -> None:
                 pytest.fail("it was not RUNNING")
         assert clock.time() == pytest.approx(20)
         assert "Before it, another alternative: PodFailedError" in caught.value.__notes__[0]
-    assert len(api.pods) == 2, "a wait that timed out is not for a fallback"
-    assert api.alive == []
+        assert len(api.pods) == 2, "a wait that timed out is not for a fallback"
+        assert api.alive == []
+
+
+async def test_timeout_is_for_the_list_of_alternatives_too(api: PodServer) -> None:
+    clock = make_clock("auto")
+    api.act = lambda what, request: silence_on(clock)  # type: ignore[method-assign]  # a server that does not answer
+    async with client_of(api, clock=clock) as yotta:
+        with pytest.raises(RequestTimeoutError):
+            async with yotta.pods.ephemeral(**SPEC, timeout=20, fallbacks="available"):
+                pytest.fail("no alternative is known")
+    assert clock.time() == pytest.approx(20, abs=0.01)
+    assert len(api.requests) == 1
+
+
+async def test_pod_whose_create_takes_longer_than_the_timeout_is_deleted(api: PodServer) -> None:
+    clock = make_clock("auto")
+    api.born = "PENDING"
+    act = api.act
+
+    def act_late(what: str, request: RecordedRequest) -> Reply:
+        if what != "create":
+            return act(what, request)
+
+        async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            await clock.delay(10)
+            await act(what, request)(request, writer)
+
+        return answer
+
+    api.act = act_late  # type: ignore[method-assign]  # a server that is slow
+    async with client_of(api, clock=clock) as yotta:
+        with pytest.raises(WaitTimeoutError):
+            async with yotta.pods.ephemeral(**SPEC, timeout=5):
+                pytest.fail("it was not RUNNING")
+        assert len(api.pods) == 1
+        assert api.alive == []
 
 
 def test_it_is_for_async_with_only() -> None:
@@ -148,7 +188,7 @@ async def test_a_pod_that_the_caller_deleted_is_no_error(api: PodServer) -> None
             await handle.delete()
         async with yotta.pods.ephemeral(**SPEC) as handle:
             del api.pods[handle.id]
-    assert api.alive == []
+        assert api.alive == []
 
 
 async def test_a_pod_that_cannot_be_deleted_is_named(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,18 +210,26 @@ async def test_a_pod_that_cannot_be_deleted_is_named(api: PodServer, caplog: pyt
     assert not caplog.records
 
 
-async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("born", ["RUNNING", "PENDING"])
+async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest.LogCaptureFixture, born: str) -> None:
+    """In the block, or while the pod is waited for."""
     yotta = client_of(api)
-    entered = asyncio.Event()
+    api.born = born
+    api.fault = lambda what: "500 before" if what == "DELETE" else "none"
+    waiting = asyncio.Event()
+
+    def note_change(pod: Pod) -> None:
+        if pod.status == "PENDING":
+            waiting.set()
 
     async def work() -> None:
-        async with yotta.pods.ephemeral(**SPEC):
-            api.fault = lambda what: "500 before" if what == "DELETE" else "none"
-            entered.set()
+        async with yotta.pods.ephemeral(**SPEC, on_change=note_change):
+            waiting.set()
             await asyncio.sleep(100)
 
     task = asyncio.create_task(work())
-    await entered.wait()
+    await waiting.wait()
+    await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
@@ -191,6 +239,47 @@ async def test_a_cancel_that_leaves_a_pod_says_so(api: PodServer, caplog: pytest
     caplog.clear()
     await yotta.aclose()
     assert [pod_id in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("is_all", "note"), [(False, "is still being deleted: closing the client waits"), (True, "deletion was cancelled")]
+)
+async def test_cancel_that_does_not_wait_for_the_deletion_names_the_pod(
+    api: PodServer, monkeypatch: pytest.MonkeyPatch, is_all: bool, note: str
+) -> None:
+    """The deletion takes longer than a cancel is deferred, or all tasks are cancelled."""
+    monkeypatch.setattr("yotta_async.support.tasks.CANCEL_HOLD_S", 60.0 if is_all else 0.0)
+    entered, answered = asyncio.Event(), asyncio.Event()
+    act = api.act
+
+    def act_late(what: str, request: RecordedRequest) -> Reply:
+        async def answer(request: RecordedRequest, writer: asyncio.StreamWriter) -> None:
+            await answered.wait()
+            await act(what, request)(request, writer)
+
+        return answer if what == "DELETE" else act(what, request)
+
+    async def work() -> None:
+        async with yotta.pods.ephemeral(**SPEC):
+            entered.set()
+            await asyncio.sleep(100)
+
+    api.act = act_late  # type: ignore[method-assign]  # a server that is slow
+    async with client_of(api) as yotta:
+        task = asyncio.create_task(work())
+        await entered.wait()
+        task.cancel()
+        while is_all and "DELETE" not in api.requests:
+            await asyncio.sleep(0)
+        for each in asyncio.all_tasks() - {asyncio.current_task()} if is_all else ():
+            each.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        [pod_id] = api.alive
+        assert f"pod {pod_id}" in caught.value.__notes__[0]
+        assert note in caught.value.__notes__[0]
+        answered.set()
+    assert api.alive == []
 
 
 async def test_a_delete_without_effect_is_repeated(api: PodServer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -14,17 +16,20 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
 from tests.pod_server import PodServer
-from tests.raw_server import RecordedRequest, Reply, envelope
+from tests.raw_server import RecordedRequest, Reply, envelope, http
 from yotta_async import (
     ConfigurationError,
     CreateOutcomeUnknownError,
+    PodHandle,
     ReapReport,
     RetryPolicy,
     YottaClient,
@@ -53,6 +58,10 @@ class DatedClock(RealClock):
 
 def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def count_open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def mode(path: Path) -> int:
@@ -118,6 +127,17 @@ async def test_without_asking_there_is_none(api: PodServer, folder: Path, monkey
         assert len(files(folder)) == 1
 
 
+async def test_journal_in_a_home_directory_comes_before_that_of_the_environment(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("YOTTA_JOURNAL", str(folder / "another"))
+    async with YottaClient(KEY, base_url=api.url, journal="~/of/this") as yotta:
+        await yotta.pods.create(**SPEC)
+        assert len(files(folder / "of" / "this")) == 1
+    assert not (folder / "another").exists()
+
+
 @pytest.mark.parametrize("wrong", [7, "", b"x", object()])
 def test_a_journal_that_is_no_path_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="journal"):
@@ -153,16 +173,23 @@ async def test_a_full_disk_is_told_before_anything_is_sent(api: PodServer, folde
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC)
         size = files(folder)[0].stat().st_size
-        with full_disk(size + 10), pytest.raises(ConfigurationError, match="not sent.*File too large"):
+        with (
+            full_disk(size + 10),
+            pytest.raises(ConfigurationError, match=r"not sent.*File too large.*\$YOTTA_JOURNAL"),
+        ):
             await yotta.pods.create(**SPEC)
         assert api.requests == ["create"]
         assert files(folder)[0].stat().st_size == size, "nothing of the line is left"
         await yotta.pods.create(**SPEC)
-        assert parse_open_intents(files(folder)[0].read_bytes()) == [], "nothing of it is written later"
+        assert [next(iter(record)) for record in records(folder)] == ["intent", "done"] * 2, (
+            "nothing of it is written later"
+        )
     assert files(folder) == []
 
 
-async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(api: PodServer, folder: Path) -> None:
+async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(
+    api: PodServer, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with client_of(api, folder) as yotta:
         await yotta.pods.create(**SPEC)
         size = files(folder)[0].stat().st_size
@@ -172,6 +199,101 @@ async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(api: PodServer,
         assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1
         await yotta.pods.create(**SPEC)
         assert parse_open_intents(files(folder)[0].read_bytes()) == [], "it was written later"
+        size = files(folder)[0].stat().st_size
+        with full_disk(size + 110):
+            await yotta.pods.create(**SPEC)
+            await yotta.aclose()
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in logged] == ["WARNING", "WARNING", "ERROR"]
+    assert all("cannot be written now: [Errno 27] File too large" in message for _, message in logged[:2])
+    assert "could not be written: [Errno 27] File too large; `reap` may ask" in logged[2][1]
+    assert files(folder) == []
+
+
+class StoppedDisk:
+    """Every write to a file waits until the test lets it go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._write = os.write
+        self._begun = 0
+        self._outcomes: SimpleQueue[bool] = SimpleQueue()
+        monkeypatch.setattr(os, "write", self._stop)
+
+    def _stop(self, descriptor: int, data: memoryview) -> int:
+        self._begun += 1
+        if self._outcomes.get(timeout=10):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, data)
+
+    async def wait_for_writes(self, count: int) -> None:
+        while self._begun < count:
+            await asyncio.sleep(0)
+
+    def go_on(self, *, is_full: bool = False) -> None:
+        """Let the write that waits happen, or fail as the disk is full."""
+        self._outcomes.put(is_full)
+
+    def start(self, *, is_full: bool = False) -> None:
+        """Let the write that waits go on, and later ones happen at once."""
+        self._monkeypatch.setattr(os, "write", self._write)
+        self.go_on(is_full=is_full)
+
+
+async def iterate_loop(times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+@pytest.mark.parametrize("cancelled", [(), (1,), (2,), (1, 2)])
+async def test_intents_that_share_a_write_are_on_the_disk_or_not_sent(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, cancelled: tuple[int, ...], is_full: bool
+) -> None:
+    """The second of three creates writes the third one's intent too, and may be cancelled while it does so."""
+    on_disk: list[list[Any]] = []
+
+    def note(what: str) -> str:
+        if what == "create":
+            on_disk.append([record.get("intent") for record in records(folder)])
+        return "none"
+
+    api.fault = note
+    async with client_of(api, folder) as yotta:
+        disk = StoppedDisk(monkeypatch)
+        creating = [asyncio.create_task(yotta.pods.create(**SPEC)) for _ in range(3)]
+        await disk.wait_for_writes(1)
+        disk.go_on()
+        await disk.wait_for_writes(2)
+        for number in cancelled:
+            creating[number].cancel()
+        await iterate_loop(10)
+        disk.start(is_full=is_full)
+        outcomes = await asyncio.gather(*creating, return_exceptions=True)
+        due: list[type[Any]] = [PodHandle, ConfigurationError if is_full else PodHandle, PodHandle]
+        for number in cancelled:
+            due[number] = asyncio.CancelledError
+        assert [type(outcome) for outcome in outcomes] == due
+        assert len(on_disk) == len(api.alive) == due.count(PodHandle)
+        assert all(tokens.count(token) == 1 for token, tokens in zip(api.posts, on_disk, strict=True))
+        assert parse_open_intents(files(folder)[0].read_bytes()) == []
+
+
+async def test_no_time_passes_while_the_journal_is_written(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes real time takes none of a clock that moves by itself, or deadlines would be over."""
+    clock = make_clock("auto")
+    async with client_of(api, folder, clock=clock) as yotta:
+        disk = StoppedDisk(monkeypatch)
+        creating = asyncio.create_task(yotta.pods.create(**SPEC))
+        sleeping = asyncio.create_task(clock.sleep(60))
+        await disk.wait_for_writes(1)
+        await iterate_loop(100)
+        assert clock.time() == 0
+        disk.start()
+        await asyncio.gather(creating, sleeping)
+        assert clock.time() == 60
 
 
 async def test_many_creates_share_writes(api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,9 +317,10 @@ async def test_it_stays_small(folder: Path) -> None:
     journal = Journal(disk, "account", RealClock())
     await journal.intend("stays")
     await journal.record_pod("stays", "7")
-    for number in range(3_000):
-        await journal.intend(f"{number:032x}")
-        await journal.finish(f"{number:032x}")
+    for batch in range(30):
+        tokens = [f"{batch:02}{number:030}" for number in range(100)]
+        await asyncio.gather(*(journal.intend(token) for token in tokens))
+        await asyncio.gather(*(journal.finish(token) for token in tokens))
     [file] = files(folder)
     assert file.stat().st_size < 300_000
     assert mode(file) == 0o600
@@ -206,6 +329,81 @@ async def test_it_stays_small(folder: Path) -> None:
     assert list(disk.open_abandoned()) == [], "the new file is locked as the old one was"
     await journal.close()
     assert files(folder) == [file]
+
+
+async def test_file_is_seldom_replaced_by_a_smaller_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yotta_async.creation.journal._COMPACTION_LINES", 4)
+    disk = journal_folder(folder)
+    assert disk is not None
+    journal = Journal(disk, "account", RealClock())
+    tokens = [str(number) for number in range(20)]
+    inodes: list[int] = []
+    await journal.intend("0")
+    count = count_open_files()
+    for change in (journal.intend, journal.finish):
+        for token in tokens:
+            await change(token)
+            [file] = files(folder)
+            inodes.append(file.stat().st_ino)
+            assert [intent.token for intent in parse_open_intents(file.read_bytes())] == list(journal.open)
+        assert len(set(inodes)) == 1 or change == journal.finish, "most of its lines are open"
+    assert count_open_files() <= count
+    assert 1 <= sum(earlier != later for earlier, later in pairwise(inodes)) <= 4
+    for token in tokens:
+        await journal.intend(token)
+        await journal.finish(token)
+        assert files(folder)[0].stat().st_size < 500
+    await journal.close()
+
+
+async def test_full_disk_leaves_a_file_that_is_to_shrink_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yotta_async.creation.journal._COMPACTION_LINES", 4)
+    disk = journal_folder(folder)
+    assert disk is not None
+    journal = Journal(disk, "account", RealClock())
+    for token in ("stays", "a"):
+        await journal.intend(token)
+    await journal.finish("a")
+    await journal.intend("b")
+    [file] = files(folder)
+    before, count = file.read_bytes(), count_open_files()
+    with full_disk(10):
+        await journal.finish("b")
+    assert count_open_files() <= count
+    assert files(folder) == [file]
+    assert file.read_bytes() == before
+    assert list(disk.open_abandoned()) == []
+    await journal.intend("c")
+    assert [intent.token for intent in parse_open_intents(file.read_bytes())] == ["stays", "c"]
+    await journal.close()
+
+
+async def test_intent_and_the_name_of_its_file_survive_a_power_failure(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, int]] = []
+    at_create: list[Any] = []
+    fsync = os.fsync
+
+    def note_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+
+    def note(what: str) -> str:
+        if what == "create":
+            statuses = [path.stat() for path in (folder, *files(folder))]
+            at_create.append((list(synced), [(status.st_ino, status.st_size) for status in statuses]))
+        return "none"
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    api.fault = note
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC)
+    [(before, due)] = at_create
+    assert before == due
 
 
 async def die(api: PodServer, folder: Path, script: str) -> None:
@@ -226,6 +424,29 @@ asyncio.run(main())
 
 KILLED_IN_THE_BLOCK = """async with yotta.pods.ephemeral(**SPEC):
             os.kill(os.getpid(), signal.SIGKILL)"""
+
+
+async def leave_pod(
+    api: PodServer, folder: Path, clock: ManualClock | None = None, *, age: float = 0, also: int = 0, **fields: Any
+) -> str:
+    """Leave a pod in the journal as a killed process does, created some seconds ago; `also`: more pods of its create."""
+    clock = clock or ManualClock()
+    others = files(folder)
+    async with (
+        client_of(api, folder, clock=DatedClock(clock)) as yotta,
+        yotta.pods.ephemeral(**SPEC, **fields) as handle,
+    ):
+        [file] = [file for file in files(folder) if file not in others]
+        left = file.read_bytes()
+    file.write_bytes(left)
+    file.chmod(0o600)
+    api.pods[handle.id]["status"] = "RUNNING"
+    for number in range(also):
+        pod_id = f"{handle.id}{number}"
+        api.pods[pod_id] = {**api.pods[handle.id], "id": pod_id}
+    await clock.advance(age)
+    api.forget_requests()
+    return handle.id
 
 
 @pytest.mark.both_versions
@@ -253,12 +474,14 @@ async def test_what_was_handed_over_is_not_reaped(api: PodServer, folder: Path) 
 
 async def test_what_a_living_process_holds_is_not_reaped(api: PodServer, folder: Path) -> None:
     async with client_of(api, folder) as one, client_of(api, folder) as other, one.pods.ephemeral(**SPEC):
+        count = count_open_files()
         assert await other.pods.reap() == ReapReport()
+        assert count_open_files() <= count
         assert len(api.alive) == 1
 
 
 async def test_a_torn_line_hides_nothing(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     [file] = files(folder)
     with file.open("ab") as torn:
         torn.write(b'{"intent": "0123')
@@ -325,7 +548,7 @@ async def test_an_intent_whose_pod_may_be_hidden_is_kept_after_an_hour(
 
 
 async def test_another_account_is_left_alone(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     async with YottaClient("another-key", base_url=api.url, journal=folder) as yotta:
         assert await yotta.pods.reap() == ReapReport(other_accounts=1)
     assert len(api.alive) == 1
@@ -333,7 +556,7 @@ async def test_another_account_is_left_alone(api: PodServer, folder: Path) -> No
 
 
 async def test_a_pod_that_cannot_be_deleted_is_in_the_report(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     api.fault = lambda what: "500 before" if what == "DELETE" else "none"
     async with client_of(api, folder) as yotta:
         [left] = (await yotta.pods.reap()).pods
@@ -371,7 +594,7 @@ async def test_what_was_resolved_is_not_reaped(api: PodServer, folder: Path) -> 
 
 
 async def test_a_pod_that_does_not_show_right_after_the_kill_is_kept_in_mind(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     hidden, api.pods = api.pods, {}
     async with client_of(api, folder) as yotta:
         assert await yotta.pods.reap() == ReapReport(pending=1)
@@ -381,7 +604,7 @@ async def test_a_pod_that_does_not_show_right_after_the_kill_is_kept_in_mind(api
 
 
 async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     odd = {"gpuCount": "one", "status": {}, "expose": [5]}
     api.listed = lambda pods: [{**pod, **odd} for pod in pods]
     async with client_of(api, folder) as yotta:
@@ -390,8 +613,32 @@ async def test_a_pod_with_a_field_that_cannot_be_read_is_reaped(api: PodServer, 
     assert api.alive == []
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "TERMINATING"])
+async def test_pod_whose_json_is_broken_is_reaped_unless_it_is_being_deleted(
+    api: PodServer, folder: Path, status: str
+) -> None:
+    pod_id = await leave_pod(api, folder)
+    api.pods[pod_id]["status"] = status
+    act = api.act
+
+    def list_broken(what: str, request: RecordedRequest) -> Reply:
+        if what != "list":
+            return act(what, request)
+        listed = json.dumps({"message": "success", "code": 10000, "data": list(api.pods.values())})
+        return http(listed.encode().replace(b"ubuntu", b"\xff"))
+
+    api.act = list_broken  # type: ignore[method-assign]  # a server of broken text
+    async with client_of(api, folder) as yotta:
+        report = await yotta.pods.reap()
+    assert [(each.pod.id, each.pod.image, each.deleted) for each in report.pods] == (
+        [(pod_id, None, True)] if status == "RUNNING" else []
+    )
+    assert api.requests == (["list", "DELETE", "GET"] if status == "RUNNING" else ["list"])
+    assert files(folder) == []
+
+
 async def test_token_in_a_variable_of_another_form_is_found(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     api.listed = lambda pods: [{**pod, "environmentVars": [None, 5, *pod["environmentVars"]]} for pod in pods]
     async with client_of(api, folder) as yotta:
         assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
@@ -399,8 +646,8 @@ async def test_token_in_a_variable_of_another_form_is_found(api: PodServer, fold
 
 
 async def test_only_the_pods_that_were_chosen_are_reaped(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
+    await leave_pod(api, folder)
     async with client_of(api, folder) as yotta:
         chosen, other = api.alive
         assert [each.pod.id for each in (await yotta.pods.reap(only=[chosen])).pods] == [chosen]
@@ -415,12 +662,23 @@ async def test_a_journal_that_was_removed_is_begun_anew(api: PodServer, folder: 
         assert len(parse_open_intents(files(folder)[0].read_bytes())) == 1, "the pod of the block is in the new one too"
 
 
+async def test_client_whose_journal_was_removed_can_reap_and_be_closed(api: PodServer, folder: Path) -> None:
+    async with client_of(api, folder) as yotta:
+        await yotta.pods.create(**SPEC)
+        shutil.rmtree(folder)
+        assert await yotta.pods.reap() == ReapReport()
+    assert files(folder) == []
+
+
 async def test_a_busy_executor_holds_nothing_up(api: PodServer, folder: Path) -> None:
     free = threading.Event()
+    others = threading.enumerate()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     blocked = asyncio.create_task(asyncio.to_thread(free.wait))
     async with client_of(api, folder) as yotta, yotta.pods.ephemeral(**SPEC):
-        pass
+        [thread] = [each for each in threading.enumerate() if each not in others and "journal" in each.name]
+    thread.join(10)
+    assert not thread.is_alive(), "it ends with its client"
     assert not free.is_set()
     free.set()
     await blocked
@@ -466,7 +724,7 @@ def test_line_of_another_form_is_passed_over(line: bytes) -> None:
 
 
 async def test_garbage_stops_no_reaping(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     [file] = files(folder)
     file.write_bytes(b"\n".join([*GARBAGE, file.read_bytes(), *GARBAGE]))
     async with client_of(api, folder) as yotta:
@@ -514,8 +772,8 @@ async def test_directory_that_another_user_can_write_is_refused(
 async def test_file_that_another_user_can_write_is_refused(
     api: PodServer, folder: Path, change: Any, advice: str
 ) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
+    await leave_pod(api, folder)
     change(files(folder)[1])
     async with client_of(api, folder) as yotta:
         for _ in range(2):
@@ -532,12 +790,68 @@ def test_directory_of_root_is_trusted(folder: Path, monkeypatch: pytest.MonkeyPa
     assert journal_folder(folder) is not None
 
 
+def link_to_a_journal(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, link_to_a_journal])
+async def test_what_is_no_file_is_not_reaped(api: PodServer, folder: Path, make: Any) -> None:
+    kept = await leave_pod(api, folder)
+    [file] = files(folder)
+    file.rename(folder.parent / "elsewhere")
+    left = await leave_pod(api, folder)
+    make(folder / "creates-0.jsonl")
+    async with client_of(api, folder) as yotta:
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
+    assert api.alive == [kept]
+    assert [file.name for file in files(folder)] == ["creates-0.jsonl"]
+
+
+async def test_other_files_in_the_directory_are_left_alone(api: PodServer, folder: Path) -> None:
+    await leave_pod(api, folder)
+    other = folder / "notes.jsonl"
+    other.write_text("mine")
+    other.chmod(0o600)
+    async with client_of(api, folder) as yotta:
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert files(folder) == [other]
+
+
+def put_another_in_its_place(file: Path) -> None:
+    new = file.with_suffix(".new")
+    shutil.copy(file, new)
+    new.rename(file)
+
+
+@pytest.mark.parametrize(("number", "change"), [(0, Path.unlink), (0, put_another_in_its_place), (1, Path.unlink)])
+async def test_file_that_its_writer_changes_before_reap_has_its_lock_is_not_reaped(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, change: Any
+) -> None:
+    """The first file changes between opening and locking it, the second one before it is opened."""
+    for _ in range(2):
+        await leave_pod(api, folder)
+    changes = [(change, files(folder)[number])]
+    [changed] = parse_open_intents(files(folder)[number].read_bytes())
+    lock = fcntl.flock
+
+    def change_and_lock(descriptor: int, operation: int) -> None:
+        while changes:
+            change, file = changes.pop()
+            change(file)
+        lock(descriptor, operation)
+
+    async with client_of(api, folder) as yotta:
+        monkeypatch.setattr(fcntl, "flock", change_and_lock)
+        assert len((await yotta.pods.reap()).pods) == 1
+    assert api.alive == [changed.pod_id]
+
+
 # One wrong answer
 
 
 @pytest.mark.both_versions
 async def test_reap_believes_no_single_not_found(api: PodServer, folder: Path) -> None:
-    await die(api, folder, KILLED_IN_THE_BLOCK)
+    await leave_pod(api, folder)
     wrong = iter(["DELETE"])
     act = api.act
     api.act = lambda what, request: (  # type: ignore[method-assign]  # a server that is wrong once
@@ -556,16 +870,18 @@ async def leave_unknown(api: PodServer, folder: Path, clock: ManualClock, *, age
             await yotta.pods.create(**SPEC, **fields)
     api.fault = lambda _: "none"
     await clock.advance(age)
+    api.forget_requests()
 
 
 @pytest.mark.both_versions
 async def test_one_list_without_a_pod_writes_no_intent_off(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
-    await leave_unknown(api, folder, clock)
-    lists: Any = iter([[]])
+    for _ in range(2):
+        await leave_unknown(api, folder, clock)
+    lists: Any = iter([[pod] for pod in api.pods.values()])  # each of the two shows another pod
     api.listed = lambda pods: next(lists, pods)
     async with client_of(api, folder, clock=clock) as yotta:
-        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True]
+        assert [each.deleted for each in (await yotta.pods.reap()).pods] == [True, True]
     assert api.alive == []
     assert files(folder) == []
 
@@ -608,33 +924,19 @@ async def test_pod_of_a_killed_process_is_not_reaped_by_its_id_alone(
     api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("YOTTA_API_VERSION", "v2")
-    script = KILLED_IN_THE_BLOCK.replace("**SPEC", "**SPEC, pod_name='mine'")
-    await die(api, folder, script)
+    await leave_pod(api, folder, pod_name="mine")
     async with client_of(api, folder) as yotta:
         assert await yotta.pods.reap() == ReapReport(pending=1)
         [left] = api.alive
+        api.pods[left]["status"] = "TERMINATING"
+        assert await yotta.pods.reap() == ReapReport()
+        api.pods[left]["status"] = "RUNNING"
         api.hidden_in_v2 = set()
         assert [each.pod.id for each in (await yotta.pods.reap()).pods] == [left]
     assert api.alive == []
 
 
 # Old and new, whole and in part
-
-
-async def leave_pod(api: PodServer, folder: Path, clock: ManualClock, *, age: float = 0, also: int = 0) -> str:
-    """Leave a pod in the journal as a killed process does, created some seconds ago; `also`: more pods of its create."""
-    async with client_of(api, folder, clock=DatedClock(clock)) as yotta, yotta.pods.ephemeral(**SPEC) as handle:
-        [file] = files(folder)
-        left = file.read_bytes()
-    file.write_bytes(left)
-    file.chmod(0o600)
-    api.pods[handle.id]["status"] = "RUNNING"
-    for number in range(also):
-        pod_id = f"{handle.id}{number}"
-        api.pods[pod_id] = {**api.pods[handle.id], "id": pod_id}
-    await clock.advance(age)
-    api.requests.clear()
-    return handle.id
 
 
 @pytest.mark.both_versions
@@ -667,45 +969,41 @@ async def test_reap_believes_no_not_found_of_a_new_pod(api: PodServer, folder: P
     assert reaped.deleted
     assert api.alive == ([] if is_new else [pod_id])
     assert api.requests.count("DELETE") == (3 if is_new else 1)
+    assert api.requests.count("list") == 1
     assert files(folder) == []
 
 
-@pytest.mark.parametrize(("age", "pending"), [(299, 1), (300, 0)])
-async def test_pod_that_nothing_shows_is_kept_in_mind_for_five_minutes(
-    api: PodServer, folder: Path, age: float, pending: int
+@pytest.mark.parametrize(
+    ("leave", "age", "pending"),
+    [(leave_pod, 299, 1), (leave_pod, 300, 0), (leave_unknown, 3599, 1), (leave_unknown, 3600, 0)],
+)
+async def test_create_is_kept_in_mind_for_an_hour_and_its_pod_for_five_minutes(
+    api: PodServer, folder: Path, leave: Any, age: float, pending: int
 ) -> None:
     clock = ManualClock()
-    await leave_pod(api, folder, clock, age=age)
+    pod_id = await leave(api, folder, clock, age=age)
     api.pods.clear()
     async with client_of(api, folder, clock=clock) as yotta:
         assert await yotta.pods.reap() == ReapReport(pending=pending)
     assert len(files(folder)) == pending
-    assert api.requests == (["list", "GET"] if pending else ["list", "list", "GET"])
+    lists = ["list"] if pending else ["list", "list"]
+    assert api.requests == (lists if pod_id is None else [*lists, "GET"])
+    assert len(api.connections) == len(set(api.requests)), "a get that decides about a pod has a connection of its own"
 
 
-async def test_pod_that_is_known_to_be_gone_is_forgotten_though_lists_may_hide_others(
-    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("leave", "age", "name"), [(leave_pod, 300, None), (leave_unknown, 3600, "mine")])
+async def test_create_whose_pod_no_list_can_hide_is_forgotten(
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, leave: Any, age: float, name: str | None
 ) -> None:
+    """The id of its pod is known, or its pod has a drawn name, and lists show the names of all pods."""
     monkeypatch.setenv("YOTTA_API_VERSION", "v2")
     clock = ManualClock()
-    await leave_pod(api, folder, clock, age=300)
+    await leave(api, folder, clock, age=age)
     api.pods.clear()
-    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": None}]
+    api.listed = lambda pods: [{"id": "9", "status": "RUNNING", "name": name}]
     async with client_of(api, folder, clock=clock) as yotta:
         assert await yotta.pods.reap() == ReapReport()
     assert files(folder) == []
-
-
-@pytest.mark.parametrize(("age", "pending"), [(3599, 1), (3600, 0)])
-async def test_create_without_a_pod_is_kept_in_mind_for_an_hour(
-    api: PodServer, folder: Path, age: float, pending: int
-) -> None:
-    clock = ManualClock()
-    await leave_unknown(api, folder, clock, age=age)
-    api.pods.clear()
-    async with client_of(api, folder, clock=clock) as yotta:
-        assert await yotta.pods.reap() == ReapReport(pending=pending)
-    assert len(files(folder)) == pending
 
 
 async def test_get_that_fails_leaves_the_intent_open(api: PodServer, folder: Path) -> None:
@@ -720,15 +1018,22 @@ async def test_get_that_fails_leaves_the_intent_open(api: PodServer, folder: Pat
     assert api.alive == []
 
 
-@pytest.mark.parametrize("hidden", [{"id": None}, {"environmentVars": None, "podName": None}])
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ({"pod_name": "mine"}, {"id": None}),
+        ({"pod_name": "mine"}, {"environmentVars": None, "podName": None}),
+        ({}, {"environmentVars": None, "name": None}),
+    ],
+)
 @pytest.mark.parametrize("first", [True, False])
 async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
-    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, hidden: dict[str, Any], first: bool
+    api: PodServer, folder: Path, monkeypatch: pytest.MonkeyPatch, name: Any, hidden: Any, first: bool
 ) -> None:
     monkeypatch.setenv("YOTTA_API_VERSION", "v2")
     clock = ManualClock()
     api.hidden_in_v2 = set()
-    await leave_unknown(api, folder, clock, pod_name="mine")
+    await leave_unknown(api, folder, clock, **name)
     shown = {"status": "RUNNING", "id": "9", "environmentVars": [{"key": "A", "value": "1"}], **hidden}
     lists = [[shown], []] if first else [[], [shown]]
     api.listed = lambda pods: lists.pop(0)
@@ -737,20 +1042,41 @@ async def test_one_list_that_may_hide_a_pod_keeps_the_intent_open(
     assert len(files(folder)) == 1
 
 
-async def test_finished_intents_of_a_file_with_a_torn_line_stay_finished(api: PodServer, folder: Path) -> None:
+async def leave_pods(api: PodServer, folder: Path, clock: ManualClock, count: int) -> tuple[Path, list[str]]:
+    """Leave pods of several creates in one file of the journal."""
+    pod_ids = [await leave_pod(api, folder, clock) for _ in range(count)]
+    file, *others = files(folder)
+    file.write_bytes(b"".join(each.read_bytes() for each in (file, *others)))
+    for other in others:
+        other.unlink()
+    return file, pod_ids
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"intent": "0123'])
+async def test_finished_intents_of_a_file_stay_finished(api: PodServer, folder: Path, torn: bytes) -> None:
     clock = ManualClock()
-    gone = await leave_pod(api, folder, clock)
-    [file] = files(folder)
-    lines = file.read_bytes()
-    file.unlink()
-    await leave_pod(api, folder, clock)
-    [file] = files(folder)
-    file.write_bytes(lines + file.read_bytes() + b'{"intent": "0123')
+    file, (*gone, left) = await leave_pods(api, folder, clock, 3)
+    file.write_bytes(file.read_bytes() + torn)
     async with client_of(api, folder, clock=clock) as yotta:
-        assert [each.pod.id for each in (await yotta.pods.reap(only=[gone])).pods] == [gone]
-        [left] = parse_open_intents(file.read_bytes())
-        assert left.pod_id != gone
+        assert {each.pod.id for each in (await yotta.pods.reap(only=gone)).pods} == set(gone)
+        assert [intent.pod_id for intent in parse_open_intents(file.read_bytes())] == [left]
         assert b"\n\n" not in file.read_bytes()
+
+
+async def test_reap_goes_on_when_the_disk_is_full(
+    api: PodServer, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    file, pod_ids = await leave_pods(api, folder, clock, 3)
+    async with client_of(api, folder, clock=clock) as yotta:
+        with full_disk(file.stat().st_size):
+            report = await yotta.pods.reap(only=pod_ids[:2])
+        assert {each.pod.id: each.deleted for each in report.pods} == dict.fromkeys(pod_ids[:2], True)
+        assert [record.getMessage().partition("written: ")[2] for record in caplog.records] == [
+            "[Errno 27] File too large; the next `reap` checks it again"
+        ] * 2
+        assert [each.pod.id for each in (await yotta.pods.reap()).pods] == pod_ids[2:], "the others are gone"
+    assert files(folder) == []
 
 
 def test_intent_in_a_name_is_read_as_it_is_written() -> None:
@@ -761,9 +1087,14 @@ def test_intent_in_a_name_is_read_as_it_is_written() -> None:
 async def test_intent_stays_open_until_all_pods_of_its_create_are_deleted(api: PodServer, folder: Path) -> None:
     clock = ManualClock()
     pod_id = await leave_pod(api, folder, clock, also=1)
+    for pod in api.pods.values():
+        pod |= {"gpuCount": 1, "singleCardPrice": 0.5}
     async with client_of(api, folder, clock=clock) as yotta:
         dry = await yotta.pods.reap(dry_run=True)
         assert dry.pending == 0, "its pods are known"
+        assert dry.hourly_price == 1.0
+        chosen = await yotta.pods.reap(dry_run=True, only=[pod_id])
+        assert [each.pod.id for each in chosen.pods] == [pod_id]
         assert {each.pod.id for each in dry.pods} == {pod_id, f"{pod_id}0"}
         assert {each.pod.gpu_type for each in dry.pods} == {SPEC["gpu_type"]}
         assert len((await yotta.pods.reap(only=[pod_id])).pods) == 1

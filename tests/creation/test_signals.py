@@ -63,3 +63,41 @@ def test_second_signal_ends_even_a_blocked_cleanup(number: signal.Signals, clean
     assert f"{number.name} 2" in lines
     assert "cleaned up" not in lines
     assert errors == ""
+
+
+def test_ignored_signal_stays_ignored_before_and_in_the_cleanup() -> None:
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + PROGRAM
+    command = [sys.executable, "-c", program.format(cleanup="await asyncio.to_thread(input)")]
+    with start_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        while lines[-1] not in (b"cleanup\n", b""):
+            lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(b"\n", timeout=10)
+        assert lines == [b"ready\n", b"SIGTERM 1\n", b"cleanup\n"]
+        assert rest == b"cleaned up\n"
+        assert errors.strip().endswith(b"KeyboardInterrupt")
+
+
+def test_second_signal_before_the_first_took_effect_ends_at_once_though_the_hook_fails() -> None:
+    kill = "[os.kill(os.getpid(), number) for number in (15, 2)]"
+    program = PROGRAM.replace('print("ready", flush=True)', kill).format(cleanup="await asyncio.sleep(60)")
+    program = program.replace("count: os.write", "count: 1 // (count < 2) or os.write")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30, check=False)
+    assert done.returncode > 128
+    assert done.stdout == b"", "no cleanup"
+
+
+@pytest.mark.parametrize(("number", "output"), [(signal.SIGHUP, ["SIGHUP 1", "cleanup"]), (signal.SIGTERM, [""])])
+def test_only_signals_that_are_named_are_handled(number: signal.Signals, output: list[str]) -> None:
+    program = PROGRAM.replace("install_signal_handlers(on", "install_signal_handlers(1, on").format(cleanup="pass")
+    with start_process([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        lines = process.communicate(timeout=10)[0].decode().split("\n")
+        assert lines[: len(output)] == output
+        assert process.returncode == (-signal.SIGTERM if number == signal.SIGTERM else -signal.SIGINT)

@@ -210,11 +210,12 @@ async def test_one_list_is_enough_for_all_creates_that_ask_at_the_same_time(api:
         assert api.requests.count("list") <= 2, "one for the first, one for those who came while it was sent"
 
 
-async def test_a_limit_is_for_ephemeral_pods_too(api: PodServer) -> None:
-    async with client_of(api, spend_limit=SpendLimit(max_pods=2)) as yotta:
+@pytest.mark.parametrize("of", ["account", "client"])
+async def test_a_limit_is_for_ephemeral_pods_too(api: PodServer, of: Any) -> None:
+    async with client_of(api, spend_limit=SpendLimit(max_pods=2, of=of)) as yotta:
         async with yotta.pods.ephemeral(L4):
             with pytest.raises(SpendLimitError):
-                async with yotta.pods.ephemeral(L4, spend_limit=SpendLimit(max_pods=1)):
+                async with yotta.pods.ephemeral(L4, spend_limit=SpendLimit(max_pods=1, of=of)):
                     pytest.fail("one pod was the limit")
             async with yotta.pods.ephemeral(L4):
                 with pytest.raises(SpendLimitError):

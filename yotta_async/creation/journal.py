@@ -89,7 +89,7 @@ class Journal:
             await self._flush()
         except OSError as error:
             why = error.strerror or type(error).__name__
-            self.open.pop(token, None)
+            del self.open[token]
             if line in self._waiting:
                 self._waiting.remove(line)
         else:
@@ -203,7 +203,7 @@ def journal_folder(path: str | os.PathLike[str] | None) -> DiskFolder | None:
         path = os.environ.get("YOTTA_JOURNAL") or None
     if path is None:
         return None
-    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+    if not isinstance(path, str | os.PathLike) or not str(path):
         raise ConfigurationError(f"journal must be the path of a directory, not {type(path).__name__}")
     try:
         folder = Path(path).expanduser()

@@ -112,7 +112,6 @@ class DiskFile:
         new = type(self).place(self.path, data)
         os.close(self.descriptor)
         self.descriptor = new.descriptor
-        _LOCKED.discard(new)
 
     def close(self, *, remove: bool) -> None:
         """Release the lock; with `remove`, remove the file."""
