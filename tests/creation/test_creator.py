@@ -136,7 +136,7 @@ async def test_waiters_and_unsettled_creates_share_lists(api: PodServer) -> None
 async def test_without_a_token_it_is_unknown_at_once(server: RawServer) -> None:
     server.answers(reset)
     async with client_of(server, client_token=False) as yotta:
-        with pytest.raises(CreateOutcomeUnknownError, match="no client token"):
+        with pytest.raises(CreateOutcomeUnknownError, match=r"no client token.*Compare `pods\.list\(\)`"):
             await yotta.pods.create(**SPEC)
         assert len(server.received) == 1
         await cancel_once_received(yotta, server.received)
@@ -205,6 +205,33 @@ async def test_unknown_create_says_how_the_last_list_failed(api: PodServer) -> N
         api.fault = lambda what: "reset before" if what == "create" else "none"
         with pytest.raises(CreateOutcomeUnknownError, match=r"No list has shown it\. Call `await error\.resolve"):
             await yotta.pods.create(**SPEC)
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize(
+    ("pod_name", "hidden", "words"),
+    [
+        (
+            "mine",
+            {"environmentVars"},
+            ["by the name that you gave it, 'mine'", "keep or delete it", "Without pod_name"],
+        ),
+        ("mine", set(), ["error.resolve()"]),
+        (None, {"environmentVars", "name"}, ["in the console by its name, 'yotta-async-{token}'", "keep or delete it"]),
+        (None, {"environmentVars"}, ["error.resolve()"]),
+    ],
+)
+async def test_unknown_create_says_how_to_find_its_pod(
+    api: PodServer, pod_name: str | None, hidden: set[str], words: list[str]
+) -> None:
+    api.fault = lambda what: "reset before" if what == "create" else "none"
+    api.pods["7"] = {"id": "7", "name": "other", "status": "RUNNING", "environmentVars": [{"key": "A", "value": "1"}]}
+    api.hidden_in_v2 = hidden
+    async with client_of(api, api_version="v2") as yotta:
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await yotta.pods.create(**SPEC, pod_name=pod_name)
+    for text in words:
+        assert text.format(token=caught.value.client_token) in str(caught.value)
 
 
 async def test_closing_lets_a_create_be_found(api: PodServer) -> None:

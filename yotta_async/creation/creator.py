@@ -33,6 +33,7 @@ T = TypeVar("T")
 logger = logging.getLogger("yotta_async")
 
 _RESOLVE_ADVICE = "Call `await error.resolve()` until the pod shows, or see `pods.list()`."
+_COMPARE_ADVICE = "Compare `pods.list()` with the pods that you know, and keep or delete the one that is new."
 
 
 class CreateUnknownError(YottaError):
@@ -214,16 +215,18 @@ class PodCreator:
                 raise
             found, why = await self._recover(attempt.token)
             if not found:
-                advice = _RESOLVE_ADVICE if attempt.token is None else self._build_advice(spec, attempt.token)
+                advice = self._build_advice(spec, attempt.token)
                 raise self.build_unknown_error(attempt.token, f"{error}{why}", advice) from error
         return await self._register(attempt, found)
 
-    def _build_advice(self, spec: PodSpec, token: str) -> str:
-        """Say how to find the pod of a create, where lists may show the pod and not its token."""
+    def _build_advice(self, spec: PodSpec, token: str | None) -> str:
+        """Say how to find the pod of a create where lists may show the pod and not its token; elsewhere nothing."""
+        if token is None:
+            return ""
         if not self._endpoints.draws_name(spec):
-            return _build_name_advice(spec) if self.recovery.may_hide_tokens else _RESOLVE_ADVICE
+            return _build_name_advice(spec) if self.recovery.may_hide_tokens else ""
         if not self.recovery.may_hide_names:
-            return _RESOLVE_ADVICE
+            return ""
         return (
             "Lists show neither the environment nor the name of every pod, so none can show this token. Find the pod "
             f"in the console by its name, {build_pod_name(token)!r}, or in `pods.list()` by its time, and keep or "
@@ -284,9 +287,10 @@ class PodCreator:
         await self.finish_intent(self.delete_on_exit[pod_id])
         del self.delete_on_exit[pod_id], self._deletions[pod_id]
 
-    def build_unknown_error(self, token: str | None, what: str, advice: str = _RESOLVE_ADVICE) -> CreateUnknownError:
+    def build_unknown_error(self, token: str | None, what: str, advice: str = "") -> CreateUnknownError:
         """Build the error of a create that may have made a pod."""
         mark = "has no client token to be found by" if token is None else f"has {CLIENT_TOKEN_VARIABLE}={token}"
+        advice = advice or (_COMPARE_ADVICE if token is None else _RESOLVE_ADVICE)
         text = f"a create was sent and may have made a pod, which {mark}; it is not sent again. {what} {advice}"
         return self._make_unknown_error(text, token)
 
