@@ -774,11 +774,13 @@ async def test_file_that_another_user_can_write_is_refused(
 ) -> None:
     await leave_pod(api, folder)
     await leave_pod(api, folder)
-    change(files(folder)[1])
+    file = files(folder)[1]
+    change(file)
     async with client_of(api, folder) as yotta:
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match=advice):
+            with pytest.raises(ConfigurationError, match=advice) as caught:
                 await yotta.pods.reap()
+            assert str(file) in str(caught.value)
     assert len(api.alive) == 2
     assert len(files(folder)) == 2
 
