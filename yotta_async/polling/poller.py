@@ -310,9 +310,10 @@ class StatusPoller:
     def _observe_list(self, snapshot: PodListSnapshot, number: int) -> list[_ToNotify]:
         """Note how a list shows the tracked pods, and return whom to notify of which of them."""
         to_notify: list[_ToNotify] = []
+        now = self.clock.time()
         for index, summary in enumerate(snapshot.summaries):
             if summary is not None and (tracked := self._tracked.get(summary.id)) is not None:
-                interested = self._observe(tracked, summary.status, number, snapshot, index)
+                interested = self._observe(tracked, summary.status, number, now, snapshot, index)
                 if interested:
                     to_notify.append((tracked, index, interested))
         return to_notify
@@ -322,13 +323,14 @@ class StatusPoller:
         tracked: TrackedPod,
         status: PodStatus | None,
         number: int,
+        now: float,
         source: PodListSnapshot | Pod,
         index: int = 0,
     ) -> list[tuple[Subscription, bool]]:
         self.recently_created.discard(tracked.pod_id)
         if status != tracked.status:
             self._strategy.note_arrival(status)
-        return tracked.observe(status, number, self.clock.time(), source, index)
+        return tracked.observe(status, number, now, source, index)
 
     async def _notify(self, snapshot: PodListSnapshot, to_notify: list[_ToNotify]) -> None:
         self._is_notifying = True
@@ -396,7 +398,7 @@ class StatusPoller:
                 self._note_not_found(tracked, number, error)
         else:
             self._schedule.note_success()
-            self._notify_of(pod, self._observe(tracked, pod.status, number, pod))
+            self._notify_of(pod, self._observe(tracked, pod.status, number, self.clock.time(), pod))
 
     def _note_not_found(self, tracked: TrackedPod, number: int, error: NotFoundError) -> None:
         if not tracked.note_absence(number):
