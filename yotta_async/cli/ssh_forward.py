@@ -133,7 +133,8 @@ class _Messages:
 
     async def explain_end(self, connection: Connection) -> str:
         """Return why ssh ended, or did not start to forward, once it has ended."""
-        is_silent = self._process.stdout is not None and not self._process.stdout.at_eof()
+        # Once it has forwarded, its end may be known before that of what it wrote.
+        is_silent = not self.is_shown and self._process.stdout is not None and not self._process.stdout.at_eof()
         await end_process(self._process)
         await self.task
         text = "\n".join(self._lines)
