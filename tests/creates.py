@@ -1,12 +1,13 @@
-"""What the tests of creates share: a cancel at a known moment, and what the journal says meanwhile."""
+"""What the tests of creates share: a cancel and a write to the disk at a known moment, and what the journal says."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import threading
 from collections.abc import Sized
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -31,15 +32,36 @@ def read_open_intents(folder: Path) -> list[Intent]:
     return [intent for file in folder.iterdir() for intent in parse_open_intents(file.read_bytes())]
 
 
-def hold_writes(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
-    """Hold writes to the disk. Return an event that is set once one is held, and the event that lets them end."""
-    is_held, go_on = threading.Event(), threading.Event()
-    fsync = os.fsync
+class StoppedDisk:
+    """Every write to a file waits until the test lets it go on."""
 
-    def hold(descriptor: int) -> None:
-        is_held.set()
-        go_on.wait(10)
-        fsync(descriptor)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._write = os.write
+        self._begun = 0
+        self._outcomes: SimpleQueue[bool] = SimpleQueue()
+        monkeypatch.setattr(os, "write", self._stop)
 
-    monkeypatch.setattr(os, "fsync", hold)
-    return is_held, go_on
+    def _stop(self, descriptor: int, data: memoryview) -> int:
+        self._begun += 1
+        if self._outcomes.get(timeout=10):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, data)
+
+    async def wait_for_writes(self, count: int) -> None:
+        while self._begun < count:
+            await asyncio.sleep(0)
+
+    def go_on(self, *, is_full: bool = False) -> None:
+        """Let the write that waits happen, or fail as the disk is full."""
+        self._outcomes.put(is_full)
+
+    def start(self, *, is_full: bool = False) -> None:
+        """Let the write that waits go on, and later ones happen at once."""
+        self._monkeypatch.setattr(os, "write", self._write)
+        self.go_on(is_full=is_full)
+
+
+async def iterate_loop(times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.calls import name_call
 from tests.conftest import KEY, SPEC
-from tests.creates import cancel_once_received, hold_writes, read_open_intents
+from tests.creates import StoppedDisk, cancel_once_received, read_open_intents
 from tests.parts import list_poller_tasks
 from tests.pod_server import FAULTS, PodServer
 from tests.raw_server import RawServer, RecordedRequest, Reply, envelope, http, reset
@@ -351,12 +351,12 @@ async def test_a_cancelled_resolve_leaves_the_intent_open(
         with pytest.raises(CreateOutcomeUnknownError) as caught:
             await yotta.pods.create(**SPEC)
         api.fault = lambda _: "none"
-        is_writing, go_on = hold_writes(monkeypatch)
+        disk = StoppedDisk(monkeypatch)
         resolving = asyncio.ensure_future(caught.value.resolve())
-        await asyncio.to_thread(is_writing.wait)
+        await disk.wait_for_writes(1)
         resolving.cancel()
         await asyncio.sleep(0)
-        go_on.set()
+        disk.start()
         with pytest.raises(asyncio.CancelledError):
             await resolving
         [intent] = read_open_intents(tmp_path)
@@ -400,13 +400,13 @@ async def test_create_that_is_refused_is_not_open_in_the_journal(api: PodServer,
 async def test_create_cancelled_while_its_intent_is_written_is_not_sent_and_not_open(
     api: PodServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_writing, go_on = hold_writes(monkeypatch)
+    disk = StoppedDisk(monkeypatch)
     async with client_of(api, journal=tmp_path) as yotta:
         creating = asyncio.create_task(yotta.pods.create(**SPEC))
-        await asyncio.to_thread(is_writing.wait)
+        await disk.wait_for_writes(1)
         creating.cancel()
         await asyncio.sleep(0)
-        go_on.set()
+        disk.start()
         with pytest.raises(asyncio.CancelledError):
             await creating
         assert read_open_intents(tmp_path) == []

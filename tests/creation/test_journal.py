@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import json
 import os
@@ -18,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from tests.conftest import KEY, SPEC
+from tests.creates import StoppedDisk, iterate_loop
 from tests.pod_server import PodServer
 from tests.raw_server import RecordedRequest, Reply, envelope, http
 from yotta_async import (
@@ -210,41 +209,6 @@ async def test_a_disk_that_is_full_after_the_answer_loses_no_pod(
     assert files(folder) == []
 
 
-class StoppedDisk:
-    """Every write to a file waits until the test lets it go on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-        self._write = os.write
-        self._begun = 0
-        self._outcomes: SimpleQueue[bool] = SimpleQueue()
-        monkeypatch.setattr(os, "write", self._stop)
-
-    def _stop(self, descriptor: int, data: memoryview) -> int:
-        self._begun += 1
-        if self._outcomes.get(timeout=10):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self._write(descriptor, data)
-
-    async def wait_for_writes(self, count: int) -> None:
-        while self._begun < count:
-            await asyncio.sleep(0)
-
-    def go_on(self, *, is_full: bool = False) -> None:
-        """Let the write that waits happen, or fail as the disk is full."""
-        self._outcomes.put(is_full)
-
-    def start(self, *, is_full: bool = False) -> None:
-        """Let the write that waits go on, and later ones happen at once."""
-        self._monkeypatch.setattr(os, "write", self._write)
-        self.go_on(is_full=is_full)
-
-
-async def iterate_loop(times: int) -> None:
-    for _ in range(times):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("is_full", [True, False])
 @pytest.mark.parametrize("cancelled", [(), (1,), (2,), (1, 2)])
 async def test_intents_that_share_a_write_are_on_the_disk_or_not_sent(
@@ -406,7 +370,7 @@ async def test_intent_and_the_name_of_its_file_survive_a_power_failure(
     assert before == due
 
 
-async def die(api: PodServer, folder: Path, script: str) -> None:
+async def die(api: PodServer, folder: Path, script: str, stdin: int | None = None) -> None:
     """Run a script in a process that is killed, or kills itself, with `yotta` and `SPEC` at hand."""
     program = f"""
 import asyncio, os, signal
@@ -417,7 +381,7 @@ async def main():
         {script}
 asyncio.run(main())
 """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=stdin, stderr=subprocess.PIPE)
     await process.communicate()
     assert process.returncode == -9
 
@@ -694,10 +658,15 @@ async def test_a_forked_child_does_not_keep_the_lock(api: PodServer, folder: Pat
     fork = """async with yotta.pods.ephemeral(**SPEC):
             if os.fork():
                 os.kill(os.getpid(), signal.SIGKILL)
-            os.close(2); os.close(1); import time; time.sleep(1); os._exit(0)"""
-    await die(api, folder, fork)
-    async with client_of(api, folder) as yotta:
-        assert len((await yotta.pods.reap()).pods) == 1
+            os.close(2); os.close(1); os.read(0, 1); os._exit(0)"""
+    child_reads, end_child = os.pipe()
+    try:
+        await die(api, folder, fork, stdin=child_reads)
+        async with client_of(api, folder) as yotta:
+            assert len((await yotta.pods.reap()).pods) == 1
+    finally:
+        os.close(end_child)
+        os.close(child_reads)
 
 
 # What is not the journal's own

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, SPEC
-from tests.creates import hold_writes, read_open_intents
+from tests.creates import StoppedDisk, iterate_loop, read_open_intents
 from tests.pod_server import PodServer
 from tests.raw_server import A_DAY_S, RawServer, RecordedRequest, Reply, envelope, http, raw_server
 from yotta_async import (
@@ -401,12 +401,13 @@ async def test_deletion_that_ends_while_the_report_is_handed_over_takes_no_other
         )
         while clock.time() < 5:
             await asyncio.sleep(0)
-        is_held, go_on = hold_writes(monkeypatch)
-        await asyncio.to_thread(is_held.wait)
+        disk = StoppedDisk(monkeypatch)
+        await disk.wait_for_writes(1)
         answer_now.set()
-        while any("_delete" in repr(task.get_coro()) for task in asyncio.all_tasks()):
+        while "GET" not in api.requests[api.requests.index("DELETE") :]:
             await asyncio.sleep(0)
-        go_on.set()
+        await iterate_loop(100)
+        disk.start()
         report = await creating
         assert [item.error is None for item in report.items] == [False, True]
     assert api.alive == [report.items[1].pod_id]

@@ -40,7 +40,10 @@ FAULTS: dict[str, Reply] = {
 }
 
 lives = st.lists(st.tuples(st.floats(0, 40), st.sampled_from(STATES)), min_size=1, max_size=5)
-faults = st.lists(st.sampled_from([None, None, None, "lose", *FAULTS]), max_size=30)
+# A client answers three complaints in a second by a limit on its rate, whose seconds are real ones.
+faults = st.lists(st.sampled_from([None, None, None, "lose", *FAULTS]), max_size=30).filter(
+    lambda drawn: drawn.count("limited") < 3
+)
 waiters = st.lists(
     st.tuples(st.integers(0, 30), st.sampled_from(["RUNNING", "PAUSED", "TERMINATED"]), st.floats(0, 30), st.floats(0.5, 90)),
     min_size=1,

@@ -176,7 +176,7 @@ class PodCreator:
         }
         await asyncio.gather(*(self.finish_intent(token, pod_id) for pod_id, token in released.items()))
         for pod_id in released:
-            self.delete_on_exit.pop(pod_id, None)  # its deletion may have begun and ended meanwhile
+            del self.delete_on_exit[pod_id]
         return released
 
     async def reclaim(self, released: dict[str, str | None]) -> None:
